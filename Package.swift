@@ -1,0 +1,62 @@
+// swift-tools-version: 6.2
+import PackageDescription
+
+// The rooms, lowest first. A room imports only what is declared here; `.ci/run` builds with
+// `--explicit-target-dependency-import-check error`, which refuses anything else.
+let swift: [SwiftSetting] = [
+    .swiftLanguageMode(.v6),
+    .enableUpcomingFeature("ExistentialAny"),
+    .enableUpcomingFeature("InternalImportsByDefault"),
+    .enableUpcomingFeature("MemberImportVisibility"),
+]
+
+let package = Package(
+    name: "glim",
+    platforms: [.macOS("15.0")],
+    products: [
+        .library(name: "GlimTensor", targets: ["GlimTensor"]),
+        .library(name: "GlimText", targets: ["GlimText"]),
+        .library(name: "GlimCheckpoint", targets: ["GlimCheckpoint"]),
+        .library(name: "GlimModel", targets: ["GlimModel"]),
+        .library(name: "GlimTrain", targets: ["GlimTrain"]),
+        .executable(name: "glim", targets: ["glim"]),
+    ],
+    dependencies: [
+        .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
+        .package(url: "https://github.com/LebJe/TOMLKit", from: "0.6.0"),
+    ],
+    targets: [
+        .target(name: "CGlimKernels"),
+        .target(name: "GlimTensor", dependencies: ["CGlimKernels"], swiftSettings: swift),
+        .target(name: "GlimText", swiftSettings: swift),
+        .target(name: "GlimCheckpoint", dependencies: ["GlimTensor"], swiftSettings: swift),
+        .target(name: "GlimModel", dependencies: ["GlimTensor", "GlimCheckpoint"], swiftSettings: swift),
+        .target(
+            name: "GlimTrain",
+            dependencies: [
+                "GlimTensor", "GlimText", "GlimCheckpoint", "GlimModel", .product(name: "TOMLKit", package: "TOMLKit"),
+            ], swiftSettings: swift),
+        .executableTarget(
+            name: "glim",
+            dependencies: [
+                "GlimTensor", "GlimText", "GlimCheckpoint", "GlimModel", "GlimTrain",
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
+            ], swiftSettings: swift),
+
+        .target(
+            name: "GlimTestSupport", dependencies: ["GlimTensor", "GlimCheckpoint", "GlimModel"],
+            path: "Tests/GlimTestSupport", swiftSettings: swift),
+        .testTarget(
+            name: "GlimTensorTests", dependencies: ["GlimTensor", "CGlimKernels", "GlimTestSupport"],
+            swiftSettings: swift),
+        .testTarget(name: "GlimTextTests", dependencies: ["GlimText", "GlimTestSupport"], swiftSettings: swift),
+        .testTarget(
+            name: "GlimCheckpointTests", dependencies: ["GlimCheckpoint", "GlimTestSupport"], swiftSettings: swift),
+        .testTarget(
+            name: "GlimModelTests", dependencies: ["GlimModel", "GlimTestSupport"], swiftSettings: swift),
+        .testTarget(
+            name: "GlimTrainTests", dependencies: ["GlimTrain", "GlimTestSupport"], swiftSettings: swift),
+        .testTarget(name: "GlimCommandTests", dependencies: ["GlimTestSupport"], swiftSettings: swift),
+    ],
+    cLanguageStandard: .c17
+)

@@ -1,0 +1,1 @@
+#include "glim_kernels.h"
