@@ -1,1 +1,188 @@
+// Every numeric inner loop of the project, and nothing else.
+//
+// Rules: no allocation, no globals, no threads, no printing, no errors. Sizes and strides are in elements.
+// The caller has checked every length, so a kernel cannot fail. Pointers need no alignment.
+//
+// Numerics: every function is one fixed sequence of IEEE operations per output, written against 16 virtual
+// lanes (vec.h), so every instruction set gives the same bits. No output depends on how many rows the call has.
 #pragma once
+#include <stdint.h>
+#pragma clang assume_nonnull begin
+
+/// Columns of a weight panel.
+#define GLIM_PANEL 32
+/// Products sum k in blocks of this many: a block is one ascending chain of fused multiply-adds from zero, and
+/// blocks are added in ascending order.
+#define GLIM_K_BLOCK 256
+/// Positions of a cache page, and keys of an attention block.
+#define GLIM_PAGE 64
+/// Columns of a block of the log-sum-exp over the vocabulary.
+#define GLIM_VOCABULARY_BLOCK 1024
+
+/// matmul flags.
+#define GLIM_ACCUMULATE 1    ///< C += A·B instead of C = A·B
+#define GLIM_A_TRANSPOSED 2  ///< element (row, k) of A is a[k * lda + row] instead of a[row * lda + k]
+
+/// One implementation of every kernel, for one instruction set.
+typedef struct glim_kernels {
+    const char *name;  ///< "avx512", "avx2", "neon", "portable"
+
+    // ---- Products (gemm.inc.h)
+
+    /// C[i, j] (+)= sum_k A[i, k] · B[k, j].
+    /// B is panels of 32 columns: element (k, j) is b[(j / 32) * b_panel + k * ldb + j % 32]; C likewise with
+    /// c_panel and ldc. So packed weights have ldb = 32, b_panel = 32·k; a row-major matrix has b_panel = 32.
+    /// Reads and writes nothing beyond column n - 1.
+    void (*matmul_f32)(float *c, int64_t ldc, int64_t c_panel, const float *a, int64_t lda, const float *b,
+                       int64_t ldb, int64_t b_panel, int64_t m, int64_t n, int64_t k, int32_t flags);
+    /// The same with B packed by pack_bf16 (b_panel = 32·2·ceil(k/2)), widened exactly: equals matmul_f32 on the
+    /// widened weights to the bit. Never A transposed.
+    void (*matmul_f32_bf16)(float *c, int64_t ldc, int64_t c_panel, const float *a, int64_t lda,
+                            const uint16_t *b, int64_t b_panel, int64_t m, int64_t n, int64_t k, int32_t flags);
+    /// The same with both in bf16, f32 accumulation: chain of ascending k, denormal inputs and results of each
+    /// step flushed to zero. A by to_bf16_pairs (lda = 2·ceil(k/2) or more).
+    void (*matmul_bf16)(float *c, int64_t ldc, int64_t c_panel, const uint16_t *a, int64_t lda,
+                        const uint16_t *b, int64_t b_panel, int64_t m, int64_t n, int64_t k, int32_t flags);
+
+    /// Row-major [n, k] (row stride ld) to panels [ceil(n/32)][k][32], columns past n zero.
+    void (*pack_f32)(float *out, const float *x, int64_t ld, int64_t n, int64_t k);
+    /// The inverse.
+    void (*unpack_f32)(float *out, int64_t ld, const float *packed, int64_t n, int64_t k);
+    /// Panels of W [n, k] to panels of its transpose: [ceil(k/32)][n][32].
+    void (*transpose_panels_f32)(float *out, const float *packed, int64_t n, int64_t k);
+    /// Row-major f32 [n, k] to bf16 panels [ceil(n/32)][ceil(k/2)][32][2], round to nearest even. Each pair is
+    /// stored odd k first, because the bf16 dot instruction adds its second element first.
+    void (*pack_bf16)(uint16_t *out, const float *x, int64_t ld, int64_t n, int64_t k);
+    /// The inverse, widened.
+    void (*unpack_bf16)(float *out, int64_t ld, const uint16_t *packed, int64_t n, int64_t k);
+    /// Rows of activations to bf16 pairs, odd k first, a missing last element zero; out stride 2·ceil(k/2).
+    void (*to_bf16_pairs)(uint16_t *out, const float *x, int64_t ld, int64_t rows, int64_t k);
+    /// out[i, :] = row rows[i] of the [n, k] matrix packed by pack_f32.
+    void (*gather_rows_f32)(float *out, int64_t ldo, const float *packed, const int32_t *rows, int64_t count,
+                            int64_t k);
+    /// The same from pack_bf16, widened.
+    void (*gather_rows_bf16)(float *out, int64_t ldo, const uint16_t *packed, const int32_t *rows, int64_t count,
+                             int64_t k);
+    /// Row rows[i] of packed += x[i, :], for columns first..<last of the row only, in ascending i.
+    void (*scatter_rows_f32)(float *packed, const float *x, int64_t ldx, const int32_t *rows, int64_t count,
+                             int64_t k, int64_t first, int64_t last);
+
+    // ---- Rows (rows.inc.h)
+
+    /// out[r, i] = x[r, i] · inv[r] · weight[i], inv[r] = 1 / sqrt(mean_i x² + eps). `inv` may be null. out may be x.
+    void (*rms_norm)(float *out, int64_t ldo, float *_Nullable inv, const float *x, int64_t ldx, const float *weight,
+                     int64_t rows, int64_t width, float eps);
+    /// dx (+)= …, dweight += … in ascending rows. flags: GLIM_ACCUMULATE for dx.
+    void (*rms_norm_backward)(float *dx, int64_t lddx, float *dweight, const float *dy, int64_t lddy, const float *x,
+                              int64_t ldx, const float *weight, const float *inv, int64_t rows, int64_t width,
+                              int32_t flags);
+    /// Biased variance; stats [rows, 2] = mean, 1 / sqrt(var + eps); may be null. out may be x.
+    void (*layer_norm)(float *out, int64_t ldo, float *_Nullable stats, const float *x, int64_t ldx,
+                       const float *weight, const float *bias, int64_t rows, int64_t width, float eps);
+    void (*layer_norm_backward)(float *dx, int64_t lddx, float *dweight, float *dbias, const float *dy, int64_t lddy,
+                                const float *x, int64_t ldx, const float *weight, const float *stats, int64_t rows,
+                                int64_t width, int32_t flags);
+    /// Rotates `dims` values of each head in place: head h of row r starts at x + r·ldx + h·head_stride.
+    /// cosine, sine: [positions, dims/2]. half_split 0: pairs (2j, 2j+1), stays interleaved; 1: pairs (j, j + dims/2).
+    /// inverse 1 rotates back (the pullback).
+    void (*rope)(float *x, int64_t ldx, int64_t head_stride, int64_t heads, int64_t rows, const int32_t *positions,
+                 const float *cosine, const float *sine, int64_t dims, int32_t half_split, int32_t inverse);
+    /// out = silu(gate) · up. out may be either.
+    void (*swiglu)(float *out, const float *gate, const float *up, int64_t count);
+    /// dgate = dout · up · silu'(gate), dup = dout · silu(gate). May be in place over gate and up.
+    void (*swiglu_backward)(float *dgate, float *dup, const float *dout, const float *gate, const float *up,
+                            int64_t count);
+    void (*add)(float *out, const float *a, const float *b, int64_t count);
+    void (*multiply)(float *out, const float *a, const float *b, int64_t count);
+    void (*scale)(float *out, const float *a, float by, int64_t count);
+    /// y += by · x
+    void (*add_scaled)(float *y, const float *x, float by, int64_t count);
+    /// Σ a·b over 16 fixed lanes, one tree at the end.
+    float (*dot)(const float *a, const float *b, int64_t count);
+    /// Σ x² in double, fixed lanes.
+    double (*sum_squares)(const float *x, int64_t count);
+    /// out = 1 / (1 + exp(-x))
+    void (*sigmoid)(float *out, const float *x, int64_t count);
+    /// Softmax of each row over its first `width` values.
+    void (*softmax)(float *out, int64_t ldo, const float *x, int64_t ldx, int64_t rows, int64_t width);
+
+    /// Sigmoid router with bias-corrected choice (`noaux_tc`).
+    /// probabilities [rows, experts] = sigmoid(logits); choice = probabilities + bias, restricted to the
+    /// groups_kept groups whose two best choices sum highest; the `chosen` highest win, ties to the lower expert.
+    /// ids [rows, chosen] ascending; weights = probability / (Σ chosen + 1e-20) · scale (without the division
+    /// where normalise is 0).
+    void (*route)(int32_t *ids, float *weights, float *probabilities, const float *logits, const float *bias,
+                  int64_t rows, int64_t experts, int64_t chosen, int64_t groups, int64_t groups_kept, float scale,
+                  int32_t normalise);
+    /// dlogits from dweights [rows, chosen], plus dprobabilities [rows, experts] where not null.
+    void (*route_backward)(float *dlogits, const float *dweights, const float *_Nullable dprobabilities,
+                           const float *probabilities, const int32_t *ids, int64_t rows, int64_t experts,
+                           int64_t chosen, float scale, int32_t normalise);
+
+    /// The positions of the min(k, count) largest scores, ascending; ties go to the lower position.
+    /// Returns how many. NaN counts as smallest. -0 equals +0.
+    int64_t (*top_k)(int32_t *out, const float *scores, int64_t count, int64_t k);
+
+    /// log_sum_exp[r] over the vocabulary, merged over blocks of GLIM_VOCABULARY_BLOCK in ascending order.
+    void (*log_sum_exp)(float *out, const float *logits, int64_t ld, int64_t rows, int64_t vocabulary);
+    /// In place: logits[r, i] = (exp(logits[r, i] - log_sum_exp[r]) - [i == targets[r]]) · scale; zero rows where the
+    /// target is negative.
+    void (*cross_entropy_backward)(float *logits, int64_t ld, const float *log_sum_exp, const int32_t *targets,
+                                   float scale, int64_t rows, int64_t vocabulary);
+
+    /// Decoupled AdamW. g is used as g · gradient_scale. correction1 = 1 - beta1^t, correction2 = 1 - beta2^t.
+    /// w -= lr · (m/correction1 / (sqrt(v/correction2) + epsilon) + decay · w), the decay read before the step.
+    void (*adamw)(float *w, float *m, float *v, const float *g, int64_t count, float lr, float beta1, float beta2,
+                  float epsilon, float decay, float correction1, float correction2, float gradient_scale);
+
+    // ---- Attention (attention.inc.h)
+    // Keys are rows of `width` values in pages of 64 positions: position s is pages[s / 64] + (s % 64) · ldk.
+    // The value of a key is its first value_width entries (absorbed MLA: latent | rotated part).
+    // Query rows are [tokens, heads] rows of `width`; row (t, h) sees positions 0 … first + t.
+    // A block is 64 keys (selected ones where there is a selection) in ascending position; the softmax is online:
+    // m, l and out are rescaled once a block.
+
+    /// out [tokens, heads, value_width], lse [tokens, heads] (natural log, of scaled scores; may be null).
+    void (*attention)(float *out, float *_Nullable lse, const float *q, int64_t tokens, int64_t heads,
+                      const float *_Nonnull const *_Nonnull pages, int64_t ldk, int64_t first, int64_t width,
+                      int64_t value_width, float scale, float *scratch);
+    /// One token, over selected positions (ascending, all visible). With every visible position selected the result
+    /// equals attention's to the bit.
+    void (*attention_selected)(float *out, float *_Nullable lse, const float *q, int64_t heads,
+                               const float *_Nonnull const *_Nonnull pages, int64_t ldk, const int32_t *selected,
+                               int64_t count, int64_t width, int64_t value_width, float scale, float *scratch);
+    /// Pullback of attention for a block of tokens: dq is set; dkeys [positions, width] (row stride lddk) accumulates
+    /// key and value parts. Calls in ascending order of tokens give one fixed sum.
+    void (*attention_backward)(float *dq, float *dkeys, int64_t lddk, const float *dout, const float *q,
+                               const float *out, const float *lse, int64_t tokens, int64_t heads,
+                               const float *_Nonnull const *_Nonnull pages, int64_t ldk, int64_t first,
+                               int64_t width, int64_t value_width, float scale, float *scratch);
+    void (*attention_selected_backward)(float *dq, float *dkeys, int64_t lddk, const float *dout, const float *q,
+                                        const float *out, const float *lse, int64_t heads,
+                                        const float *_Nonnull const *_Nonnull pages, int64_t ldk,
+                                        const int32_t *selected, int64_t count, int64_t width, int64_t value_width,
+                                        float scale, float *scratch);
+    /// Indexer scores: scores[t · lds + s] = Σ_h weights[t, h] · relu(q[t, h] · key[s] · scale), heads ascending, for
+    /// s in 0 … first + t. q [tokens, heads, width]; weights [tokens, heads].
+    void (*index_scores)(float *scores, int64_t lds, const float *q, const float *weights, int64_t tokens,
+                         int64_t heads, const float *_Nonnull const *_Nonnull pages, int64_t ldk, int64_t first,
+                         int64_t width, float scale, float *scratch);
+    /// Pullback: dq, dweights are set, dkeys [positions, width] (row stride lddk) accumulates, from dscores laid out
+    /// as scores (entries past first + t are not read).
+    void (*index_scores_backward)(float *dq, float *dweights, float *dkeys, int64_t lddk, const float *dscores,
+                                  int64_t lds, const float *q, const float *weights, int64_t tokens, int64_t heads,
+                                  const float *_Nonnull const *_Nonnull pages, int64_t ldk, int64_t first,
+                                  int64_t width, float scale, float *scratch);
+} glim_kernels;
+
+/// Floats of scratch that an attention or indexer call needs, for `rows` = tokens · heads of one call.
+static inline int64_t glim_attention_scratch(int64_t rows, int64_t width) {
+    // a transposed key block, a gathered one, two score tiles for every row, and three numbers a row
+    return 2 * GLIM_PAGE * (width + 32) + rows * (2 * GLIM_PAGE + 4) + 1024;
+}
+
+/// The tables this machine can run: 0 is the best, the last is always "portable".
+int32_t glim_kernels_count(void);
+const glim_kernels *glim_kernels_at(int32_t i);
+
+#pragma clang assume_nonnull end
