@@ -1,1 +1,31 @@
+// Which tables this machine can run, best first. Compiled without special flags, so that it cannot itself crash.
 #include "glim_kernels.h"
+
+extern const glim_kernels glim_kernels_portable;
+#if defined(__x86_64__)
+extern const glim_kernels glim_kernels_avx512, glim_kernels_avx2;
+#elif defined(__aarch64__)
+extern const glim_kernels glim_kernels_neon;
+#endif
+
+/// The i-th table that runs here, or null past the last.
+static const glim_kernels *nth(int32_t i) {
+#if defined(__x86_64__)
+    int avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+    int avx512 = avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+                 __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+    if (avx512 && i-- == 0) return &glim_kernels_avx512;
+    if (avx2 && i-- == 0) return &glim_kernels_avx2;
+#elif defined(__aarch64__)
+    if (i-- == 0) return &glim_kernels_neon;
+#endif
+    return i == 0 ? &glim_kernels_portable : 0;
+}
+
+int32_t glim_kernels_count(void) {
+    int32_t count = 0;
+    while (nth(count)) count++;
+    return count;
+}
+
+const glim_kernels *glim_kernels_at(int32_t i) { return nth(i); }

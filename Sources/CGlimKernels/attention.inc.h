@@ -1,0 +1,1 @@
+#define ATTENTION_ENTRIES

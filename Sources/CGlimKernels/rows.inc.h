@@ -1,0 +1,1 @@
+#define ROWS_ENTRIES

@@ -1,0 +1,13 @@
+// One whole table, for the instruction set that the including file chose.
+#include "glim_kernels.h"
+#include "vec.h"
+#include "gemm.inc.h"
+#include "rows.inc.h"
+#include "attention.inc.h"
+
+const glim_kernels GLIM_SET_TABLE = {
+    .name = GLIM_SET_NAME,
+    GEMM_ENTRIES
+    ROWS_ENTRIES
+    ATTENTION_ENTRIES
+};
