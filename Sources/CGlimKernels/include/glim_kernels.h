@@ -181,6 +181,15 @@ static inline int64_t glim_attention_scratch(int64_t rows, int64_t width) {
     return 2 * GLIM_PAGE * (width + 32) + rows * (2 * GLIM_PAGE + 4) + 1024;
 }
 
+/// Tells the processor that this thread only waits.
+static inline void glim_relax(void) {
+#if defined(__x86_64__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ volatile("yield");
+#endif
+}
+
 /// The tables this machine can run: 0 is the best, the last is always "portable".
 int32_t glim_kernels_count(void);
 const glim_kernels *glim_kernels_at(int32_t i);

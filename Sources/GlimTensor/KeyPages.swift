@@ -1,0 +1,67 @@
+import CGlimKernels
+
+/// A run of a batch's rows that belong to one sequence.
+public struct SequenceSlice: Sendable, Equatable {
+    /// Its first row in the batch.
+    public var row: Int
+    /// How many rows.
+    public var count: Int
+    /// The position of its first row in the sequence.
+    public var position: Int
+
+    public init(row: Int, count: Int, position: Int) { (self.row, self.count, self.position) = (row, count, position) }
+}
+
+/// The keys of one sequence: rows reached through pages of 64 positions.
+///
+/// The same structure points into a cache, or into the rows that a training forward just made.
+// @unchecked: read only while the operation that got it runs.
+public struct KeyPages: @unchecked Sendable {
+    /// Positions of a page.
+    public static let positions = Int(GLIM_PAGE)
+
+    package let pages: [UnsafePointer<Float>]
+    package let stride: Int
+    private let owners: [Buffer]
+
+    package init(pages: [UnsafePointer<Float>], stride: Int, owners: [Buffer]) {
+        (self.pages, self.stride, self.owners) = (pages, stride, owners)
+    }
+
+    /// The pages of a sequence whose keys are consecutive rows of `keys`.
+    public init(rows slice: SequenceSlice, of keys: Tensor) {
+        precondition(
+            slice.position == 0 && slice.row + slice.count <= keys.shape.rows, "KeyPages: \(slice) in \(keys.shape)")
+        pages = Swift.stride(from: 0, to: slice.count, by: Self.positions).map { UnsafePointer(keys.row(slice.row + $0)) }
+        stride = keys.shape.last
+        owners = [keys.buffer]
+    }
+}
+
+/// The positions that sparse attention may see, for each row of a batch.
+public struct Selection: @unchecked Sendable {
+    /// Positions a row may have at most.
+    public let topK: Int
+    /// `[T, topK]`, ascending, filled to `counts`.
+    package let positions: Buffer
+    /// How many positions each row has; -1 where it sees every visible position (there are no more than topK).
+    package let counts: Buffer
+    public let rows: Int
+
+    package init(rows: Int, topK: Int) {
+        (self.rows, self.topK) = (rows, topK)
+        positions = Buffer(byteCount: rows * topK * 4)
+        counts = Buffer(byteCount: rows * 4)
+    }
+
+    package func row(_ t: Int) -> UnsafeMutablePointer<Int32> {
+        positions.pointer.assumingMemoryBound(to: Int32.self) + t * topK
+    }
+    package var count: UnsafeMutablePointer<Int32> { counts.pointer.assumingMemoryBound(to: Int32.self) }
+
+    /// The ascending positions of a row, or nil where it sees all.
+    public subscript(_ t: Int) -> [Int32]? {
+        let n = Int(count[t])
+        return n < 0 ? nil : Array(UnsafeBufferPointer(start: row(t), count: n))
+    }
+}

@@ -1,0 +1,183 @@
+import CGlimKernels
+
+/// The weights of one layer's routed experts, ready for a step.
+public struct ExpertWeights: Sendable {
+    /// E matrices `[F, D]`.
+    public let gate: Weight
+    /// E matrices `[F, D]`.
+    public let up: Weight
+    /// E matrices `[D, F]`.
+    public let down: Weight
+
+    public init(gate: Weight, up: Weight, down: Weight) {
+        precondition(gate.layout == up.layout && gate.count == down.count, "ExpertWeights: \(gate.layout), \(up.layout)")
+        precondition(down.inputs == gate.outputs && down.outputs == gate.inputs, "ExpertWeights: \(down.layout)")
+        (self.gate, self.up, self.down) = (gate, up, down)
+    }
+}
+
+extension Tensor {
+    /// Rows of one piece of expert work.
+    private static let expertRows = 96
+
+    /// `y[t] = Σ_e weight[t, e] · down_e(silu(gate_e(x)) · up_e(x))`, the experts of a token added in ascending order.
+    ///
+    /// - Parameters:
+    ///   - x: `[T, D]`
+    ///   - routing: of these T tokens.
+    ///   - experts: every expert that the routing names.
+    /// - Returns: `[T, D]`
+    public static func mixture(_ x: Tensor, _ routing: Routing, _ experts: ExpertWeights, tape: Tape? = nil) -> Tensor {
+        let (T, D, F, K) = (x.shape.rows, x.shape.last, experts.gate.outputs, routing.expertsPerToken)
+        precondition(experts.gate.inputs == D && routing.experts.count == T * K, "mixture: \(x.shape), \(K) each")
+        let plan = ExpertPlan(routing, count: experts.gate.count)
+        let gathered = plan.gather(x)
+        let (gate, up) = (Tensor(uninitialized: [T * K, F]), Tensor(uninitialized: [T * K, F]))
+        plan.overPieces { e, first, rows in
+            Product.serial(gate.row(first), stride: F, gathered.row(first), stride: D, experts.gate, matrix: e, rows: rows)
+            Product.serial(up.row(first), stride: F, gathered.row(first), stride: D, experts.up, matrix: e, rows: rows)
+        }
+        let inner = swiGLU(gate: gate, up: up)
+        let outer = Tensor(uninitialized: [T * K, D])
+        plan.overPieces { e, first, rows in
+            Product.serial(outer.row(first), stride: D, inner.row(first), stride: F, experts.down, matrix: e, rows: rows)
+        }
+        var y = Tensor(uninitialized: [T, D])
+        overRows(T, width: K * D) { first, rows in
+            for t in first..<first + rows {
+                let out = y.row(t)
+                kernels.pointee.scale(out, outer.row(plan.place[t * K]), routing.weights.row(t)[0], Int64(D))
+                for k in 1..<max(1, K) {
+                    kernels.pointee.add_scaled(
+                        out, outer.row(plan.place[t * K + k]), routing.weights.row(t)[k], Int64(D))
+                }
+            }
+        }
+        tape?.record(&y) { [tape] dy in
+            mixturePullback(
+                dy, x, routing, experts, plan, gathered: gathered, gate: gate, up: up, inner: inner, tape: tape!)
+        }
+        return y
+    }
+
+    private static func mixturePullback(
+        _ dy: Tensor, _ x: Tensor, _ routing: Routing, _ experts: ExpertWeights, _ plan: ExpertPlan,
+        gathered: Tensor, gate: Tensor, up: Tensor, inner: Tensor, tape: Tape
+    ) {
+        let (T, D, F, K) = (x.shape.rows, x.shape.last, experts.gate.outputs, routing.expertsPerToken)
+        let dy_rows = plan.gather(dy)
+        // What reaches the inner activations before the routing weight: it gives the weight's own gradient too, for
+        // dy · outer = (dy · W_down) · inner.
+        let dinner = Tensor(uninitialized: [T * K, F])
+        let downTurned = experts.down.transposedPanels()
+        plan.overPieces { e, first, rows in
+            Product.serialInputGradient(
+                dinner.row(first), stride: F, dy_rows.row(first), stride: D, experts.down, downTurned, matrix: e,
+                rows: rows)
+        }
+        let dweights = Tensor(uninitialized: [T, K])
+        let weighted = Tensor(uninitialized: [T * K, F])
+        overRows(T, width: K * F) { first, rows in
+            for t in first..<first + rows {
+                for k in 0..<K {
+                    let (row, weight) = (plan.place[t * K + k], routing.weights.row(t)[k])
+                    dweights.row(t)[k] = kernels.pointee.dot(dinner.row(row), inner.row(row), Int64(F))
+                    kernels.pointee.scale(dinner.row(row), dinner.row(row), weight, Int64(F))
+                    kernels.pointee.scale(weighted.row(row), inner.row(row), weight, Int64(F))
+                }
+            }
+        }
+        tape.add(dweights, to: routing.weights)
+        plan.weightGradient(of: experts.down, dy_rows, weighted, tape)
+        let (dgate, dup) = (Tensor(uninitialized: [T * K, F]), Tensor(uninitialized: [T * K, F]))
+        overElements(T * K * F) { i, n in
+            kernels.pointee.swiglu_backward(
+                dgate.pointer + i, dup.pointer + i, dinner.pointer + i, gate.pointer + i, up.pointer + i, Int64(n))
+        }
+        plan.weightGradient(of: experts.gate, dgate, gathered, tape)
+        plan.weightGradient(of: experts.up, dup, gathered, tape)
+        let dx_rows = Tensor(uninitialized: [T * K, D])
+        let (gateTurned, upTurned) = (experts.gate.transposedPanels(), experts.up.transposedPanels())
+        plan.overPieces { e, first, rows in
+            Product.serialInputGradient(
+                dx_rows.row(first), stride: D, dgate.row(first), stride: F, experts.gate, gateTurned, matrix: e,
+                rows: rows)
+            Product.serialInputGradient(
+                dx_rows.row(first), stride: D, dup.row(first), stride: F, experts.up, upTurned, matrix: e, rows: rows,
+                accumulate: true)
+        }
+        tape.write(to: x) { dx, accumulate in
+            overRows(T, width: K * D) { first, rows in
+                for t in first..<first + rows {
+                    if !accumulate { (dx + t * D).update(from: dx_rows.row(plan.place[t * K]), count: D) }
+                    for k in accumulate ? 0..<K : 1..<max(1, K) {
+                        kernels.pointee.add(dx + t * D, dx + t * D, dx_rows.row(plan.place[t * K + k]), Int64(D))
+                    }
+                }
+            }
+        }
+    }
+
+    /// The rows (token, slot) sorted by expert, tokens in order within one, and the pieces they are worked on in.
+    private struct ExpertPlan {
+        let tokens: [Int32]  // token of each sorted row
+        let place: [Int]  // sorted row of (token, slot)
+        let range: [Range<Int>]  // rows of each expert
+        let pieces: [(expert: Int, first: Int, rows: Int)]
+
+        init(_ routing: Routing, count: Int) {
+            let K = routing.expertsPerToken
+            var start = [Int](repeating: 0, count: count + 1)
+            for e in 0..<count { start[e + 1] = start[e] + routing.load[e] }
+            var next = start
+            var tokens = [Int32](repeating: 0, count: routing.experts.count)
+            var place = [Int](repeating: 0, count: routing.experts.count)
+            for (i, e) in routing.experts.enumerated() {
+                let row = next[Int(e)]
+                next[Int(e)] += 1
+                (tokens[row], place[i]) = (Int32(i / K), row)
+            }
+            (self.tokens, self.place) = (tokens, place)
+            range = (0..<count).map { start[$0]..<start[$0 + 1] }
+            pieces = range.enumerated().flatMap { e, rows in
+                stride(from: rows.lowerBound, to: rows.upperBound, by: expertRows).map {
+                    (e, $0, min(expertRows, rows.upperBound - $0))
+                }
+            }
+        }
+
+        func gather(_ x: Tensor) -> Tensor {
+            let (rows, width) = (tokens.count, x.shape.last)
+            let y = Tensor(uninitialized: [rows, width])
+            Tensor.overRows(rows, width: width) { first, n in
+                for i in first..<first + n { y.row(i).update(from: x.row(Int(tokens[i])), count: width) }
+            }
+            return y
+        }
+
+        func overPieces(_ body: (Int, Int, Int) -> Void) {
+            ThreadPool.shared.run(pieces.count) { i in body(pieces[i].expert, pieces[i].first, pieces[i].rows) }
+        }
+
+        /// Sums over each expert's rows in order; an expert without rows has a gradient of zero.
+        func weightGradient(of weight: Weight, _ dy: Tensor, _ x: Tensor, _ tape: Tape) {
+            let pieces = Product.gradientPieces(weight)
+            tape.write(to: weight) { gradient, accumulate in
+                ThreadPool.shared.run(weight.count * pieces) { i in
+                    let e = i / pieces
+                    let rows = range[e]
+                    guard !rows.isEmpty else {
+                        if !accumulate, i % pieces == 0 {
+                            (gradient + e * weight.matrixStride).update(repeating: 0, count: weight.matrixStride)
+                        }
+                        return
+                    }
+                    Product.weightGradientPiece(
+                        i % pieces, gradient + e * weight.matrixStride, dy.row(rows.lowerBound),
+                        stride: dy.shape.last, x.row(rows.lowerBound), stride: x.shape.last, weight,
+                        rows: rows.count, accumulate: accumulate)
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,101 @@
+import CGlimKernels
+
+extension Tensor {
+    /// Tokens whose scores are held at one time by a piece of selection.
+    private static let indexTokens = 8
+
+    /// The positions each row attends to: the `topK` with the highest index scores
+    /// `I[t, s] = Σ_h w[t, h] · relu(q[t, h] · k[s] · scale)`, ties to the lower position (DeepSeek-V3.2 report, eq. 1).
+    ///
+    /// Rows that see no more than `topK` positions see them all, and no score is computed for them.
+    /// - Parameters:
+    ///   - q: `[T, I · X]`, rotated.
+    ///   - weights: `[T, I]`, already scaled by I^-0.5.
+    ///   - pages: the index keys of each slice's sequence, its own rows included.
+    ///   - scale: X^-0.5.
+    public static func select(
+        _ q: Tensor, weights: Tensor, pages: [KeyPages], slices: [SequenceSlice], topK: Int, scale: Float
+    ) -> Selection {
+        let (T, I) = (q.shape.rows, weights.shape.last)
+        let X = q.shape.last / I
+        precondition(q.shape.last == I * X && weights.shape.rows == T, "select: \(q.shape), \(weights.shape)")
+        let selection = Selection(rows: T, topK: topK)
+        var pieces: [(slice: Int, first: Int, count: Int)] = []
+        for (s, slice) in slices.enumerated() {
+            let all = min(max(0, topK - slice.position), slice.count)
+            for t in 0..<all { selection.count[slice.row + t] = -1 }
+            for first in stride(from: all, to: slice.count, by: indexTokens) {
+                pieces.append((s, first, min(indexTokens, slice.count - first)))
+            }
+        }
+        let work = pieces
+        ThreadPool.shared.run(work.count) { i in
+            let piece = work[i]
+            let slice = slices[piece.slice]
+            let (row, position) = (slice.row + piece.first, slice.position + piece.first)
+            let width = position + piece.count
+            let scores = Tensor(uninitialized: [piece.count, width])
+            indexScores(scores, q.row(row), weights.row(row), piece.count, I, X, pages[piece.slice], position, scale)
+            for t in 0..<piece.count {
+                selection.count[row + t] = Int32(
+                    kernels.pointee.top_k(
+                        selection.row(row + t), scores.row(t), Int64(position + t + 1), Int64(topK)))
+            }
+        }
+        return selection
+    }
+
+    /// The index scores themselves, for training the indexer: whole sequences only.
+    ///
+    /// - Parameters:
+    ///   - q: `[T, I · X]`, rotated.
+    ///   - weights: `[T, I]`
+    ///   - keys: `[T, X]`, rotated; one sequence.
+    /// - Returns: `[T, T]`; entries right of the diagonal are -infinity and take no gradient.
+    public static func indexScores(
+        _ q: Tensor, weights: Tensor, keys: Tensor, scale: Float, tape: Tape? = nil
+    ) -> Tensor {
+        let (T, I, X) = (q.shape.rows, weights.shape.last, keys.shape.last)
+        precondition(
+            q.shape.last == I * X && weights.shape.rows == T && keys.shape.rows == T,
+            "indexScores: \(q.shape), \(weights.shape), \(keys.shape)")
+        let pages = KeyPages(rows: SequenceSlice(row: 0, count: T, position: 0), of: keys)
+        var scores = Tensor([Float](repeating: -.infinity, count: T * T), [T, T])
+        let block = indexTokens
+        ThreadPool.shared.run((T + block - 1) / block) { [scores] i in
+            let first = i * block
+            let held = Tensor(uninitialized: [min(block, T - first), T])
+            indexScores(held, q.row(first), weights.row(first), held.shape.first, I, X, pages, first, scale)
+            for t in 0..<held.shape.first { scores.row(first + t).update(from: held.row(t), count: first + t + 1) }
+        }
+        tape?.record(&scores) { [tape] dscores in
+            let (dq, dweights) = (Tensor(uninitialized: q.shape), Tensor(uninitialized: weights.shape))
+            let dkeys = Tensor(zeros: keys.shape)
+            let scratch = Tensor(uninitialized: [Int(glim_attention_scratch(Int64(block * I), Int64(X)))])
+            pages.pages.withUnsafeBufferPointer { table in
+                for first in stride(from: 0, to: T, by: block) {
+                    kernels.pointee.index_scores_backward(
+                        dq.row(first), dweights.row(first), dkeys.pointer, Int64(X), dscores.row(first), Int64(T),
+                        q.row(first), weights.row(first), Int64(min(block, T - first)), Int64(I), table.baseAddress!,
+                        Int64(X), Int64(first), Int64(X), scale, scratch.pointer)
+                }
+            }
+            tape!.add(dq, to: q)
+            tape!.add(dweights, to: weights)
+            tape!.add(dkeys, to: keys)
+        }
+        return scores
+    }
+
+    private static func indexScores(
+        _ scores: Tensor, _ q: UnsafePointer<Float>, _ weights: UnsafePointer<Float>, _ tokens: Int, _ I: Int, _ X: Int,
+        _ pages: KeyPages, _ position: Int, _ scale: Float
+    ) {
+        let scratch = Tensor(uninitialized: [Int(glim_attention_scratch(Int64(tokens * I), Int64(X)))])
+        pages.pages.withUnsafeBufferPointer { table in
+            kernels.pointee.index_scores(
+                scores.pointer, Int64(scores.shape.last), q, weights, Int64(tokens), Int64(I), table.baseAddress!,
+                Int64(pages.stride), Int64(position), Int64(X), scale, scratch.pointer)
+        }
+    }
+}

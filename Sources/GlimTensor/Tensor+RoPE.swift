@@ -1,0 +1,82 @@
+import CGlimKernels
+import Foundation
+
+/// The cosines and sines of rotary position embedding, computed once for a range of positions.
+///
+/// Angle of pair j at position p: `p · theta^(-2j / dims)` (GLM5: theta 1e6, 64 rotated dimensions).
+public struct RotaryTable: Sendable {
+    let cosine: Tensor  // [positions, dims / 2]
+    let sine: Tensor
+    public let dimensions: Int
+    public let positionCount: Int
+
+    /// - Parameters:
+    ///   - dimensions: rotated values of a head, even.
+    ///   - theta: the base.
+    ///   - positions: how many positions, from 0.
+    public init(dimensions: Int, theta: Double, positions: Int) {
+        precondition(dimensions > 0 && dimensions % 2 == 0, "RotaryTable: \(dimensions) dimensions")
+        let half = dimensions / 2
+        (cosine, sine) = (Tensor(uninitialized: [positions, half]), Tensor(uninitialized: [positions, half]))
+        // As the reference computes them: frequencies and angles in f32, so that long positions round alike.
+        let frequencies = (0..<half).map { Float(1 / pow(Float(theta), Float(2 * $0) / Float(dimensions))) }
+        for p in 0..<positions {
+            for j in 0..<half {
+                let angle = Float(p) * frequencies[j]
+                cosine.pointer[p * half + j] = cosf(angle)
+                sine.pointer[p * half + j] = sinf(angle)
+            }
+        }
+        (self.dimensions, positionCount) = (dimensions, positions)
+    }
+
+    /// Rotates in place `heads` heads of each row; a head's rotated part starts at `x + row·stride + h·headStride`.
+    func rotate(
+        _ x: UnsafeMutablePointer<Float>, stride: Int, headStride: Int, heads: Int, positions: UnsafePointer<Int32>,
+        rows: Int, halfSplit: Bool, inverse: Bool
+    ) {
+        kernels.pointee.rope(
+            x, Int64(stride), Int64(headStride), Int64(heads), Int64(rows), positions, cosine.pointer, sine.pointer,
+            Int64(dimensions), halfSplit ? 1 : 0, inverse ? 1 : 0)
+    }
+}
+
+extension Tensor {
+    /// Rotary embedding of the leading `table.dimensions` values of each head (the indexer's convention).
+    ///
+    /// - Parameters:
+    ///   - x: `[T, heads · width]`
+    ///   - positions: one a row.
+    ///   - halfSplit: pairs (j, j + dims/2) instead of (2j, 2j + 1).
+    /// - Returns: `[T, heads · width]`
+    public static func rope(
+        _ x: Tensor, heads: Int, positions: [Int32], _ table: RotaryTable, halfSplit: Bool, tape: Tape? = nil
+    ) -> Tensor {
+        let (rows, stride) = (x.shape.rows, x.shape.last)
+        precondition(stride % heads == 0 && table.dimensions <= stride / heads, "rope: \(heads) heads in \(x.shape)")
+        precondition(positions.count == rows, "rope: \(positions.count) positions for \(x.shape)")
+        var y = turned(x, inverse: false)
+        tape?.record(&y) { [tape] dy in tape!.add(turned(dy, inverse: true), to: x) }
+        return y
+
+        func turned(_ x: Tensor, inverse: Bool) -> Tensor {
+            let y = copy(x)
+            positions.withUnsafeBufferPointer { positions in
+                let positions = Checked(positions.baseAddress!)
+                overRows(rows, width: stride) { first, count in
+                    table.rotate(
+                        y.row(first), stride: stride, headStride: stride / heads, heads: heads,
+                        positions: positions.pointer + first, rows: count, halfSplit: halfSplit, inverse: inverse)
+                }
+            }
+            return y
+        }
+    }
+}
+
+/// A pointer that pieces of one job share, while the call that made it lasts.
+// @unchecked: the pieces only read, or write disjoint parts.
+package struct Checked<P>: @unchecked Sendable {
+    package let pointer: P
+    package init(_ pointer: P) { self.pointer = pointer }
+}

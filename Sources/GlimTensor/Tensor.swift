@@ -1,0 +1,87 @@
+/// The extents of a tensor, one to four of them, last fastest.
+public struct Shape: Sendable, Equatable, ExpressibleByArrayLiteral, CustomStringConvertible {
+    private let extents: (Int, Int, Int, Int)
+    public let rank: Int
+
+    public init(_ dimensions: [Int]) {
+        precondition((1...4).contains(dimensions.count), "Shape: \(dimensions.count) dimensions")
+        precondition(dimensions.allSatisfy { $0 >= 0 }, "Shape: \(dimensions)")
+        rank = dimensions.count
+        func at(_ i: Int) -> Int { i < dimensions.count ? dimensions[i] : 1 }
+        extents = (at(0), at(1), at(2), at(3))
+    }
+
+    public init(arrayLiteral dimensions: Int...) { self.init(dimensions) }
+
+    /// All extents.
+    public var dimensions: [Int] { [extents.0, extents.1, extents.2, extents.3].prefix(rank).map { $0 } }
+    /// Elements in all.
+    public var count: Int { extents.0 * extents.1 * extents.2 * extents.3 }
+    /// The last extent.
+    public var last: Int {
+        switch rank {
+        case 1: extents.0
+        case 2: extents.1
+        case 3: extents.2
+        default: extents.3
+        }
+    }
+    /// Everything but the last extent, multiplied.
+    public var rows: Int { last == 0 ? 0 : count / last }
+    /// The first extent.
+    public var first: Int { extents.0 }
+
+    public var description: String { "\(dimensions)" }
+    public static func == (a: Shape, b: Shape) -> Bool { a.rank == b.rank && a.extents == b.extents }
+}
+
+/// Numbers in f32, row-major. A value: operations make new tensors and never change one.
+public struct Tensor: @unchecked Sendable {
+    public let shape: Shape
+    package var buffer: Buffer
+    /// Where gradients of this value gather, where a tape follows it.
+    package var node: Tape.Node?
+
+    /// Memory for an operation to fill.
+    package init(uninitialized shape: Shape) {
+        self.shape = shape
+        buffer = Buffer(byteCount: shape.count * 4)
+    }
+
+    public init(_ elements: [Float], _ shape: Shape) {
+        precondition(elements.count == shape.count, "Tensor: \(elements.count) elements for \(shape)")
+        self.init(uninitialized: shape)
+        elements.withUnsafeBufferPointer {
+            if let from = $0.baseAddress { buffer.floats.update(from: from, count: elements.count) }
+        }
+    }
+
+    public init(zeros shape: Shape) {
+        self.init(uninitialized: shape)
+        buffer.floats.update(repeating: 0, count: shape.count)
+    }
+
+    /// A copy of all elements.
+    public var elements: [Float] {
+        Array(UnsafeBufferPointer(start: buffer.floats, count: shape.count))
+    }
+
+    /// Reads the elements in place.
+    public func withElements<R>(_ body: (UnsafeBufferPointer<Float>) throws -> R) rethrows -> R {
+        try withExtendedLifetime(buffer) {
+            try body(UnsafeBufferPointer(start: buffer.floats, count: shape.count))
+        }
+    }
+
+    /// The elements, for operations only. Valid while the tensor lives.
+    package var pointer: UnsafeMutablePointer<Float> { buffer.floats }
+    package func row(_ i: Int) -> UnsafeMutablePointer<Float> { buffer.floats + i * shape.last }
+
+    /// The same elements under another shape; no tape follows the result.
+    package func reshaped(_ shape: Shape) -> Tensor {
+        precondition(shape.count == self.shape.count, "reshaped: \(self.shape) to \(shape)")
+        return Tensor(shape: shape, buffer: buffer)
+    }
+
+    private init(shape: Shape, buffer: Buffer) { (self.shape, self.buffer) = (shape, buffer) }
+}

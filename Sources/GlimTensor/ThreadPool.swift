@@ -1,0 +1,156 @@
+import CGlimKernels
+import Synchronization
+
+#if canImport(Glibc)
+import Glibc
+#else
+import Darwin
+#endif
+
+/// The threads that run kernels: they spin briefly for the next job, then park, and never touch Swift's cooperative
+/// threads.
+///
+/// A job is a count of independent pieces; who runs which piece never shows in a result, because every output is
+/// computed by one piece in one fixed order. One job runs at a time: a caller that finds the pool taken runs its
+/// pieces itself.
+public final class ThreadPool: @unchecked Sendable {
+    public static let shared = ThreadPool()
+
+    /// Threads that take part in a job, the caller included.
+    public var threadCount: Int {
+        get { limit.load(ordering: .relaxed) }
+        set {
+            precondition(newValue >= 1, "ThreadPool: \(newValue) threads")
+            limit.store(newValue, ordering: .relaxed)
+        }
+    }
+
+    /// The processors this process may use.
+    public static var processorCount: Int { max(1, Int(sysconf(Int32(_SC_NPROCESSORS_ONLN)))) }
+
+    private let limit = Atomic<Int>(ThreadPool.processorCount)
+    private let busy = Atomic<Bool>(false)
+    // The job. Written by the one caller that holds `busy`, read by workers that passed the gate.
+    private var body: (@Sendable (Int) -> Void)?
+    private var pieceCount = 0
+    private let next = Atomic<Int>(0)
+    /// Low 16 bits: workers inside. Bit 16: open. Above: the job's number.
+    private let gate = Atomic<UInt64>(0)
+    private var started = 0
+    private let sleepers = Atomic<Int>(0)
+    private let mutex = UnsafeMutablePointer<pthread_mutex_t>.allocate(capacity: 1)
+    private let wake = UnsafeMutablePointer<pthread_cond_t>.allocate(capacity: 1)
+
+    private static let open: UInt64 = 1 << 16
+    private static let inside: UInt64 = open - 1
+
+    private init() {
+        pthread_mutex_init(mutex, nil)
+        pthread_cond_init(wake, nil)
+    }
+
+    /// Calls `body` once for each of 0 ..< pieces, in no order, and returns when all are done.
+    package func run(_ pieces: Int, _ body: (Int) -> Void) {
+        let threads = min(threadCount, pieces)
+        guard threads > 1, busy.compareExchange(expected: false, desired: true, ordering: .acquiring).exchanged else {
+            for i in 0..<max(0, pieces) { body(i) }
+            return
+        }
+        defer { busy.store(false, ordering: .releasing) }
+        withoutActuallyEscaping(body) { body in
+            // The pieces write disjoint outputs, which the compiler cannot see.
+            self.body = unsafeBitCast(body, to: (@Sendable (Int) -> Void).self)
+            defer { self.body = nil }
+            pieceCount = pieces
+            next.store(0, ordering: .relaxed)
+            while started < threads - 1 { start() }
+            let job = (gate.load(ordering: .relaxed) >> 17 &+ 1) << 17
+            gate.store(job | Self.open, ordering: .sequentiallyConsistent)
+            if sleepers.load(ordering: .sequentiallyConsistent) > 0 {
+                pthread_mutex_lock(mutex)
+                pthread_cond_broadcast(wake)
+                pthread_mutex_unlock(mutex)
+            }
+            work()
+            // Close, then wait for whoever is inside. A worker that came too late finds the gate closed.
+            var state = gate.bitwiseAnd(~Self.open, ordering: .acquiringAndReleasing).newValue
+            while state & Self.inside != 0 {
+                glim_relax()
+                state = gate.load(ordering: .acquiring)
+            }
+        }
+    }
+
+    // Never inlined: its hold on `body` must end before the caller is told that it has left.
+    @inline(never) private func work() {
+        let (body, count) = (body!, pieceCount)
+        while true {
+            let i = next.wrappingAdd(1, ordering: .relaxed).oldValue
+            if i >= count { return }
+            body(i)
+        }
+    }
+
+    /// Enters the open job if it is not the one numbered `seen`; returns the number of the job last looked at.
+    private func join(after seen: UInt64, index: Int) -> UInt64 {
+        var state = gate.load(ordering: .acquiring)
+        while true {
+            let job = state >> 17
+            if job == seen { return seen }
+            // Too many threads for the present limit: this one sits the job out.
+            if state & Self.open == 0 || index >= threadCount - 1 { return job }
+            let (exchanged, original) = gate.compareExchange(
+                expected: state, desired: state + 1, ordering: .acquiringAndReleasing)
+            if exchanged {
+                work()
+                gate.wrappingSubtract(1, ordering: .releasing)
+                return job
+            }
+            state = original
+        }
+    }
+
+    private func start() {
+        let index = started
+        started += 1
+        let argument = Unmanaged.passRetained(Start(pool: self, index: index)).toOpaque()
+        #if canImport(Darwin)
+        var thread: pthread_t?
+        pthread_create(&thread, nil, { ThreadPool.main($0) }, argument)
+        #else
+        var thread = pthread_t()
+        pthread_create(&thread, nil, { ThreadPool.main($0!) }, argument)
+        #endif
+    }
+
+    private final class Start {
+        let (pool, index): (ThreadPool, Int)
+        init(pool: ThreadPool, index: Int) { (self.pool, self.index) = (pool, index) }
+    }
+
+    private static func main(_ argument: UnsafeMutableRawPointer) -> UnsafeMutableRawPointer? {
+        let start = Unmanaged<Start>.fromOpaque(argument).takeRetainedValue()
+        start.pool.serve(start.index)
+        return nil
+    }
+
+    /// About 100 µs of looking before a thread parks: waking one costs 20 to 50.
+    private static let spins = 4000
+
+    private func serve(_ index: Int) {
+        var seen: UInt64 = 0
+        while true {
+            var spin = 0
+            while spin < Self.spins {
+                let job = join(after: seen, index: index)
+                if job != seen { (seen, spin) = (job, 0) } else { spin += 1 }
+                glim_relax()
+            }
+            pthread_mutex_lock(mutex)
+            sleepers.wrappingAdd(1, ordering: .sequentiallyConsistent)
+            while gate.load(ordering: .sequentiallyConsistent) >> 17 == seen { pthread_cond_wait(wake, mutex) }
+            sleepers.wrappingSubtract(1, ordering: .sequentiallyConsistent)
+            pthread_mutex_unlock(mutex)
+        }
+    }
+}

@@ -1,0 +1,198 @@
+import CGlimKernels
+
+/// Trained numbers as operations want them: packed, in one number format, with a version.
+///
+/// A matrix `[out, in]` lies in panels of 32 outputs: the k group innermost (1 for f32, 2 for bf16), then the
+/// columns of a panel, then k. One row streams it at memory bandwidth, many rows are a blocked product, and both do
+/// the same multiply-adds in the same order. A weight may hold several matrices of one shape (heads, experts).
+///
+/// Where the bytes live is the weight's own business: owned memory, a mapped file, or memory that a source of experts
+/// filled from disk.
+// @unchecked: changed only by the optimizer or a loader, between steps, never while an operation reads.
+public final class Weight: @unchecked Sendable {
+    /// The number format.
+    public enum Format: Sendable, Equatable {
+        case f32
+        case bf16
+    }
+
+    /// What the numbers mean.
+    public enum Layout: Sendable, Equatable {
+        /// `count` matrices `[outputs, inputs]` in panels.
+        case panels(count: Int, outputs: Int, inputs: Int)
+        /// A plain vector: norm weights, biases.
+        case vector(Int)
+    }
+
+    /// Who owns the bytes.
+    public enum Residence: Sendable, Equatable {
+        case owned
+        case mapped
+        case streamed
+    }
+
+    public let format: Format
+    public let layout: Layout
+    public let residence: Residence
+    /// Raised by whoever changes the numbers; derived forms (the transposed panels) follow it.
+    public private(set) var version: UInt64 = 0
+    /// Frozen weights get no gradient and are left alone by optimizers.
+    public var isFrozen = false
+
+    package let buffer: Buffer
+    private var transposed: (version: UInt64, buffer: Buffer)?
+
+    /// `count` matrices of zeros.
+    public init(outputs: Int, inputs: Int, count: Int = 1, format: Format = .f32) {
+        precondition(outputs > 0 && inputs > 0 && count > 0, "Weight: \(count) x [\(outputs), \(inputs)]")
+        (self.format, residence) = (format, .owned)
+        layout = .panels(count: count, outputs: outputs, inputs: inputs)
+        let bytes = Self.byteCount(layout, format)
+        buffer = Buffer(byteCount: bytes)
+        buffer.pointer.initializeMemory(as: UInt8.self, repeating: 0, count: bytes)
+    }
+
+    /// A vector.
+    public init(vector: [Float]) {
+        precondition(!vector.isEmpty, "Weight: an empty vector")
+        (format, residence, layout) = (.f32, .owned, .vector(vector.count))
+        buffer = Tensor(vector, [vector.count]).buffer
+    }
+
+    /// Bytes already packed, in memory that `owner` keeps.
+    package init(
+        packed: UnsafeRawPointer, layout: Layout, format: Format, residence: Residence, owner: AnyObject
+    ) {
+        (self.format, self.layout, self.residence) = (format, layout, residence)
+        buffer = Buffer(mapped: packed, byteCount: Self.byteCount(layout, format), owner: owner)
+    }
+
+    /// Outputs of one matrix (or the vector's width).
+    public var outputs: Int {
+        switch layout {
+        case .panels(_, let outputs, _): outputs
+        case .vector(let width): width
+        }
+    }
+    /// Inputs of one matrix; 1 for a vector.
+    public var inputs: Int {
+        switch layout {
+        case .panels(_, _, let inputs): inputs
+        case .vector: 1
+        }
+    }
+    /// Matrices held.
+    public var count: Int {
+        switch layout {
+        case .panels(let count, _, _): count
+        case .vector: 1
+        }
+    }
+    public var isVector: Bool { if case .vector = layout { true } else { false } }
+
+    /// Bytes of the packed numbers.
+    public var byteCount: Int { Self.byteCount(layout, format) }
+    /// Numbers, padding included.
+    package var elementCount: Int { byteCount / (format == .f32 ? 4 : 2) }
+    /// Numbers of one matrix, padding included.
+    package var matrixStride: Int { elementCount / count }
+    /// Numbers without padding.
+    public var parameterCount: Int { count * outputs * inputs }
+    package var hasPadding: Bool { !isVector && outputs % Int(GLIM_PANEL) != 0 }
+    package var panelCount: Int { (outputs + Int(GLIM_PANEL) - 1) / Int(GLIM_PANEL) }
+    /// Numbers from one panel to the next.
+    package var panelStride: Int { Int(GLIM_PANEL) * (format == .f32 ? inputs : (inputs + 1) / 2 * 2) }
+
+    private static func byteCount(_ layout: Layout, _ format: Format) -> Int {
+        switch layout {
+        case .vector(let width): width * 4
+        case .panels(let count, let outputs, let inputs):
+            count * ((outputs + Int(GLIM_PANEL) - 1) / Int(GLIM_PANEL)) * Int(GLIM_PANEL)
+                * (format == .f32 ? inputs * 4 : (inputs + 1) / 2 * 4)
+        }
+    }
+
+    // MARK: For operations and optimizers
+
+    package var floats: UnsafeMutablePointer<Float> {
+        precondition(format == .f32, "Weight: f32 wanted, \(format) found")
+        return buffer.floats
+    }
+    package func matrix(_ i: Int) -> UnsafeMutablePointer<Float> { floats + i * matrixStride }
+    package var halves: UnsafeMutablePointer<UInt16> { buffer.pointer.assumingMemoryBound(to: UInt16.self) }
+
+    /// To be called after the numbers changed.
+    package func changed() { version += 1 }
+
+    /// The panels of every matrix transposed, for the gradient of inputs; made again when the version moved.
+    package func transposedPanels() -> (buffer: Buffer, matrixStride: Int) {
+        let panel = Int(GLIM_PANEL)
+        let stride = (inputs + panel - 1) / panel * panel * outputs
+        if let transposed, transposed.version == version { return (transposed.buffer, stride) }
+        let made = transposed?.buffer ?? Buffer(byteCount: count * stride * 4)
+        ThreadPool.shared.run(count) { i in
+            kernels.pointee.transpose_panels_f32(
+                made.floats + i * stride, matrix(i), Int64(outputs), Int64(inputs))
+        }
+        transposed = (version, made)
+        return (made, stride)
+    }
+
+    /// Drops forms that only training needs.
+    package func dropDerived() { transposed = nil }
+
+    // MARK: For loaders and savers
+
+    /// Sets matrix `index` (or the vector) from rows: `[outputs, inputs]` row-major, or `[inputs, outputs]` where
+    /// `transposed`.
+    public func set(_ rows: UnsafeBufferPointer<Float>, matrix index: Int = 0, transposed: Bool = false) {
+        precondition(index < count && rows.count == outputs * inputs, "Weight.set: \(rows.count) numbers for \(layout)")
+        guard let base = rows.baseAddress else { return }
+        defer { changed() }
+        if isVector {
+            floats.update(from: base, count: outputs)
+            return
+        }
+        let turned = transposed ? Tensor(uninitialized: [outputs, inputs]) : nil
+        if let turned {
+            for i in 0..<inputs {
+                for o in 0..<outputs { turned.pointer[o * inputs + i] = base[i * outputs + o] }
+            }
+        }
+        let from = turned.map { UnsafePointer($0.pointer) } ?? base
+        switch format {
+        case .f32:
+            kernels.pointee.pack_f32(matrix(index), from, Int64(inputs), Int64(outputs), Int64(inputs))
+        case .bf16:
+            kernels.pointee.pack_bf16(
+                halves + index * matrixStride, from, Int64(inputs), Int64(outputs), Int64(inputs))
+        }
+    }
+
+    /// The rows of matrix `index` of `numbers` (the weight itself, or a gradient in its layout), row-major
+    /// `[outputs, inputs]`, or `[inputs, outputs]` where `transposed`.
+    public func rows(matrix index: Int = 0, of numbers: Tensor? = nil, transposed: Bool = false) -> Tensor {
+        precondition(index < count, "Weight.rows: matrix \(index) of \(count)")
+        if isVector {
+            return numbers ?? Tensor(Array(UnsafeBufferPointer(start: floats, count: outputs)), [outputs])
+        }
+        let plain = Tensor(uninitialized: [outputs, inputs])
+        if let numbers {
+            precondition(numbers.shape.count == elementCount, "Weight.rows: \(numbers.shape) for \(layout)")
+            kernels.pointee.unpack_f32(
+                plain.pointer, Int64(inputs), numbers.pointer + index * matrixStride, Int64(outputs), Int64(inputs))
+        } else if format == .f32 {
+            kernels.pointee.unpack_f32(
+                plain.pointer, Int64(inputs), matrix(index), Int64(outputs), Int64(inputs))
+        } else {
+            kernels.pointee.unpack_bf16(
+                plain.pointer, Int64(inputs), halves + index * matrixStride, Int64(outputs), Int64(inputs))
+        }
+        guard transposed else { return plain }
+        let turned = Tensor(uninitialized: [inputs, outputs])
+        for o in 0..<outputs {
+            for i in 0..<inputs { turned.pointer[i * outputs + o] = plain.pointer[o * inputs + i] }
+        }
+        return turned
+    }
+}
