@@ -390,7 +390,7 @@ extension ModelConfig {
             try check("eos_token_id, pad_token_id, bos_token_id", id, 0...Self.maximumID)
         }
         guard keyRotated.isMultiple(of: 2) else {
-            throw .outOfRange(key: "qk_rope_head_dim", found: "\(keyRotated)", allowed: "even numbers: pairs are rotated")
+            throw .outOfRange(key: "qk_rope_head_dim", found: "\(keyRotated)", allowed: "even numbers, for pairs turn")
         }
         try validateExperts()
         try validateAttention()
@@ -404,7 +404,7 @@ extension ModelConfig {
         let groupSize = routedExpertCount / groupCount
         guard groupCount == 1 || groupSize >= 2 else {
             throw .outOfRange(
-                key: "n_group", found: "\(groupCount)", allowed: "1 to \(routedExpertCount / 2): a group has two experts")
+                key: "n_group", found: "\(groupCount)", allowed: "1 to \(routedExpertCount / 2), two experts each")
         }
         try check("topk_group", groupsKept, 1...groupCount)
         try check("num_experts_per_tok", expertsPerToken, 1...groupSize * groupsKept)
