@@ -74,7 +74,7 @@ public struct CheckpointWriter: Sendable {
         try write(Array(zip(declarations, byteCounts)), metadata, to: temporary) { declaration, sink in
             switch tensors[declaration.name] {
             case .floats(let floats, _): try sink.append(floats)
-            case .int32s(let integers, _): try sink.append(integers)
+            case .int32s(let integers, _): try sink.append(int32s: integers)
             case nil: break
             }
         }

@@ -52,7 +52,7 @@ public struct TensorSink: ~Copyable {
     }
 
     /// Appends integers to a tensor declared I32.
-    public mutating func append(_ integers: [Int32]) throws(CheckpointError) {
+    public mutating func append(int32s integers: [Int32]) throws(CheckpointError) {
         guard declaration.dtype == .i32 else {
             throw .unexpectedDType(tensor: declaration.name, found: declaration.dtype, expected: "I32")
         }

@@ -30,7 +30,8 @@ import Testing
     static func half(_ code: UInt16) -> Float {
         let (sign, exponent, fraction) = (code >> 15 == 0 ? 1.0 : -1.0, Int(code >> 10 & 31), Double(code & 1023))
         if exponent == 31 { return fraction == 0 ? Float(sign) * .infinity : .nan }
-        let magnitude = exponent == 0 ? fraction * 0x1p-24 : (1024 + fraction) * Foundation.pow(2, Double(exponent - 25))
+        let power = Double(sign: .plus, exponent: max(exponent, 1) - 25, significand: 1)
+        let magnitude = (exponent == 0 ? fraction : 1024 + fraction) * power
         return Float(sign * magnitude)
     }
 
@@ -175,9 +176,12 @@ import Testing
                 return checkpointError { _ = try Checkpoint(folder: folder) }
             }
             let path = index.path
-            #expect(
-                try error("") == .malformedIndex(path: path, offset: 0, reason: "expected an object: the JSON ends early"))
-            #expect(try error("{}") == .malformedIndex(path: path, offset: 2, reason: "weight_map is missing: the JSON ends early"))
+            func malformed(_ offset: Int, _ reason: String) -> CheckpointError {
+                .malformedIndex(path: path, offset: offset, reason: reason)
+            }
+            #expect(try error("") == malformed(0, "expected an object: the JSON ends early"))
+            #expect(try error("{}\n") == malformed(2, "weight_map is missing"))
+            #expect(try error("{\"weight_map\":{},\"weight_map\":{}}") == malformed(30, "weight_map appears twice"))
             #expect(
                 try error("{\"weight_map\":{\"a\":1}}")
                     == .malformedIndex(path: path, offset: 19, reason: "expected a string"))
