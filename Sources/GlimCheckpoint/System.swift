@@ -1,0 +1,147 @@
+#if canImport(Darwin)
+import Darwin
+#else
+import Glibc
+#endif
+
+/// What the system says about the last call that failed.
+func systemReason() -> String { String(cString: strerror(errno)) }
+
+/// A whole file, mapped read-only until the last reference goes.
+///
+/// The file must not shrink while it is mapped: reading a page that is gone ends the process (SIGBUS), and no program
+/// can prevent another from doing so. Saves through `CheckpointWriter` and `AtomicFile` never shrink a file; they put
+/// a new one in its place and the mapping keeps the old.
+// @unchecked: the memory is never written and lives as long as the object.
+package final class MappedFile: @unchecked Sendable {
+    package let path: String
+    package let bytes: UnsafeRawBufferPointer
+
+    /// - Throws: `CheckpointError.unreadable` if there is no regular file that can be opened and mapped.
+    package init(path: String) throws(CheckpointError) {
+        // Non-blocking, or opening a named pipe would wait for a writer.
+        let descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK)
+        guard descriptor >= 0 else { throw .unreadable(path: path, reason: systemReason()) }
+        defer { close(descriptor) }
+        var status = stat()
+        guard fstat(descriptor, &status) == 0 else { throw .unreadable(path: path, reason: systemReason()) }
+        guard status.st_mode & S_IFMT == S_IFREG else {
+            throw .unreadable(path: path, reason: status.st_mode & S_IFMT == S_IFDIR ? "a folder" : "not a plain file")
+        }
+        let count = Int(status.st_size)
+        if count == 0 {
+            bytes = UnsafeRawBufferPointer(start: nil, count: 0)
+        } else {
+            guard let start = mmap(nil, count, PROT_READ, MAP_PRIVATE, descriptor, 0), start != MAP_FAILED else {
+                throw .unreadable(path: path, reason: systemReason())
+            }
+            bytes = UnsafeRawBufferPointer(start: start, count: count)
+        }
+        self.path = path
+    }
+
+    deinit {
+        if let start = bytes.baseAddress { munmap(UnsafeMutableRawPointer(mutating: start), bytes.count) }
+    }
+}
+
+/// A file under a temporary name beside its target: renamed when complete, removed otherwise.
+final class TemporaryFile {
+    /// `.glim-PROCESS-NUMBER.tmp`: hidden, never taken for a shard, and its process can be looked up.
+    static let prefix = ".glim-"
+    static let suffix = ".tmp"
+
+    let folder: String
+    let path: String
+    private var descriptor: Int32
+    private var isPublished = false
+
+    /// - Throws: `CheckpointError.cannotWrite` if the folder is missing or not writable.
+    init(in folder: String) throws(CheckpointError) {
+        var number = 0
+        while true {
+            let path = "\(folder)/\(Self.prefix)\(getpid())-\(number)\(Self.suffix)"
+            let descriptor = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0o666)
+            if descriptor >= 0 {
+                (self.folder, self.path, self.descriptor) = (folder, path, descriptor)
+                return
+            }
+            guard errno == EEXIST else { throw .cannotWrite(path: folder, reason: systemReason()) }
+            number += 1
+        }
+    }
+
+    deinit {
+        if descriptor >= 0 { close(descriptor) }
+        if !isPublished { unlink(path) }
+    }
+
+    func write(_ bytes: UnsafeRawBufferPointer) throws(CheckpointError) {
+        var rest = bytes[...]
+        while !rest.isEmpty {
+            // Linux writes at most 2 GiB in one call; macOS refuses more.
+            let chunk = UnsafeRawBufferPointer(rebasing: rest.prefix(1 << 30))
+            #if canImport(Darwin)
+            let count = Darwin.write(descriptor, chunk.baseAddress, chunk.count)
+            #else
+            let count = Glibc.write(descriptor, chunk.baseAddress, chunk.count)
+            #endif
+            if count < 0 {
+                if errno == EINTR { continue }
+                throw .cannotWrite(path: folder, reason: systemReason())
+            }
+            rest = rest.dropFirst(count)
+        }
+    }
+
+    func write(_ bytes: [UInt8]) throws(CheckpointError) {
+        try bytes.withUnsafeBufferPointer { bytes throws(CheckpointError) in try write(UnsafeRawBufferPointer(bytes)) }
+    }
+
+    /// Brings the bytes to the disk and closes the file. It keeps its temporary name.
+    func finish() throws(CheckpointError) {
+        guard synchronize(descriptor) == 0 else { throw .cannotWrite(path: folder, reason: systemReason()) }
+        let status = close(descriptor)
+        descriptor = -1
+        guard status == 0 else { throw .cannotWrite(path: folder, reason: systemReason()) }
+    }
+
+    /// Gives the file its real name, in place of whatever bore it.
+    func publish(as name: String) throws(CheckpointError) {
+        guard rename(path, "\(folder)/\(name)") == 0 else {
+            throw .cannotWrite(path: "\(folder)/\(name)", reason: systemReason())
+        }
+        isPublished = true
+    }
+}
+
+/// Makes renames and removals in a folder outlast a loss of power.
+func synchronizeFolder(_ folder: String) throws(CheckpointError) {
+    let descriptor = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+    guard descriptor >= 0 else { throw .cannotWrite(path: folder, reason: systemReason()) }
+    defer { close(descriptor) }
+    // Some network file systems cannot, and say so with EINVAL.
+    guard synchronize(descriptor) == 0 || errno == EINVAL else {
+        throw .cannotWrite(path: folder, reason: systemReason())
+    }
+}
+
+/// Removes a file; that it is gone already is fine.
+func removeFile(_ path: String) throws(CheckpointError) {
+    guard unlink(path) == 0 || errno == ENOENT else { throw .cannotWrite(path: path, reason: systemReason()) }
+}
+
+/// Whether a process of that number lives; its owner does not matter.
+func processIsAlive(_ process: Int32) -> Bool { kill(process, 0) == 0 || errno == EPERM }
+
+func processNumber() -> Int32 { getpid() }
+
+func fileExists(_ path: String) -> Bool { access(path, F_OK) == 0 }
+
+private func synchronize(_ descriptor: Int32) -> Int32 {
+    #if canImport(Darwin)
+    // On macOS fsync leaves the bytes in the drive's own cache.
+    if fcntl(descriptor, F_FULLFSYNC) == 0 { return 0 }
+    #endif
+    return fsync(descriptor)
+}
