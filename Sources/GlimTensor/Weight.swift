@@ -43,11 +43,13 @@ public final class Weight: @unchecked Sendable {
     private var transposed: (version: UInt64, buffer: Buffer)?
 
     /// `count` matrices of zeros.
-    public init(outputs: Int, inputs: Int, count: Int = 1, format: Format = .f32) {
+    ///
+    /// - Parameter isBlueprint: take no memory: the weight tells its shape and nothing else.
+    public init(outputs: Int, inputs: Int, count: Int = 1, format: Format = .f32, isBlueprint: Bool = false) {
         precondition(outputs > 0 && inputs > 0 && count > 0, "Weight: \(count) x [\(outputs), \(inputs)]")
         (self.format, residence) = (format, .owned)
         layout = .panels(count: count, outputs: outputs, inputs: inputs)
-        let bytes = Self.byteCount(layout, format)
+        let bytes = isBlueprint ? 0 : Self.byteCount(layout, format)
         buffer = Buffer(byteCount: bytes)
         buffer.pointer.initializeMemory(as: UInt8.self, repeating: 0, count: bytes)
     }
@@ -122,7 +124,7 @@ public final class Weight: @unchecked Sendable {
     package var halves: UnsafeMutablePointer<UInt16> { buffer.pointer.assumingMemoryBound(to: UInt16.self) }
 
     /// To be called after the numbers changed.
-    package func changed() { version += 1 }
+    public func changed() { version += 1 }
 
     /// The panels of every matrix transposed, for the gradient of inputs; made again when the version moved.
     package func transposedPanels() -> (buffer: Buffer, matrixStride: Int) {
@@ -144,11 +146,10 @@ public final class Weight: @unchecked Sendable {
     // MARK: For loaders and savers
 
     /// Sets matrix `index` (or the vector) from rows: `[outputs, inputs]` row-major, or `[inputs, outputs]` where
-    /// `transposed`.
+    /// `transposed`. Different matrices may be set at one time; `changed()` is to be called after the last.
     public func set(_ rows: UnsafeBufferPointer<Float>, matrix index: Int = 0, transposed: Bool = false) {
         precondition(index < count && rows.count == outputs * inputs, "Weight.set: \(rows.count) numbers for \(layout)")
         guard let base = rows.baseAddress else { return }
-        defer { changed() }
         if isVector {
             floats.update(from: base, count: outputs)
             return

@@ -1,0 +1,68 @@
+public import GlimTensor
+
+/// What one forward pass computes: rows of tokens, divided into sequences.
+///
+/// Training, prefill and decode differ only in what a batch holds: whole sequences, chunks, or single tokens. The
+/// value of a row depends on its own sequence up to its position and on nothing else in the batch.
+public struct Batch: Sendable {
+    /// Token ids, T of them.
+    public let tokens: [Int32]
+    /// The sequences, covering the rows in order.
+    public let slices: [SequenceSlice]
+    /// The position of each row in its sequence.
+    public let positions: [Int32]
+    /// The cache of each slice's sequence, or none: then every slice is a whole sequence.
+    public let caches: [Cache]
+
+    /// Whole sequences, without a cache: the training forward.
+    ///
+    /// - Parameters:
+    ///   - tokens: all rows.
+    ///   - lengths: of the sequences, in order; they sum to the rows.
+    public init(tokens: [Int32], lengths: [Int]) {
+        precondition(lengths.reduce(0, +) == tokens.count, "Batch: lengths \(lengths) for \(tokens.count) tokens")
+        var slices: [SequenceSlice] = []
+        var row = 0
+        for length in lengths where length > 0 {
+            slices.append(SequenceSlice(row: row, count: length, position: 0))
+            row += length
+        }
+        self.init(tokens: tokens, slices: slices, caches: [])
+    }
+
+    /// The next tokens of sequences whose earlier ones are in caches.
+    public init(_ next: [(tokens: [Int32], cache: Cache)]) {
+        var (tokens, slices, caches): ([Int32], [SequenceSlice], [Cache]) = ([], [], [])
+        for (more, cache) in next where !more.isEmpty {
+            slices.append(SequenceSlice(row: tokens.count, count: more.count, position: cache.count))
+            tokens += more
+            caches.append(cache)
+        }
+        self.init(tokens: tokens, slices: slices, caches: caches)
+    }
+
+    package init(tokens: [Int32], slices: [SequenceSlice], caches: [Cache]) {
+        (self.tokens, self.slices, self.caches) = (tokens, slices, caches)
+        positions = slices.flatMap { slice in (0..<slice.count).map { Int32(slice.position + $0) } }
+    }
+}
+
+/// What a pass wants beside its result, and what it reports.
+public final class Observer {
+    /// Tokens that each expert got, by layer.
+    public internal(set) var expertLoad: [Int: [Int]] = [:]
+    /// Positions that sparse attention chose, by full indexer layer; nil where every row saw all.
+    public internal(set) var selections: [Int: Selection] = [:]
+
+    public init() {}
+}
+
+/// What every layer of one pass shares.
+struct Pass {
+    let batch: Batch
+    let rotary: RotaryTable
+    let tape: Tape?
+    let observer: Observer?
+    /// Weight of the sequence-wise balance loss, per token of the step.
+    let balance: Float
+}

@@ -1,0 +1,97 @@
+import GlimTensor
+
+/// What a position of the cache holds: one row a layer for attention, and one for each layer that runs its indexer.
+public struct CacheLayout: Sendable, Equatable {
+    /// One kind of row.
+    public enum Stream: Sendable, Hashable {
+        /// `[latent | rotated key]` of a layer.
+        case latent(layer: Int)
+        /// The indexer's key of a layer.
+        case indexKey(layer: Int)
+    }
+
+    /// The number format of rows.
+    public enum RowFormat: Sendable, Equatable { case f32 }
+
+    public let format: RowFormat
+    public let streams: [Stream]
+    /// Values of a row, for each stream.
+    public let widths: [Int]
+    private let places: [Stream: Int]
+
+    public init(_ config: ModelConfig, format: RowFormat = .f32) {
+        self.format = format
+        var (streams, widths): ([Stream], [Int]) = ([], [])
+        for layer in 0..<config.layerCount {
+            streams.append(.latent(layer: layer))
+            widths.append(config.latent + config.keyRotated)
+            if let indexer = config.indexer, config.indexerKind(layer: layer) == .full {
+                streams.append(.indexKey(layer: layer))
+                widths.append(indexer.headWidth)
+            }
+        }
+        (self.streams, self.widths) = (streams, widths)
+        var (places, offset): ([Stream: Int], Int) = ([:], 0)
+        for (stream, width) in zip(streams, widths) {
+            places[stream] = offset
+            offset += width * KeyPages.positions
+        }
+        self.places = places
+    }
+
+    /// Bytes of a page: 64 positions of every stream.
+    public var pageByteCount: Int { widths.reduce(0, +) * KeyPages.positions * 4 }
+
+    /// Where a stream starts in a page, in values.
+    func place(_ stream: Stream) -> Int {
+        guard let place = places[stream] else { preconditionFailure("CacheLayout: no \(stream)") }
+        return place
+    }
+
+    func width(_ stream: Stream) -> Int { widths[streams.firstIndex(of: stream)!] }
+}
+
+/// The keys of one sequence, in pages of 64 positions that a table names.
+///
+/// A cache has one owner at a time: the loop that runs its sequence.
+// @unchecked: see above; operations only read pages that the owner has written.
+public final class Cache: @unchecked Sendable {
+    public let layout: CacheLayout
+    /// Positions that are complete: every stream has its row.
+    public private(set) var count = 0
+    private var pages: [Buffer] = []
+
+    public init(_ layout: CacheLayout) { self.layout = layout }
+
+    /// Makes room for `more` positions after `count`.
+    func reserve(_ more: Int) {
+        while pages.count * KeyPages.positions < count + more { pages.append(Buffer(byteCount: layout.pageByteCount)) }
+    }
+
+    /// Writes rows of one stream at the positions after `count`.
+    func write(_ stream: CacheLayout.Stream, _ rows: Tensor, _ slice: SequenceSlice) {
+        let (place, width) = (layout.place(stream), layout.width(stream))
+        precondition(rows.shape.last == width && slice.position == count, "Cache: \(rows.shape) at \(slice)")
+        for t in 0..<slice.count {
+            let (page, row) = (count + t).quotientAndRemainder(dividingBy: KeyPages.positions)
+            (pages[page].floats + place + row * width).update(from: rows.row(slice.row + t), count: width)
+        }
+    }
+
+    /// All rows of one stream.
+    func keys(_ stream: CacheLayout.Stream) -> KeyPages {
+        let place = layout.place(stream)
+        return KeyPages(
+            pages: pages.map { UnsafePointer($0.floats + place) }, stride: layout.width(stream), owners: pages)
+    }
+
+    /// The rows just written are complete.
+    func advance(_ more: Int) { count += more }
+
+    /// Forgets every position from `count` on.
+    public func truncate(to count: Int) {
+        precondition(count >= 0 && count <= self.count, "Cache: truncate to \(count) of \(self.count)")
+        self.count = count
+        pages.removeLast(pages.count - (count + KeyPages.positions - 1) / KeyPages.positions)
+    }
+}

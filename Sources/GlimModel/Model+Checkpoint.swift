@@ -1,0 +1,124 @@
+public import Foundation
+public import GlimCheckpoint
+public import GlimTensor
+import Synchronization
+
+extension Model {
+    /// How matrices are held in memory.
+    public enum LoadFormat: Sendable {
+        /// bf16 tensors stay bf16 (widened exactly inside products); everything else becomes f32.
+        case asStored
+        /// Everything becomes f32: what training needs.
+        case f32
+    }
+
+    /// Loads a folder with `config.json` and `*.safetensors` in Hugging Face's layout.
+    ///
+    /// Experts may be one tensor each, or fused as transformers holds them in memory.
+    /// - Throws: `ConfigError`, `CheckpointError`.
+    public init(folder: URL, format: LoadFormat = .asStored) throws {
+        let config = try ModelConfig(folder: folder)
+        let block = config.scaleBlock.flatMap { BlockSize(rows: $0.rows, columns: $0.columns) } ?? .standard
+        try self.init(config, Checkpoint(folder: folder, block: block), format: format)
+    }
+
+    /// Fills a model of the given shape from a checkpoint.
+    ///
+    /// - Throws: `CheckpointError` where a tensor is missing or has another shape than the config says.
+    public init(_ config: ModelConfig, _ checkpoint: Checkpoint, format: LoadFormat) throws(CheckpointError) {
+        var config = config
+        if config.mtpLayerCount > 0, !checkpoint.contains("model.layers.\(config.layerCount).eh_proj.weight") {
+            // Other tools drop the MTP layer when they save and keep its number in the config.
+            config.mtpLayerCount = 0
+        }
+        // Every tensor is looked at before memory is taken for any: a wrong config must not ask for terabytes.
+        let fused = FusedExperts(config, checkpoint)
+        for tensor in Model(config, isBlueprint: true).tensors {
+            if let piece = fused[tensor.name] {
+                _ = try checkpoint.require(piece.name, shape: piece.shape)
+            } else {
+                _ = try checkpoint.require(tensor.name, shape: tensor.shape)
+            }
+        }
+        self.init(config) { name in
+            guard format == .asStored else { return .f32 }
+            return (try? checkpoint.info(fused[name]?.name ?? name))?.dtype == .bf16 ? .bf16 : .f32
+        }
+        let failure = Mutex<CheckpointError?>(nil)
+        let tensors = tensors
+        ThreadPool.shared.run(tensors.count) { i in
+            do throws(CheckpointError) {
+                try tensors[i].load(from: checkpoint, fused[tensors[i].name])
+            } catch {
+                failure.withLock { $0 = $0 ?? error }
+            }
+        }
+        if let error = failure.withLock({ $0 }) { throw error }
+        changed()
+    }
+
+    /// Saves config.json and the tensors, f32, under the names they are loaded by; what was there before stays whole
+    /// until the new files are complete.
+    ///
+    /// - Throws: `CheckpointError` for a disk that is full or a folder that cannot be written.
+    public func save(to folder: URL) throws {
+        let tensors = Dictionary(uniqueKeysWithValues: tensors.map { ($0.name, $0) })
+        let declarations = self.tensors.map { TensorDeclaration($0.name, .f32, $0.shape) }
+        try CheckpointWriter(folder: folder).write(declarations) { declaration, sink in
+            guard let numbers = tensors[declaration.name]?.numbers() else { return }
+            try numbers.withElements { try sink.append($0) }
+        }
+        try AtomicFile.write(config.json, to: folder.appending(path: "config.json"))
+    }
+}
+
+extension CheckpointTensor {
+    /// Reads the tensor, or its piece of a fused one, into the model.
+    fileprivate func load(from checkpoint: Checkpoint, _ piece: FusedExperts.Piece?) throws(CheckpointError) {
+        let count = shape.reduce(1, *)
+        let held = piece.map { $0.shape[1] * $0.shape[2] } ?? count
+        let numbers = Tensor(uninitialized: [held])
+        let out = UnsafeMutableBufferPointer(start: numbers.pointer, count: held)
+        try checkpoint.floats(of: piece?.name ?? name, rows: piece.map { $0.expert..<$0.expert + 1 }, into: out)
+        fill(from: UnsafeBufferPointer(rebasing: out[(piece?.first ?? 0)..<(piece?.first ?? 0) + count]))
+    }
+}
+
+/// Checkpoints in which a layer's experts are two tensors: `gate_up_proj [E, 2 F, D]` (gate rows first) and
+/// `down_proj [E, D, F]`.
+private struct FusedExperts: Sendable {
+    struct Piece {
+        let name: String
+        let shape: [Int]
+        let expert: Int
+        /// First number of the piece within its expert.
+        let first: Int
+    }
+
+    private let config: ModelConfig
+    private let layers: Set<Int>
+
+    init(_ config: ModelConfig, _ checkpoint: Checkpoint) {
+        self.config = config
+        layers = Set(
+            (0..<config.layerCount + config.mtpLayerCount).filter {
+                checkpoint.contains("model.layers.\($0).mlp.experts.gate_up_proj")
+            })
+    }
+
+    /// Where the tensor of one expert lies, if its layer is fused: "model.layers.3.mlp.experts.7.up_proj.weight".
+    subscript(_ name: String) -> Piece? {
+        guard !layers.isEmpty else { return nil }
+        let words = name.split(separator: ".")
+        guard words.count == 8, words[3] == "mlp", words[4] == "experts", let layer = Int(words[2]),
+            let expert = Int(words[5]), layers.contains(layer)
+        else { return nil }
+        let (E, F, D) = (config.routedExpertCount, config.expertWidth, config.hiddenSize)
+        let prefix = "model.layers.\(layer).mlp.experts"
+        return words[6] == "down_proj"
+            ? Piece(name: "\(prefix).down_proj", shape: [E, D, F], expert: expert, first: 0)
+            : Piece(
+                name: "\(prefix).gate_up_proj", shape: [E, 2 * F, D], expert: expert,
+                first: words[6] == "up_proj" ? F * D : 0)
+    }
+}

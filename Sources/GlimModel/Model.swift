@@ -1,0 +1,141 @@
+public import GlimTensor
+import Synchronization
+
+/// A GLM-5 network: one definition for training, prefill, decode and scoring.
+public struct Model: Sendable {
+    public var config: ModelConfig
+    /// `[W, D]`
+    public let embedding: Weight
+    public let layers: [DecoderLayer]
+    public let norm: Weight  // [D]
+    /// `[W, D]`; the embedding itself where they are tied.
+    public let head: Weight
+    public let prediction: MultiTokenPrediction?
+    private let rotary: RotaryCache
+
+    /// A model whose weights are zeros (norms ones), for a loader or an initialiser to fill.
+    ///
+    /// - Parameter format: the number format of the matrix that begins with the named checkpoint tensor.
+    /// - Parameter isBlueprint: take no memory for matrices: to learn names and shapes.
+    package init(
+        _ config: ModelConfig, isBlueprint: Bool = false, format: @escaping (String) -> Weight.Format = { _ in .f32 }
+    ) {
+        let make = WeightMaker(isBlueprint: isBlueprint, format: format)
+        self.config = config
+        embedding = make.matrix("model.embed_tokens.weight", config.vocabularySize, config.hiddenSize)
+        layers = (0..<config.layerCount).map { DecoderLayer(config, layer: $0, make) }
+        norm = make.vector(config.hiddenSize)
+        head =
+            config.tiesEmbeddings
+            ? embedding : make.matrix("lm_head.weight", config.vocabularySize, config.hiddenSize)
+        prediction =
+            config.mtpLayerCount == 0
+            ? nil : MultiTokenPrediction(config, layer: config.layerCount, make)
+        rotary = RotaryCache(dimensions: config.keyRotated, theta: config.ropeTheta)
+    }
+
+    /// An empty cache for one sequence.
+    public func makeCache() -> Cache { Cache(CacheLayout(config)) }
+
+    /// The trunk: tokens to hidden states after the final norm.
+    ///
+    /// - Parameters:
+    ///   - batch: whole sequences, or the next tokens of cached ones, whose caches advance.
+    ///   - tape: records the pass for gradients; needs whole sequences.
+    ///   - recomputes: with a tape, keep only each layer's input and compute the layer again on the way back.
+    ///   - balance: weight of the sequence-wise balance loss, per token of the step.
+    /// - Returns: `[T, D]`
+    public func hidden(
+        _ batch: Batch, tape: Tape? = nil, recomputes: Bool = false, balance: Float = 0, observer: Observer? = nil
+    ) -> Tensor {
+        precondition(tape == nil || batch.caches.isEmpty, "Model: gradients need whole sequences, without a cache")
+        for (slice, cache) in zip(batch.slices, batch.caches) { cache.reserve(slice.count) }
+        let table = rotaryTable(batch)
+        var h_TD = Tensor.embedding(batch.tokens, embedding, tape: tape)
+        var selection: Selection?
+        for layer in layers {
+            if recomputes, let tape {
+                // The first run makes the selection; the second makes the same one again.
+                let before = selection
+                var after: Selection?
+                h_TD = tape.recompute([h_TD]) { inputs, tape in
+                    var chosen = before
+                    let pass = Pass(batch: batch, rotary: table, tape: tape, observer: observer, balance: balance)
+                    let out = layer(inputs[0], pass, selection: &chosen)
+                    after = chosen
+                    return out
+                }
+                selection = after
+            } else {
+                let pass = Pass(batch: batch, rotary: table, tape: tape, observer: observer, balance: balance)
+                h_TD = layer(h_TD, pass, selection: &selection)
+            }
+        }
+        for (slice, cache) in zip(batch.slices, batch.caches) { cache.advance(slice.count) }
+        return Tensor.rmsNorm(h_TD, norm, epsilon: config.normEpsilon, tape: tape)
+    }
+
+    /// Logits of hidden states, natural scale.
+    ///
+    /// - Parameter hidden_TD: `[T, D]`, after the final norm.
+    /// - Returns: `[T, W]`
+    public func logits(_ hidden_TD: Tensor) -> Tensor { Tensor.linear(hidden_TD, head) }
+
+    /// The MTP layer over whole sequences: row i of a slice predicts the token two after it.
+    ///
+    /// - Parameters:
+    ///   - hidden_TD: `[T, D]`, the trunk's output for the same rows.
+    ///   - next: the token after each row.
+    ///   - batch: the rows as sequences, without caches.
+    /// - Returns: `[T, D]`, ready for `logits` or a loss.
+    public func predictAhead(
+        _ hidden_TD: Tensor, next: [Int32], _ batch: Batch, tape: Tape? = nil, balance: Float = 0,
+        observer: Observer? = nil
+    ) -> Tensor {
+        guard let prediction else { preconditionFailure("Model: no MTP layer") }
+        let pass = Pass(batch: batch, rotary: rotaryTable(batch), tape: tape, observer: observer, balance: balance)
+        return prediction(
+            embedding_TD: Tensor.embedding(next, embedding, tape: tape), hidden_TD: hidden_TD, pass)
+    }
+
+    private func rotaryTable(_ batch: Batch) -> RotaryTable {
+        rotary.table(positions: Int(batch.positions.max() ?? 0) + 1)
+    }
+
+    /// Raises every weight's version, after a loader or initialiser filled them.
+    func changed() { for weight in weights { weight.changed() } }
+}
+
+/// Makes the weights of a model, in the number format that each checkpoint tensor has.
+struct WeightMaker {
+    let isBlueprint: Bool
+    let format: (String) -> Weight.Format
+
+    func matrix(_ tensor: String, _ outputs: Int, _ inputs: Int, count: Int = 1) -> Weight {
+        Weight(outputs: outputs, inputs: inputs, count: count, format: format(tensor), isBlueprint: isBlueprint)
+    }
+
+    func vector(_ width: Int, filledWith value: Float = 1) -> Weight {
+        Weight(vector: [Float](repeating: value, count: width))
+    }
+}
+
+/// Rotary tables, grown when a longer sequence appears.
+private final class RotaryCache: Sendable {
+    private let held = Mutex<RotaryTable?>(nil)
+    private let dimensions: Int
+    private let theta: Double
+
+    init(dimensions: Int, theta: Double) { (self.dimensions, self.theta) = (dimensions, theta) }
+
+    func table(positions: Int) -> RotaryTable {
+        held.withLock { held in
+            if let held, held.positionCount >= positions { return held }
+            var count = 1024
+            while count < positions { count *= 2 }
+            let table = RotaryTable(dimensions: dimensions, theta: theta, positions: count)
+            held = table
+            return table
+        }
+    }
+}
