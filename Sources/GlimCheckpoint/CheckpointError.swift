@@ -114,7 +114,8 @@ public enum CheckpointError: Error, Equatable, CustomStringConvertible {
             "tensor \(tensor.quoted) is scaled by \(scale.quoted), expected \"\(tensor)_scale_inv\"; "
                 + "use the bf16 or the block-scaled FP8 checkpoint"
         case .cannotWrite(let path, let reason):
-            "\(path) cannot be written: \(reason); what was there before is unchanged"
+            "\(path) cannot be written: \(reason); check free space and permissions, "
+                + "what was there before is unchanged"
         case .cannotDeclare(let tensor, let reason):
             "tensor \(tensor.quoted) cannot be saved: \(reason); change what is saved"
         }

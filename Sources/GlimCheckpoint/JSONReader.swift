@@ -67,13 +67,13 @@ package struct JSONReader {
         guard take(UInt8(ascii: "\"")) else { throw problem("expected a string") }
         let start = offset
         var unescaped: [UInt8]?
+        var isASCII = true
         while let byte = peek {
             switch byte {
             case UInt8(ascii: "\""):
                 offset += 1
-                let text =
-                    unescaped.map { String(validating: $0, as: UTF8.self) }
-                    ?? String(validating: bytes[start..<offset - 1], as: UTF8.self)
+                if isASCII, unescaped == nil { return String(decoding: bytes[start..<offset - 1], as: UTF8.self) }
+                let text = String(validating: unescaped ?? Array(bytes[start..<offset - 1]), as: UTF8.self)
                 guard let text else { throw Problem(offset: start, reason: "a string is not UTF-8") }
                 return text
             case UInt8(ascii: "\\"):
@@ -83,6 +83,7 @@ package struct JSONReader {
             case 0..<0x20:
                 throw problem("a control character in a string")
             default:
+                if byte >= 0x80 { isASCII = false }
                 unescaped?.append(byte)
                 offset += 1
             }

@@ -25,12 +25,13 @@ package struct SafetensorsHeader: Sendable {
         guard dataByteCount >= 0 else {
             throw .headerTruncated(path: path, headerByteCount: headerByteCount, fileByteCount: file.count)
         }
-        let json = [UInt8](file[8..<8 + headerByteCount])
+        let json = [UInt8](UnsafeRawBufferPointer(rebasing: file[8..<8 + headerByteCount]))
         guard json.first == UInt8(ascii: "{") else {
             throw .malformedHeader(path: path, tensor: nil, offset: 0, reason: "expected an object")
         }
 
         var parser = Parser(path: path, dataOffset: 8 + headerByteCount, dataByteCount: dataByteCount)
+        parser.tensors.reserveCapacity(json.count / 128)
         var reader = JSONReader(json)
         do throws(JSONReader.Problem) {
             try parser.parse(&reader)
@@ -48,6 +49,7 @@ private struct Parser {
     let dataOffset: Int
     let dataByteCount: Int
     var tensors: [String: TensorInfo] = [:]
+    var places: [(begin: Int, byteCount: Int, name: String)] = []
     var metadata: [String: String] = [:]
     /// The tensor being read, for errors.
     var tensor: String?
@@ -76,6 +78,7 @@ private struct Parser {
             }
             guard let info = try readTensor(name, &reader) else { return }
             tensors[name] = info
+            places.append((info.fileOffset - dataOffset, info.byteCount, name))
             tensor = nil
         }
         try reader.finish()
@@ -124,18 +127,16 @@ private struct Parser {
 
     /// The names by place, after checking that the tensors cover the data exactly once.
     func order() throws(CheckpointError) -> [String] {
-        // An empty tensor may share its place with a full one, and then comes first.
-        let placed = tensors.map { (begin: $1.fileOffset - dataOffset, byteCount: $1.byteCount, name: $0) }.sorted {
-            ($0.begin, $0.byteCount, $0.name) < ($1.begin, $1.byteCount, $1.name)
-        }
+        // An empty tensor may share its place with a full one, and then comes first. Most files are in order already.
+        let sorted = places.sorted { ($0.begin, $0.byteCount, $0.name) < ($1.begin, $1.byteCount, $1.name) }
         var (end, last) = (0, "")
-        for (begin, byteCount, name) in placed {
+        for (begin, byteCount, name) in sorted {
             if begin < end { throw .overlap(path: path, tensor: name, other: last) }
             if begin > end { throw .hole(path: path, begin: end, end: begin) }
             (end, last) = (begin + byteCount, name)
         }
         if end < dataByteCount { throw .hole(path: path, begin: end, end: dataByteCount) }
-        return placed.map(\.name)
+        return sorted.map(\.name)
     }
 }
 

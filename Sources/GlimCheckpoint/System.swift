@@ -134,8 +134,6 @@ func removeFile(_ path: String) throws(CheckpointError) {
 /// Whether a process of that number lives; its owner does not matter.
 func processIsAlive(_ process: Int32) -> Bool { kill(process, 0) == 0 || errno == EPERM }
 
-func processNumber() -> Int32 { getpid() }
-
 func fileExists(_ path: String) -> Bool { access(path, F_OK) == 0 }
 
 private func synchronize(_ descriptor: Int32) -> Int32 {

@@ -142,6 +142,19 @@ import Testing
         #expect(!error.description.contains("\n") && error.description.count < 500)
     }
 
+    @Test("no part of a file passes for the whole, and no flipped bit traps") func everyCutAndBit() throws {
+        let good = try [UInt8](Data(contentsOf: golden("fp8/model-00002-of-00002.safetensors")))
+        #expect(headerError(good) == nil)
+        for count in good.indices { #expect(headerError(Array(good[..<count])) != nil) }
+        let headerEnd = 8 + Int(good[0])
+        for bit in 0..<8 * good.count {
+            var bytes = good
+            bytes[bit / 8] ^= 1 << UInt8(bit % 8)
+            let error = headerError(bytes)
+            if bit / 8 < 8 || bit / 8 >= headerEnd { #expect((error == nil) == (bit / 8 >= headerEnd)) }
+        }
+    }
+
     /// Flipped bits, changed bytes, cuts and doublings of good files: none may trap, and what is accepted must be consistent.
     @Test("mutated files never trap", arguments: [fuzzCount]) func fuzz(count: Int) throws {
         let good = [
