@@ -3,11 +3,13 @@
 #include "vec.h"
 #include "gemm.inc.h"
 #include "rows.inc.h"
+#include "select.inc.h"
 #include "attention.inc.h"
 
 const glim_kernels GLIM_SET_TABLE = {
     .name = GLIM_SET_NAME,
     GEMM_ENTRIES
     ROWS_ENTRIES
+    SELECT_ENTRIES
     ATTENTION_ENTRIES
 };

@@ -47,6 +47,13 @@ INLINE v16 v_scale2(v16 p, v16 t) {
     return _mm512_castsi512_ps(
         _mm512_add_epi32(_mm512_castps_si512(p), _mm512_slli_epi32(_mm512_castps_si512(t), 23)));
 }
+/// Lanes 2i and 2i+1 exchanged.
+INLINE v16 v_swap_pairs(v16 a) { return _mm512_permute_ps(a, 0xB1); }
+/// Eight values, each in lanes 2i and 2i+1.
+INLINE v16 v_load_twice(const float *p) {
+    const __m512i lanes = _mm512_setr_epi32(0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7);
+    return _mm512_permutexvar_ps(lanes, _mm512_castps256_ps512(_mm256_loadu_ps(p)));
+}
 
 #elif defined(GLIM_AVX2)
 #include <immintrin.h>
@@ -86,6 +93,11 @@ INLINE v16 v_first_n(int64_t n, v16 x, v16 y) {
 INLINE v16 v_scale2(v16 p, v16 t) {
     return V2(_mm256_castsi256_ps(_mm256_add_epi32(
         _mm256_castps_si256(p.v[_i]), _mm256_slli_epi32(_mm256_castps_si256(t.v[_i]), 23))));
+}
+INLINE v16 v_swap_pairs(v16 a) { return V2(_mm256_permute_ps(a.v[_i], 0xB1)); }
+INLINE v16 v_load_twice(const float *p) {
+    const __m256i lanes = _mm256_setr_epi32(0, 0, 1, 1, 2, 2, 3, 3);
+    return V2(_mm256_permutevar8x32_ps(_mm256_castps128_ps256(_mm_loadu_ps(p + 4 * _i)), lanes));
 }
 
 #elif defined(GLIM_NEON)
@@ -130,6 +142,10 @@ INLINE v16 v_scale2(v16 p, v16 t) {
     return V4(vreinterpretq_f32_s32(
         vaddq_s32(vreinterpretq_s32_f32(p.v[_i]), vshlq_n_s32(vreinterpretq_s32_f32(t.v[_i]), 23))));
 }
+INLINE v16 v_swap_pairs(v16 a) { return V4(vrev64q_f32(a.v[_i])); }
+INLINE v16 v_load_twice(const float *p) {
+    return V4(vcombine_f32(vdup_n_f32(p[2 * _i]), vdup_n_f32(p[2 * _i + 1])));
+}
 
 #elif defined(GLIM_PORTABLE)
 typedef struct { float v[16]; } v16;
@@ -166,6 +182,8 @@ INLINE v16 v_scale2(v16 p, v16 t) {
     }
     return r;
 }
+INLINE v16 v_swap_pairs(v16 a) { return V16(a.v[_i ^ 1]); }
+INLINE v16 v_load_twice(const float *p) { return V16(p[_i / 2]); }
 #else
 #error "define one of GLIM_AVX512, GLIM_AVX2, GLIM_NEON, GLIM_PORTABLE"
 #endif
