@@ -8,7 +8,7 @@
 // that stops early equals one that goes on with zeros, but for the sign of a zero, which the last step settles by
 // adding +0. So a block of which a row sees nothing changes no bit of it.
 
-INLINE int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
+INLINE int64_t at_most(int64_t x, int64_t limit) { return x < limit ? x : limit; }
 INLINE int64_t clamp(int64_t x, int64_t lowest, int64_t highest) {
     return x < lowest ? lowest : x > highest ? highest : x;
 }
@@ -16,50 +16,61 @@ INLINE int64_t clamp(int64_t x, int64_t lowest, int64_t highest) {
 INLINE int64_t whole_lanes(int64_t rows) { return (rows + 15) / 16 * 16; }
 /// Rows that scratch has room for: those of a block, filled up to whole panels. Rows are (token, head), the heads of a
 /// token together, and a block need not hold whole tokens.
-INLINE int64_t room_for(int64_t rows) { return least((rows + 31) / 32 * 32, GLIM_ATTENTION_ROWS); }
+INLINE int64_t room_for(int64_t rows) { return at_most((rows + 31) / 32 * 32, GLIM_ATTENTION_ROWS); }
 
 // ---- Turning
 
-/// out[d * 32 + r] = x[r * ldx + d] for 16 rows and 16 columns, of which `rows` and `columns` exist; rows that do
-/// not are zeros.
-static void transpose_16(float *out, const float *x, int64_t ldx, int64_t rows, int64_t columns) {
+/// out[d * ldo + r] = x[r * ldx + d] for 16 rows and 16 columns, of which `rows` and `columns` exist; rows that do not
+/// are zeros.
+INLINE void transpose_16(float *out, int64_t ldo, const float *x, int64_t ldx, int64_t rows, int64_t columns) {
 #if defined(GLIM_AVX512)
     __m512 a[16], b[16];
+#pragma unroll
     for (int i = 0; i < 16; i++) a[i] = i < rows ? v_load_n(x + i * ldx, columns) : v_zero();
-    for (int i = 0; i < 16; i += 2) {
-        b[i] = _mm512_unpacklo_ps(a[i], a[i + 1]);
-        b[i + 1] = _mm512_unpackhi_ps(a[i], a[i + 1]);
+#pragma unroll
+    for (int i = 0; i < 16; i += 4) {  // a[i + j] becomes columns j, j + 4, j + 8, j + 12 of rows i … i + 3
+        const __m512d low0 = _mm512_castps_pd(_mm512_unpacklo_ps(a[i], a[i + 1]));
+        const __m512d low2 = _mm512_castps_pd(_mm512_unpacklo_ps(a[i + 2], a[i + 3]));
+        const __m512d high0 = _mm512_castps_pd(_mm512_unpackhi_ps(a[i], a[i + 1]));
+        const __m512d high2 = _mm512_castps_pd(_mm512_unpackhi_ps(a[i + 2], a[i + 3]));
+        a[i] = _mm512_castpd_ps(_mm512_unpacklo_pd(low0, low2));
+        a[i + 1] = _mm512_castpd_ps(_mm512_unpackhi_pd(low0, low2));
+        a[i + 2] = _mm512_castpd_ps(_mm512_unpacklo_pd(high0, high2));
+        a[i + 3] = _mm512_castpd_ps(_mm512_unpackhi_pd(high0, high2));
     }
-    for (int i = 0; i < 16; i += 4)  // a[i + j]: column j of each group of four, rows i … i + 3
-        for (int j = 0; j < 2; j++) {
-            __m512d low = _mm512_castps_pd(b[i + j]), high = _mm512_castps_pd(b[i + j + 2]);
-            a[i + 2 * j] = _mm512_castpd_ps(_mm512_unpacklo_pd(low, high));
-            a[i + 2 * j + 1] = _mm512_castpd_ps(_mm512_unpackhi_pd(low, high));
-        }
+#pragma unroll
     for (int j = 0; j < 4; j++) {
-        __m512 first = _mm512_shuffle_f32x4(a[j], a[j + 4], 0x88);
-        __m512 second = _mm512_shuffle_f32x4(a[j + 8], a[j + 12], 0x88);
-        b[j] = _mm512_shuffle_f32x4(first, second, 0x88);
-        b[j + 8] = _mm512_shuffle_f32x4(first, second, 0xDD);
-        first = _mm512_shuffle_f32x4(a[j], a[j + 4], 0xDD), second = _mm512_shuffle_f32x4(a[j + 8], a[j + 12], 0xDD);
-        b[j + 4] = _mm512_shuffle_f32x4(first, second, 0x88);
-        b[j + 12] = _mm512_shuffle_f32x4(first, second, 0xDD);
+        const __m512 even = _mm512_shuffle_f32x4(a[j], a[j + 4], 0x88);
+        const __m512 even8 = _mm512_shuffle_f32x4(a[j + 8], a[j + 12], 0x88);
+        const __m512 odd = _mm512_shuffle_f32x4(a[j], a[j + 4], 0xDD);
+        const __m512 odd8 = _mm512_shuffle_f32x4(a[j + 8], a[j + 12], 0xDD);
+        b[j] = _mm512_shuffle_f32x4(even, even8, 0x88);
+        b[j + 4] = _mm512_shuffle_f32x4(odd, odd8, 0x88);
+        b[j + 8] = _mm512_shuffle_f32x4(even, even8, 0xDD);
+        b[j + 12] = _mm512_shuffle_f32x4(odd, odd8, 0xDD);
     }
+#pragma unroll
     for (int d = 0; d < 16; d++)
-        if (d < columns) v_store(out + d * GLIM_PANEL, b[d]);
+        if (d < columns) v_store(out + d * ldo, b[d]);
 #else
-    for (int64_t d = 0; d < least(columns, 16); d++)
-        for (int64_t r = 0; r < 16; r++) out[d * GLIM_PANEL + r] = r < rows ? x[r * ldx + d] : 0;
+    for (int64_t d = 0; d < columns; d++)
+        for (int64_t r = 0; r < 16; r++) out[d * ldo + r] = r < rows ? x[r * ldx + d] : 0;
 #endif
 }
 
 /// Rows [rows, width] to panels of their transpose: element (d, r) at out[(r / 32) * width * 32 + d * 32 + r % 32],
 /// r filled up with zeros to a multiple of 16.
 static void transpose_rows(float *out, const float *x, int64_t ldx, int64_t rows, int64_t width) {
-    for (int64_t r = 0; r < rows; r += 16)
-        for (int64_t d = 0; d < width; d += 16)
-            transpose_16(out + r / GLIM_PANEL * width * GLIM_PANEL + d * GLIM_PANEL + r % GLIM_PANEL, x + r * ldx + d,
-                         ldx, least(rows - r, 16), least(width - d, 16));
+    for (int64_t r = 0; r < rows; r += 16) {
+        float *panel = out + r / GLIM_PANEL * width * GLIM_PANEL + r % GLIM_PANEL;
+        int64_t d = 0;
+        if (rows - r >= 16)
+            for (; d + 16 <= width; d += 16)
+                transpose_16(panel + d * GLIM_PANEL, GLIM_PANEL, x + r * ldx + d, ldx, 16, 16);
+        for (; d < width; d += 16)
+            transpose_16(panel + d * GLIM_PANEL, GLIM_PANEL, x + r * ldx + d, ldx, at_most(rows - r, 16),
+                         at_most(width - d, 16));
+    }
 }
 
 // ---- Keys
@@ -80,13 +91,34 @@ INLINE const float *key_at(const key_source *k, int64_t position) {
     return k->pages[position / GLIM_PAGE] + position % GLIM_PAGE * k->ldk;
 }
 
-/// The `count` keys from `base` on, as rows `*ld` apart.
-static const float *key_block(const key_source *k, int64_t base, int64_t count, int64_t *ld) {
+/// The `count` keys from `base` on, as rows `*ld` apart. Selected ones are copied, while those of the next block,
+/// which no hardware foresees, are called nearer.
+static const float *key_block(const key_source *k, int64_t base, int64_t count, int64_t visible, int64_t *ld) {
     *ld = k->selected ? k->width : k->ldk;
     if (!k->selected) return k->pages[base / GLIM_PAGE];
-    for (int64_t i = 0; i < count; i++)
-        memcpy(k->gathered + i * k->width, key_at(k, k->selected[base + i]), (size_t)k->width * sizeof(float));
+    for (int64_t i = 0; i < count; i++) {
+        float *row = k->gathered + i * k->width;
+        memcpy(row, key_at(k, k->selected[base + i]), (size_t)k->width * sizeof(float));
+        const float *next = key_at(k, k->selected[at_most(base + i + GLIM_PAGE, visible - 1)]);
+        for (int64_t d = 0; d < k->width; d += 16) __builtin_prefetch(next + d, 0, 2);
+    }
     return k->gathered;
+}
+
+/// Where query rows are so few that they leave most lanes of a product idle, it pays to turn the keys instead.
+#define FEW_ROWS 16
+
+/// tile[s, i] = keys[s] · x[i] over `width` for `rows` rows x, as lanes. Either way one ascending chain, so the bits are
+/// the same. `turned` is x turned, or where rows are few, the keys; `room` takes a tile.
+static void score_block(float *tile, int64_t lanes, const float *keys, int64_t ld, int64_t count, const float *x,
+                        int64_t rows, int64_t width, const float *turned, int64_t turned_panel, float *room) {
+    if (rows > FEW_ROWS) {
+        matmul_f32(tile, lanes, GLIM_PANEL, keys, ld, turned, GLIM_PANEL, turned_panel, count, lanes, width, 0);
+        return;
+    }
+    matmul_f32(room, GLIM_PAGE, GLIM_PANEL, x, width, turned, GLIM_PANEL, turned_panel, rows, count, width, 0);
+    for (int64_t s = 0; s < count; s += 16)
+        transpose_16(tile + s * lanes, lanes, room + s, GLIM_PAGE, rows, at_most(count - s, 16));
 }
 
 /// For 16 lanes from row r on, and keys from `base` on: keys below `whole` are seen by all lanes, keys from `some` on
@@ -163,22 +195,26 @@ static void attend(float *out, float *lse, const float *q, int64_t rows, key_sou
     const int64_t room = room_for(rows);
     float *turned = scratch, *tile = turned + room * k.width, *top = tile + room * GLIM_PAGE;
     float *sum = top + room, *alpha = sum + room;
-    k.gathered = alpha + room;
+    float *turned_keys = alpha + room, *scores = turned_keys + GLIM_PAGE * k.width;
+    k.gathered = scores + FEW_ROWS * GLIM_PAGE;
     for (int64_t r = 0; r < rows; r += GLIM_ATTENTION_ROWS) {
-        const int64_t m = least(rows - r, GLIM_ATTENTION_ROWS), lanes = whole_lanes(m);
+        const int64_t m = at_most(rows - r, GLIM_ATTENTION_ROWS), lanes = whole_lanes(m);
         const int64_t visible = visible_keys(&k, r + m);
         float *o = out + r * value_width;
-        transpose_rows(turned, q + r * k.width, k.width, m, k.width);
+        const float *q_rows = q + r * k.width;
+        const int few = m <= FEW_ROWS;
+        if (!few) transpose_rows(turned, q_rows, k.width, m, k.width);
         for (int64_t i = 0; i < lanes; i++) {
             top[i] = -INFINITY;
             sum[i] = 0;
         }
         for (int64_t base = 0; base < visible; base += GLIM_PAGE) {
-            const int64_t count = least(visible - base, GLIM_PAGE);
+            const int64_t count = at_most(visible - base, GLIM_PAGE);
             int64_t ld;
-            const float *keys = key_block(&k, base, count, &ld);
-            matmul_f32(tile, lanes, GLIM_PANEL, keys, ld, turned, GLIM_PANEL, GLIM_PANEL * k.width, count, lanes,
-                       k.width, 0);
+            const float *keys = key_block(&k, base, count, visible, &ld);
+            if (few) transpose_rows(turned_keys, keys, ld, count, k.width);
+            score_block(tile, lanes, keys, ld, count, q_rows, m, k.width, few ? turned_keys : turned,
+                        GLIM_PANEL * k.width, scores);
             softmax_block(tile, lanes, top, sum, alpha, &k, r, base, count, scale);
             if (base) scale_rows(o, alpha, m, value_width, 0);
             matmul_f32(o, value_width, GLIM_PANEL, tile, lanes, keys, ld, GLIM_PANEL, m, value_width, count,
@@ -252,28 +288,34 @@ static void attend_backward(float *dq, float *dkeys, int64_t lddk, const float *
     const int64_t room = room_for(rows);
     float *turned = scratch, *dturned = turned + room * k.width;
     float *tile = dturned + room * k.width, *dtile = tile + room * GLIM_PAGE;
-    float *shift = dtile + room * GLIM_PAGE, *delta = shift + room, *dgathered = delta + room;
+    float *shift = dtile + room * GLIM_PAGE, *delta = shift + room;
+    float *turned_keys = delta + room, *scores = turned_keys + GLIM_PAGE * k.width;
+    float *dgathered = scores + FEW_ROWS * GLIM_PAGE;
     k.gathered = dgathered + GLIM_PAGE * k.width;
     for (int64_t r = 0; r < rows; r += GLIM_ATTENTION_ROWS) {
-        const int64_t m = least(rows - r, GLIM_ATTENTION_ROWS), lanes = whole_lanes(m);
+        const int64_t m = at_most(rows - r, GLIM_ATTENTION_ROWS), lanes = whole_lanes(m);
         const int64_t visible = visible_keys(&k, r + m);
         const float *q_rows = q + r * k.width, *dout_rows = dout + r * value_width;
         float *dq_rows = dq + r * k.width;
-        transpose_rows(turned, q_rows, k.width, m, k.width);
-        transpose_rows(dturned, dout_rows, value_width, m, value_width);
+        const int few = m <= FEW_ROWS;
+        if (!few) {
+            transpose_rows(turned, q_rows, k.width, m, k.width);
+            transpose_rows(dturned, dout_rows, value_width, m, value_width);
+        }
         for (int64_t i = 0; i < lanes; i++) {
             shift[i] = i < m ? lse[r + i] : 0;
             delta[i] = 0;
         }
         dot_rows(delta, dout_rows, out + r * value_width, m, value_width);
         for (int64_t base = 0; base < visible; base += GLIM_PAGE) {
-            const int64_t count = least(visible - base, GLIM_PAGE);
+            const int64_t count = at_most(visible - base, GLIM_PAGE);
             int64_t ld;
-            const float *keys = key_block(&k, base, count, &ld);
-            matmul_f32(tile, lanes, GLIM_PANEL, keys, ld, turned, GLIM_PANEL, GLIM_PANEL * k.width, count, lanes,
-                       k.width, 0);
-            matmul_f32(dtile, lanes, GLIM_PANEL, keys, ld, dturned, GLIM_PANEL, GLIM_PANEL * value_width, count,
-                       lanes, value_width, 0);
+            const float *keys = key_block(&k, base, count, visible, &ld);
+            if (few) transpose_rows(turned_keys, keys, ld, count, k.width);
+            score_block(tile, lanes, keys, ld, count, q_rows, m, k.width, few ? turned_keys : turned,
+                        GLIM_PANEL * k.width, scores);
+            score_block(dtile, lanes, keys, ld, count, dout_rows, m, value_width, few ? turned_keys : dturned,
+                        GLIM_PANEL * (few ? k.width : value_width), scores);
             softmax_block_backward(tile, dtile, lanes, shift, delta, &k, r, base, count, scale);
             matmul_f32(dq_rows, k.width, GLIM_PANEL, dtile, lanes, keys, ld, GLIM_PANEL, m, k.width, count,
                        GLIM_A_TRANSPOSED | (base ? GLIM_ACCUMULATE : 0));
@@ -328,15 +370,15 @@ static void index_scores(float *scores, int64_t lds, const float *q, const float
     const v16 by = v_set1(scale);
     float *turned = scratch, *tile = turned + GLIM_PAGE * width;
     for (int64_t r = 0; r < rows; r += GLIM_ATTENTION_ROWS) {
-        const int64_t m = least(rows - r, GLIM_ATTENTION_ROWS), visible = visible_keys(&k, r + m);
+        const int64_t m = at_most(rows - r, GLIM_ATTENTION_ROWS), visible = visible_keys(&k, r + m);
         for (int64_t base = 0; base < visible; base += GLIM_PAGE) {
-            const int64_t count = least(visible - base, GLIM_PAGE);
+            const int64_t count = at_most(visible - base, GLIM_PAGE);
             transpose_rows(turned, pages[base / GLIM_PAGE], ldk, count, width);
             matmul_f32(tile, GLIM_PAGE, GLIM_PANEL, q + r * width, width, turned, GLIM_PANEL, GLIM_PANEL * width, m,
                        count, width, 0);
             for (int64_t i = 0, last; i < m; i = last) {  // the rows of one token; a block may begin within one
-                const int64_t t = (r + i) / heads, seen = least(first + t + 1 - base, count);
-                last = least((t + 1) * heads - r, m);
+                const int64_t t = (r + i) / heads, seen = at_most(first + t + 1 - base, count);
+                last = at_most((t + 1) * heads - r, m);
                 float *into = scores + t * lds + base;
                 for (int64_t s = 0; s < seen; s += 16) {
                     v16 sum = (r + i) % heads ? v_load_n(into + s, seen - s) : v_zero();
@@ -357,7 +399,7 @@ static void index_block_backward(float *tile, float *sums, const float *dscores,
                                  float scale) {
     const v16 by = v_set1(scale);
     for (int64_t i = 0; i < m; i++) {
-        const int64_t t = (r + i) / k->heads, seen = least(k->first + t + 1 - base, count);
+        const int64_t t = (r + i) / k->heads, seen = at_most(k->first + t + 1 - base, count);
         const v16 weight = v_set1(weights[r + i] * scale);
         v16 sum = v_load(sums + i * 16);
         for (int64_t s = 0; s < count; s += 16) {
@@ -381,10 +423,10 @@ static void index_scores_backward(float *dq, float *dweights, float *dkeys, int6
     float *ones = sums + room * 16;
     for (int64_t i = 0; i < room; i++) ones[i] = 1;
     for (int64_t r = 0; r < rows; r += GLIM_ATTENTION_ROWS) {
-        const int64_t m = least(rows - r, GLIM_ATTENTION_ROWS), visible = visible_keys(&k, r + m);
+        const int64_t m = at_most(rows - r, GLIM_ATTENTION_ROWS), visible = visible_keys(&k, r + m);
         memset(sums, 0, (size_t)m * 16 * sizeof(float));
         for (int64_t base = 0; base < visible; base += GLIM_PAGE) {
-            const int64_t count = least(visible - base, GLIM_PAGE);
+            const int64_t count = at_most(visible - base, GLIM_PAGE);
             const float *keys = pages[base / GLIM_PAGE];
             transpose_rows(turned, keys, ldk, count, width);
             matmul_f32(tile, GLIM_PAGE, GLIM_PANEL, q + r * width, width, turned, GLIM_PANEL, GLIM_PANEL * width, m,

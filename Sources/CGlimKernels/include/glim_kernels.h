@@ -180,9 +180,9 @@ typedef struct glim_kernels {
 /// Floats of scratch that an attention or indexer call needs, for `rows` = tokens · heads of one call.
 static inline int64_t glim_attention_scratch(int64_t rows, int64_t width) {
     // rows of a block; for each a turned query, a turned gradient, two score tiles and some sums; for each key of a
-    // block its gathered row and that one's gradient
+    // block its gathered row, that one's gradient, the row turned, and a few scores
     const int64_t block = rows < GLIM_ATTENTION_ROWS ? (rows + 31) / 32 * 32 : GLIM_ATTENTION_ROWS;
-    return block * (2 * width + 2 * GLIM_PAGE + 3) + 2 * GLIM_PAGE * width;
+    return block * (2 * width + 2 * GLIM_PAGE + 3) + GLIM_PAGE * (3 * width + 16);
 }
 
 /// The tables this machine can run: 0 is the best, the last is always "portable".
