@@ -1,1 +1,451 @@
-#define ATTENTION_ENTRIES
+// Attention and the indexer: online softmax over blocks of 64 keys, for blocks of query rows.
+//
+// The turned form: a block of queries is transposed once and stays in cache, and the keys, as they lie in their
+// pages, are the left operand. Scores come out as a tile [keys, rows]: lanes are query rows, so the softmax needs no
+// horizontal sum, and what is hidden from a key is a prefix of the lanes. No key is ever transposed or padded.
+//
+// Why no row sees its neighbours: a lane is one row. Keys hidden from it have p = +0, and a chain of multiply-adds
+// that stops early equals one that goes on with zeros, but for the sign of a zero, which the last step settles by
+// adding +0. So a block of which a row sees nothing changes no bit of it.
+
+INLINE int64_t at_most(int64_t x, int64_t limit) { return x < limit ? x : limit; }
+INLINE int64_t clamp(int64_t x, int64_t lowest, int64_t highest) {
+    return x < lowest ? lowest : x > highest ? highest : x;
+}
+/// Rows, filled up to whole vectors.
+INLINE int64_t whole_lanes(int64_t rows) { return (rows + 15) / 16 * 16; }
+/// Rows that scratch has room for: those of a block, filled up to whole panels. Rows are (token, head), the heads of a
+/// token together, and a block need not hold whole tokens.
+INLINE int64_t room_for(int64_t rows) { return at_most((rows + 31) / 32 * 32, GLIM_ATTENTION_ROWS); }
+
+// ---- Turning
+
+/// out[d * ldo + r] = x[r * ldx + d] for 16 rows and 16 columns, of which `rows` and `columns` exist; rows that do not
+/// are zeros.
+INLINE void transpose_16(float *out, int64_t ldo, const float *x, int64_t ldx, int64_t rows, int64_t columns) {
+#if defined(GLIM_AVX512)
+    __m512 a[16], b[16];
+#pragma unroll
+    for (int i = 0; i < 16; i++) a[i] = i < rows ? v_load_n(x + i * ldx, columns) : v_zero();
+#pragma unroll
+    for (int i = 0; i < 16; i += 4) {  // a[i + j] becomes columns j, j + 4, j + 8, j + 12 of rows i … i + 3
+        const __m512d low0 = _mm512_castps_pd(_mm512_unpacklo_ps(a[i], a[i + 1]));
+        const __m512d low2 = _mm512_castps_pd(_mm512_unpacklo_ps(a[i + 2], a[i + 3]));
+        const __m512d high0 = _mm512_castps_pd(_mm512_unpackhi_ps(a[i], a[i + 1]));
+        const __m512d high2 = _mm512_castps_pd(_mm512_unpackhi_ps(a[i + 2], a[i + 3]));
+        a[i] = _mm512_castpd_ps(_mm512_unpacklo_pd(low0, low2));
+        a[i + 1] = _mm512_castpd_ps(_mm512_unpackhi_pd(low0, low2));
+        a[i + 2] = _mm512_castpd_ps(_mm512_unpacklo_pd(high0, high2));
+        a[i + 3] = _mm512_castpd_ps(_mm512_unpackhi_pd(high0, high2));
+    }
+#pragma unroll
+    for (int j = 0; j < 4; j++) {
+        const __m512 even = _mm512_shuffle_f32x4(a[j], a[j + 4], 0x88);
+        const __m512 even8 = _mm512_shuffle_f32x4(a[j + 8], a[j + 12], 0x88);
+        const __m512 odd = _mm512_shuffle_f32x4(a[j], a[j + 4], 0xDD);
+        const __m512 odd8 = _mm512_shuffle_f32x4(a[j + 8], a[j + 12], 0xDD);
+        b[j] = _mm512_shuffle_f32x4(even, even8, 0x88);
+        b[j + 4] = _mm512_shuffle_f32x4(odd, odd8, 0x88);
+        b[j + 8] = _mm512_shuffle_f32x4(even, even8, 0xDD);
+        b[j + 12] = _mm512_shuffle_f32x4(odd, odd8, 0xDD);
+    }
+#pragma unroll
+    for (int d = 0; d < 16; d++)
+        if (d < columns) v_store(out + d * ldo, b[d]);
+#else
+    for (int64_t d = 0; d < columns; d++)
+        for (int64_t r = 0; r < 16; r++) out[d * ldo + r] = r < rows ? x[r * ldx + d] : 0;
+#endif
+}
+
+/// Rows [rows, width] to panels of their transpose: element (d, r) at out[(r / 32) * width * 32 + d * 32 + r % 32],
+/// r filled up with zeros to a multiple of 16.
+static void transpose_rows(float *out, const float *x, int64_t ldx, int64_t rows, int64_t width) {
+    for (int64_t r = 0; r < rows; r += 16) {
+        float *panel = out + r / GLIM_PANEL * width * GLIM_PANEL + r % GLIM_PANEL;
+        int64_t d = 0;
+        if (rows - r >= 16)
+            for (; d + 16 <= width; d += 16)
+                transpose_16(panel + d * GLIM_PANEL, GLIM_PANEL, x + r * ldx + d, ldx, 16, 16);
+        for (; d < width; d += 16)
+            transpose_16(panel + d * GLIM_PANEL, GLIM_PANEL, x + r * ldx + d, ldx, at_most(rows - r, 16),
+                         at_most(width - d, 16));
+    }
+}
+
+// ---- Keys
+
+/// Where the keys of a call come from, and which of them a row sees: the first `first` + r / heads + 1.
+typedef struct {
+    const float *const *pages;
+    int64_t ldk;
+    const int32_t *selected;  ///< null: all positions. Else entry e of the selection counts as position e.
+    int64_t first, heads, width;
+    float *gathered;  ///< room for a block of selected keys
+} key_source;
+
+/// Keys that the last of `rows` rows sees.
+INLINE int64_t visible_keys(const key_source *k, int64_t rows) { return k->first + (rows - 1) / k->heads + 1; }
+
+INLINE const float *key_at(const key_source *k, int64_t position) {
+    return k->pages[position / GLIM_PAGE] + position % GLIM_PAGE * k->ldk;
+}
+
+/// The `count` keys from `base` on, as rows `*ld` apart. Selected ones are copied, while those of the next block,
+/// which no hardware foresees, are called nearer.
+static const float *key_block(const key_source *k, int64_t base, int64_t count, int64_t visible, int64_t *ld) {
+    *ld = k->selected ? k->width : k->ldk;
+    if (!k->selected) return k->pages[base / GLIM_PAGE];
+    for (int64_t i = 0; i < count; i++) {
+        float *row = k->gathered + i * k->width;
+        memcpy(row, key_at(k, k->selected[base + i]), (size_t)k->width * sizeof(float));
+        const float *next = key_at(k, k->selected[at_most(base + i + GLIM_PAGE, visible - 1)]);
+        for (int64_t d = 0; d < k->width; d += 16) __builtin_prefetch(next + d, 0, 2);
+    }
+    return k->gathered;
+}
+
+/// Where query rows are so few that they leave most lanes of a product idle, it pays to turn the keys instead.
+#define FEW_ROWS 16
+
+/// tile[s, i] = keys[s] · x[i] over `width` for `rows` rows x, as lanes. Either way one ascending chain, so the bits are
+/// the same. `turned` is x turned, or where rows are few, the keys; `room` takes a tile.
+static void score_block(float *tile, int64_t lanes, const float *keys, int64_t ld, int64_t count, const float *x,
+                        int64_t rows, int64_t width, const float *turned, int64_t turned_panel, float *room) {
+    if (rows > FEW_ROWS) {
+        matmul_f32(tile, lanes, GLIM_PANEL, keys, ld, turned, GLIM_PANEL, turned_panel, count, lanes, width, 0);
+        return;
+    }
+    matmul_f32(room, GLIM_PAGE, GLIM_PANEL, x, width, turned, GLIM_PANEL, turned_panel, rows, count, width, 0);
+    for (int64_t s = 0; s < count; s += 16)
+        transpose_16(tile + s * lanes, lanes, room + s, GLIM_PAGE, rows, at_most(count - s, 16));
+}
+
+/// For 16 lanes from row r on, and keys from `base` on: keys below `whole` are seen by all lanes, keys from `some` on
+/// by none; between them, key s is hidden from the lanes below `hidden + heads · s`.
+typedef struct {
+    int64_t whole, some, hidden, heads;
+} lane_view;
+
+INLINE lane_view view_of(const key_source *k, int64_t r, int64_t base, int64_t count) {
+    const int64_t before = k->first - base;
+    return (lane_view){.whole = clamp(before + r / k->heads + 1, 0, count),
+                       .some = clamp(before + (r + 15) / k->heads + 1, 0, count),
+                       .hidden = -before * k->heads - r,
+                       .heads = k->heads};
+}
+
+/// x in the lanes that see key s, `otherwise` in the others.
+INLINE v16 where_seen(lane_view view, int64_t s, v16 x, v16 otherwise) {
+    return v_first_n(clamp(view.hidden + view.heads * s, 0, 16), otherwise, x);
+}
+
+// ---- Forward
+
+/// Scores [count, lanes] become p = e^(score · scale - top); top, sum and alpha (what the past shrinks by) move on.
+static void softmax_block(float *tile, int64_t lanes, float *top, float *sum, float *alpha, const key_source *k,
+                          int64_t r, int64_t base, int64_t count, float scale) {
+    const v16 by = v_set1(scale), lowest = v_set1(-INFINITY);
+    for (int64_t lane = 0; lane < lanes; lane += 16) {
+        const lane_view view = view_of(k, r + lane, base, count);
+        float *x = tile + lane;
+        v16 best[4] = {lowest, lowest, lowest, lowest}, total[4] = {v_zero(), v_zero(), v_zero(), v_zero()};
+        int64_t s = 0;
+        for (; s + 4 <= view.whole; s += 4)
+            for (int i = 0; i < 4; i++) best[i] = v_max(v_load(x + (s + i) * lanes), best[i]);
+        for (; s < view.some; s++) best[0] = v_max(where_seen(view, s, v_load(x + s * lanes), lowest), best[0]);
+        best[0] = v_max(v_max(best[0], best[1]), v_max(best[2], best[3]));
+
+        const v16 old = v_load(top + lane), now = v_max(v_mul(best[0], by), old), shift = v_sub(v_zero(), now);
+        for (s = 0; s + 4 <= view.whole; s += 4)
+            for (int i = 0; i < 4; i++) {
+                v16 p = v_exp(v_fma(v_load(x + (s + i) * lanes), by, shift));
+                v_store(x + (s + i) * lanes, p);
+                total[i] = v_add(total[i], p);
+            }
+        for (; s < view.some; s++) {  // key s always goes to sum s % 4, so that an absent key is a +0
+            v16 p = where_seen(view, s, v_exp(v_fma(v_load(x + s * lanes), by, shift)), v_zero());
+            v_store(x + s * lanes, p);
+            total[s % 4] = v_add(total[s % 4], p);
+        }
+        for (; s < count; s++) v_store(x + s * lanes, v_zero());
+
+        const v16 shrink = v_exp(v_sub(old, now));
+        v_store(top + lane, now);
+        v_store(alpha + lane, shrink);
+        v_store(sum + lane, v_fma(v_load(sum + lane), shrink,
+                                  v_add(v_add(total[0], total[1]), v_add(total[2], total[3]))));
+    }
+}
+
+/// x = x · by[r] + 0 for each row; a factor of one changes nothing and is skipped unless `always`.
+static void scale_rows(float *x, const float *by, int64_t rows, int64_t width, int always) {
+    for (int64_t r = 0; r < rows; r++) {
+        if (by[r] == 1 && !always) continue;
+        const v16 factor = v_set1(by[r]);
+        float *row = x + r * width;
+        int64_t i = 0;
+        for (; i + 16 <= width; i += 16) v_store(row + i, v_fma(v_load(row + i), factor, v_zero()));
+        if (i < width) v_store_n(row + i, v_fma(v_load_n(row + i, width - i), factor, v_zero()), width - i);
+    }
+}
+
+static void attend(float *out, float *lse, const float *q, int64_t rows, key_source k, int64_t value_width,
+                   float scale, float *scratch) {
+    const int64_t room = room_for(rows);
+    float *turned = scratch, *tile = turned + room * k.width, *top = tile + room * GLIM_PAGE;
+    float *sum = top + room, *alpha = sum + room;
+    float *turned_keys = alpha + room, *scores = turned_keys + GLIM_PAGE * k.width;
+    k.gathered = scores + FEW_ROWS * GLIM_PAGE;
+    for (int64_t r = 0; r < rows; r += GLIM_ATTENTION_ROWS) {
+        const int64_t m = at_most(rows - r, GLIM_ATTENTION_ROWS), lanes = whole_lanes(m);
+        const int64_t visible = visible_keys(&k, r + m);
+        float *o = out + r * value_width;
+        const float *q_rows = q + r * k.width;
+        const int few = m <= FEW_ROWS;
+        if (!few) transpose_rows(turned, q_rows, k.width, m, k.width);
+        for (int64_t i = 0; i < lanes; i++) {
+            top[i] = -INFINITY;
+            sum[i] = 0;
+        }
+        for (int64_t base = 0; base < visible; base += GLIM_PAGE) {
+            const int64_t count = at_most(visible - base, GLIM_PAGE);
+            int64_t ld;
+            const float *keys = key_block(&k, base, count, visible, &ld);
+            if (few) transpose_rows(turned_keys, keys, ld, count, k.width);
+            score_block(tile, lanes, keys, ld, count, q_rows, m, k.width, few ? turned_keys : turned,
+                        GLIM_PANEL * k.width, scores);
+            softmax_block(tile, lanes, top, sum, alpha, &k, r, base, count, scale);
+            if (base) scale_rows(o, alpha, m, value_width, 0);
+            matmul_f32(o, value_width, GLIM_PANEL, tile, lanes, keys, ld, GLIM_PANEL, m, value_width, count,
+                       GLIM_A_TRANSPOSED | (base ? GLIM_ACCUMULATE : 0));
+        }
+        for (int64_t i = 0; i < m; i++) {
+            alpha[i] = 1 / sum[i];
+            if (lse) lse[r + i] = top[i] + logf(sum[i]);
+        }
+        scale_rows(o, alpha, m, value_width, 1);
+    }
+}
+
+static void attention(float *out, float *lse, const float *q, int64_t tokens, int64_t heads,
+                      const float *const *pages, int64_t ldk, int64_t first, int64_t width, int64_t value_width,
+                      float scale, float *scratch) {
+    const key_source k = {.pages = pages, .ldk = ldk, .first = first, .heads = heads, .width = width};
+    attend(out, lse, q, tokens * heads, k, value_width, scale, scratch);
+}
+
+static void attention_selected(float *out, float *lse, const float *q, int64_t heads, const float *const *pages,
+                               int64_t ldk, const int32_t *selected, int64_t count, int64_t width,
+                               int64_t value_width, float scale, float *scratch) {
+    const key_source k = {
+        .pages = pages, .ldk = ldk, .selected = selected, .first = count - 1, .heads = heads, .width = width};
+    attend(out, lse, q, heads, k, value_width, scale, scratch);
+}
+
+// ---- Backward
+
+/// sums[r] = Σ a[r]·b[r]
+static void dot_rows(float *sums, const float *a, const float *b, int64_t rows, int64_t width) {
+    for (int64_t r = 0; r < rows; r++, a += width, b += width) {
+        v16 sum = v_zero();
+        int64_t i = 0;
+        for (; i + 16 <= width; i += 16) sum = v_fma(v_load(a + i), v_load(b + i), sum);
+        if (i < width) sum = v_fma(v_load_n(a + i, width - i), v_load_n(b + i, width - i), sum);
+        sums[r] = v_sum(sum);
+    }
+}
+
+/// Scores become p = e^(score · scale - lse), and dp becomes p · (dp - delta) · scale; both +0 where hidden.
+static void softmax_block_backward(float *tile, float *dtile, int64_t lanes, const float *lse, const float *delta,
+                                   const key_source *k, int64_t r, int64_t base, int64_t count, float scale) {
+    const v16 by = v_set1(scale);
+    for (int64_t lane = 0; lane < lanes; lane += 16) {
+        const lane_view view = view_of(k, r + lane, base, count);
+        const v16 shift = v_sub(v_zero(), v_load(lse + lane)), mean = v_load(delta + lane);
+        float *x = tile + lane, *dx = dtile + lane;
+        for (int64_t s = 0; s < view.some; s++) {
+            v16 p = v_exp(v_fma(v_load(x + s * lanes), by, shift));
+            v16 dp = v_mul(v_mul(p, v_sub(v_load(dx + s * lanes), mean)), by);
+            if (s >= view.whole) {
+                p = where_seen(view, s, p, v_zero());
+                dp = where_seen(view, s, dp, v_zero());
+            }
+            v_store(x + s * lanes, p);
+            v_store(dx + s * lanes, dp);
+        }
+        for (int64_t s = view.some; s < count; s++) {
+            v_store(x + s * lanes, v_zero());
+            v_store(dx + s * lanes, v_zero());
+        }
+    }
+}
+
+/// Each dkeys row gets, for each block of rows in ascending order, first its part as a key and then as a value.
+static void attend_backward(float *dq, float *dkeys, int64_t lddk, const float *dout, const float *q,
+                            const float *out, const float *lse, int64_t rows, key_source k, int64_t value_width,
+                            float scale, float *scratch) {
+    const int64_t room = room_for(rows);
+    float *turned = scratch, *dturned = turned + room * k.width;
+    float *tile = dturned + room * k.width, *dtile = tile + room * GLIM_PAGE;
+    float *shift = dtile + room * GLIM_PAGE, *delta = shift + room;
+    float *turned_keys = delta + room, *scores = turned_keys + GLIM_PAGE * k.width;
+    float *dgathered = scores + FEW_ROWS * GLIM_PAGE;
+    k.gathered = dgathered + GLIM_PAGE * k.width;
+    for (int64_t r = 0; r < rows; r += GLIM_ATTENTION_ROWS) {
+        const int64_t m = at_most(rows - r, GLIM_ATTENTION_ROWS), lanes = whole_lanes(m);
+        const int64_t visible = visible_keys(&k, r + m);
+        const float *q_rows = q + r * k.width, *dout_rows = dout + r * value_width;
+        float *dq_rows = dq + r * k.width;
+        const int few = m <= FEW_ROWS;
+        if (!few) {
+            transpose_rows(turned, q_rows, k.width, m, k.width);
+            transpose_rows(dturned, dout_rows, value_width, m, value_width);
+        }
+        for (int64_t i = 0; i < lanes; i++) {
+            shift[i] = i < m ? lse[r + i] : 0;
+            delta[i] = 0;
+        }
+        dot_rows(delta, dout_rows, out + r * value_width, m, value_width);
+        for (int64_t base = 0; base < visible; base += GLIM_PAGE) {
+            const int64_t count = at_most(visible - base, GLIM_PAGE);
+            int64_t ld;
+            const float *keys = key_block(&k, base, count, visible, &ld);
+            if (few) transpose_rows(turned_keys, keys, ld, count, k.width);
+            score_block(tile, lanes, keys, ld, count, q_rows, m, k.width, few ? turned_keys : turned,
+                        GLIM_PANEL * k.width, scores);
+            score_block(dtile, lanes, keys, ld, count, dout_rows, m, value_width, few ? turned_keys : dturned,
+                        GLIM_PANEL * (few ? k.width : value_width), scores);
+            softmax_block_backward(tile, dtile, lanes, shift, delta, &k, r, base, count, scale);
+            matmul_f32(dq_rows, k.width, GLIM_PANEL, dtile, lanes, keys, ld, GLIM_PANEL, m, k.width, count,
+                       GLIM_A_TRANSPOSED | (base ? GLIM_ACCUMULATE : 0));
+
+            float *dk = dkeys + base * lddk;
+            int64_t lddb = lddk;
+            if (k.selected) {
+                for (int64_t i = 0; i < count; i++)
+                    memcpy(dgathered + i * k.width, dkeys + k.selected[base + i] * lddk,
+                           (size_t)k.width * sizeof(float));
+                dk = dgathered;
+                lddb = k.width;
+            }
+            matmul_f32(dk, lddb, GLIM_PANEL, dtile, lanes, q_rows, k.width, GLIM_PANEL, count, k.width, m,
+                       GLIM_ACCUMULATE);
+            matmul_f32(dk, lddb, GLIM_PANEL, tile, lanes, dout_rows, value_width, GLIM_PANEL, count, value_width, m,
+                       GLIM_ACCUMULATE);
+            for (int64_t i = 0; k.selected && i < count; i++)
+                memcpy(dkeys + k.selected[base + i] * lddk, dgathered + i * k.width, (size_t)k.width * sizeof(float));
+        }
+        for (int64_t i = 0; i < m; i++) delta[i] = 1;
+        scale_rows(dq_rows, delta, m, k.width, 1);
+    }
+}
+
+static void attention_backward(float *dq, float *dkeys, int64_t lddk, const float *dout, const float *q,
+                               const float *out, const float *lse, int64_t tokens, int64_t heads,
+                               const float *const *pages, int64_t ldk, int64_t first, int64_t width,
+                               int64_t value_width, float scale, float *scratch) {
+    const key_source k = {.pages = pages, .ldk = ldk, .first = first, .heads = heads, .width = width};
+    attend_backward(dq, dkeys, lddk, dout, q, out, lse, tokens * heads, k, value_width, scale, scratch);
+}
+
+static void attention_selected_backward(float *dq, float *dkeys, int64_t lddk, const float *dout, const float *q,
+                                        const float *out, const float *lse, int64_t heads, const float *const *pages,
+                                        int64_t ldk, const int32_t *selected, int64_t count, int64_t width,
+                                        int64_t value_width, float scale, float *scratch) {
+    const key_source k = {
+        .pages = pages, .ldk = ldk, .selected = selected, .first = count - 1, .heads = heads, .width = width};
+    attend_backward(dq, dkeys, lddk, dout, q, out, lse, heads, k, value_width, scale, scratch);
+}
+
+// ---- Indexer
+// Here the sum runs over heads, which are rows, so keys are the lanes: a page is transposed, and a tile is
+// [rows, 64 keys].
+
+static void index_scores(float *scores, int64_t lds, const float *q, const float *weights, int64_t tokens,
+                         int64_t heads, const float *const *pages, int64_t ldk, int64_t first, int64_t width,
+                         float scale, float *scratch) {
+    const key_source k = {.pages = pages, .ldk = ldk, .first = first, .heads = heads, .width = width};
+    const int64_t rows = tokens * heads;
+    const v16 by = v_set1(scale);
+    float *turned = scratch, *tile = turned + GLIM_PAGE * width;
+    for (int64_t r = 0; r < rows; r += GLIM_ATTENTION_ROWS) {
+        const int64_t m = at_most(rows - r, GLIM_ATTENTION_ROWS), visible = visible_keys(&k, r + m);
+        for (int64_t base = 0; base < visible; base += GLIM_PAGE) {
+            const int64_t count = at_most(visible - base, GLIM_PAGE);
+            transpose_rows(turned, pages[base / GLIM_PAGE], ldk, count, width);
+            matmul_f32(tile, GLIM_PAGE, GLIM_PANEL, q + r * width, width, turned, GLIM_PANEL, GLIM_PANEL * width, m,
+                       count, width, 0);
+            for (int64_t i = 0, last; i < m; i = last) {  // the rows of one token; a block may begin within one
+                const int64_t t = (r + i) / heads, seen = at_most(first + t + 1 - base, count);
+                last = at_most((t + 1) * heads - r, m);
+                float *into = scores + t * lds + base;
+                for (int64_t s = 0; s < seen; s += 16) {
+                    v16 sum = (r + i) % heads ? v_load_n(into + s, seen - s) : v_zero();
+                    for (int64_t j = i; j < last; j++) {
+                        v16 x = v_mul(v_load(tile + j * GLIM_PAGE + s), by);
+                        sum = v_fma(v_set1(weights[r + j]), v_select_gt(x, v_zero(), x, v_zero()), sum);
+                    }
+                    v_store_n(into + s, sum, seen - s);
+                }
+            }
+        }
+    }
+}
+
+/// Scores become dscore · weight · scale where the ReLU is open, else zero; dweight lanes move on.
+static void index_block_backward(float *tile, float *sums, const float *dscores, int64_t lds, const float *weights,
+                                 const key_source *k, int64_t r, int64_t m, int64_t base, int64_t count,
+                                 float scale) {
+    const v16 by = v_set1(scale);
+    for (int64_t i = 0; i < m; i++) {
+        const int64_t t = (r + i) / k->heads, seen = at_most(k->first + t + 1 - base, count);
+        const v16 weight = v_set1(weights[r + i] * scale);
+        v16 sum = v_load(sums + i * 16);
+        for (int64_t s = 0; s < count; s += 16) {
+            const v16 d = s < seen ? v_load_n(dscores + t * lds + base + s, seen - s) : v_zero();
+            const v16 x = v_mul(v_first_n(seen - s, v_load(tile + i * GLIM_PAGE + s), v_zero()), by);
+            sum = v_fma(d, v_select_gt(x, v_zero(), x, v_zero()), sum);
+            v_store(tile + i * GLIM_PAGE + s, v_select_gt(x, v_zero(), v_mul(d, weight), v_zero()));
+        }
+        v_store(sums + i * 16, sum);
+    }
+}
+
+static void index_scores_backward(float *dq, float *dweights, float *dkeys, int64_t lddk, const float *dscores,
+                                  int64_t lds, const float *q, const float *weights, int64_t tokens, int64_t heads,
+                                  const float *const *pages, int64_t ldk, int64_t first, int64_t width, float scale,
+                                  float *scratch) {
+    const key_source k = {.pages = pages, .ldk = ldk, .first = first, .heads = heads, .width = width};
+    const int64_t rows = tokens * heads;
+    const int64_t room = room_for(rows);
+    float *turned = scratch, *tile = turned + GLIM_PAGE * width, *sums = tile + room * GLIM_PAGE;
+    float *ones = sums + room * 16;
+    for (int64_t i = 0; i < room; i++) ones[i] = 1;
+    for (int64_t r = 0; r < rows; r += GLIM_ATTENTION_ROWS) {
+        const int64_t m = at_most(rows - r, GLIM_ATTENTION_ROWS), visible = visible_keys(&k, r + m);
+        memset(sums, 0, (size_t)m * 16 * sizeof(float));
+        for (int64_t base = 0; base < visible; base += GLIM_PAGE) {
+            const int64_t count = at_most(visible - base, GLIM_PAGE);
+            const float *keys = pages[base / GLIM_PAGE];
+            transpose_rows(turned, keys, ldk, count, width);
+            matmul_f32(tile, GLIM_PAGE, GLIM_PANEL, q + r * width, width, turned, GLIM_PANEL, GLIM_PANEL * width, m,
+                       count, width, 0);
+            index_block_backward(tile, sums, dscores, lds, weights, &k, r, m, base, count, scale);
+            matmul_f32(dq + r * width, width, GLIM_PANEL, tile, GLIM_PAGE, keys, ldk, GLIM_PANEL, m, width, count,
+                       base ? GLIM_ACCUMULATE : 0);
+            matmul_f32(dkeys + base * lddk, lddk, GLIM_PANEL, tile, GLIM_PAGE, q + r * width, width, GLIM_PANEL,
+                       count, width, m, GLIM_ACCUMULATE | GLIM_A_TRANSPOSED);
+        }
+        for (int64_t i = 0; i < m; i++) dweights[r + i] = v_sum(v_load(sums + i * 16));
+        scale_rows(dq + r * width, ones, m, width, 1);
+    }
+}
+
+#define ATTENTION_ENTRIES                                       \
+    .attention = attention,                                     \
+    .attention_selected = attention_selected,                   \
+    .attention_backward = attention_backward,                   \
+    .attention_selected_backward = attention_selected_backward, \
+    .index_scores = index_scores,                               \
+    .index_scores_backward = index_scores_backward,

@@ -16,6 +16,8 @@
 #define GLIM_K_BLOCK 256
 /// Positions of a cache page, and keys of an attention block.
 #define GLIM_PAGE 64
+/// Query rows of an attention block; gradients of keys are sums over such blocks.
+#define GLIM_ATTENTION_ROWS 96
 /// Columns of a block of the log-sum-exp over the vocabulary.
 #define GLIM_VOCABULARY_BLOCK 1024
 
@@ -177,8 +179,10 @@ typedef struct glim_kernels {
 
 /// Floats of scratch that an attention or indexer call needs, for `rows` = tokens · heads of one call.
 static inline int64_t glim_attention_scratch(int64_t rows, int64_t width) {
-    // a transposed key block, a gathered one, two score tiles for every row, and three numbers a row
-    return 2 * GLIM_PAGE * (width + 32) + rows * (2 * GLIM_PAGE + 4) + 1024;
+    // rows of a block; for each a turned query, a turned gradient, two score tiles and some sums; for each key of a
+    // block its gathered row, that one's gradient, the row turned, and a few scores
+    const int64_t block = rows < GLIM_ATTENTION_ROWS ? (rows + 31) / 32 * 32 : GLIM_ATTENTION_ROWS;
+    return block * (2 * width + 2 * GLIM_PAGE + 3) + GLIM_PAGE * (3 * width + 16);
 }
 
 /// Tells the processor that this thread only waits.
