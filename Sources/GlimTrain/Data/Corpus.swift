@@ -253,7 +253,8 @@ private struct JSONLDocument: Decodable {
         case .keyNotFound: "it has neither \"text\" nor \"content\""
         case .typeMismatch(_, let context) where context.codingPath.isEmpty: "it is not an object"
         case .typeMismatch(_, let context), .valueNotFound(_, let context):
-            context.codingPath.isEmpty ? "it is not an object" : "\"\(context.codingPath[0].stringValue)\" is not a string"
+            context.codingPath.isEmpty
+                ? "it is not an object" : "\"\(context.codingPath[0].stringValue)\" is not a string"
         default: "it is not valid JSON"
         }
     }

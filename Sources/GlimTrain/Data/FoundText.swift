@@ -36,7 +36,8 @@ package struct FoundText: Sendable {
                 name: "python", folders: pythons(environment) + toolchain.map { $0 + "/lib" },
                 extensions: ["py", "pyi"], share: 0.4),
             Source(
-                name: "c", folders: ["/usr/src", "/usr/local/include", "/usr/include"] + macInclude
+                name: "c",
+                folders: ["/usr/src", "/usr/local/include", "/usr/include"] + macInclude
                     + toolchain.map { $0 + "/lib/clang" } + ["/usr/lib/clang", "/usr/lib/gcc"],
                 extensions: ["c", "h", "cc", "cpp", "hpp", "hh"], share: 0.25),
             Source(

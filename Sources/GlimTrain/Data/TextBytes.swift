@@ -1,16 +1,16 @@
 /// Questions about bytes that may be text.
-enum TextBytes {
+package enum TextBytes {
     /// Whether bytes are anything but text: a NUL among them, or more than a tenth of them not UTF-8.
     ///
     /// A tenth lets text in an old 8-bit encoding pass, whose accents are a few per cent, and stops compressed data,
     /// half of which is not UTF-8.
-    static func isBinary(_ bytes: ArraySlice<UInt8>) -> Bool {
+    package static func isBinary(_ bytes: ArraySlice<UInt8>) -> Bool {
         if bytes.contains(0) { return true }
         return invalidCount(bytes) * 10 > bytes.count
     }
 
     /// How many bytes belong to no well-formed UTF-8 sequence. A sequence cut by the end of the bytes is well-formed.
-    static func invalidCount(_ bytes: ArraySlice<UInt8>) -> Int {
+    package static func invalidCount(_ bytes: ArraySlice<UInt8>) -> Int {
         bytes.withUnsafeBufferPointer { bytes in
             var (invalid, i) = (0, 0)
             while i < bytes.count {
@@ -38,7 +38,7 @@ enum TextBytes {
 
     /// Cuts bytes into pieces of at most `limit`, each ending with a line where there is one to end with, else
     /// between two characters.
-    static func pieces(_ bytes: [UInt8], limit: Int) -> [ArraySlice<UInt8>] {
+    package static func pieces(_ bytes: [UInt8], limit: Int) -> [ArraySlice<UInt8>] {
         guard bytes.count > limit else { return bytes.isEmpty ? [] : [bytes[...]] }
         var pieces: [ArraySlice<UInt8>] = []
         var start = 0
