@@ -33,6 +33,8 @@ public struct Corpus: Sendable {
         public var skippedSpecial = 0
         /// Tables and generated text; only `found` looks for them.
         public var skippedUnsuited = 0
+        /// Documents of which most lines came before; only `found` looks for them.
+        public var skippedSimilar = 0
 
         public init() {}
 
@@ -44,12 +46,14 @@ public struct Corpus: Sendable {
             case skippedDuplicate = "skipped_duplicate"
             case skippedSpecial = "skipped_special"
             case skippedUnsuited = "skipped_unsuited"
+            case skippedSimilar = "skipped_similar"
         }
 
         public var description: String {
             let skipped = [
                 (skippedEmpty, "empty"), (skippedBinary, "binary"), (skippedUnreadable, "unreadable"),
                 (skippedDuplicate, "duplicate"), (skippedSpecial, "special"), (skippedUnsuited, "unsuited"),
+                (skippedSimilar, "similar"),
             ].filter { $0.0 > 0 }.map { "\($0.0) \($0.1)" }
             return "\(files) files, \(documents) documents, \(bytes) bytes"
                 + (skipped.isEmpty ? "" : "; skipped \(skipped.joined(separator: ", "))")
@@ -100,6 +104,8 @@ struct Collector {
     private(set) var totals = Corpus.Totals()
     private(set) var isFull = false
     private let limits: Corpus.Limits
+    /// The lines of all documents so far, where those like earlier ones are dropped; nil where only equals are.
+    private var seenLines: Set<UInt64>?
     private var seenFiles: Set<FileBytes.Identity> = []
     /// Documents by hash; a bucket is compared byte by byte, so nothing is dropped by mere chance.
     private var seenDocuments: [UInt64: [Int]] = [:]
@@ -107,7 +113,12 @@ struct Collector {
     /// The part of a file that is judged before the rest is read.
     private static let headBytes = 8192
 
-    init(limits: Corpus.Limits) { self.limits = limits }
+    /// - Parameter dropsSimilar: whether to skip a document of which most lines came before, e.g. the same module of
+    ///   another version. Training would see much of what validation asks.
+    init(limits: Corpus.Limits, dropsSimilar: Bool = false) {
+        self.limits = limits
+        seenLines = dropsSimilar ? [] : nil
+    }
 
     /// Adds a path that was named by a person: here what is wrong is an error, not a skip.
     mutating func add(path: String, progress: (Corpus.Totals) -> Void) throws(DataError) {
@@ -228,6 +239,15 @@ struct Collector {
         guard document.bytes.count <= limits.totalBytes - totals.bytes else {
             isFull = true
             return
+        }
+        if let seenLines {
+            let lines = TextBytes.lineHashes(document.bytes)
+            let seen = lines.reduce(0) { $0 + (seenLines.contains($1) ? 1 : 0) }
+            if 2 * seen > lines.count {
+                totals.skippedSimilar += 1
+                return
+            }
+            self.seenLines?.formUnion(lines)
         }
         seenDocuments[hash, default: []].append(documents.count)
         documents.append(document)

@@ -89,7 +89,9 @@ package struct FoundText: Sendable {
 
     /// Leaves out hidden names, other people's packages, tables of characters, and texts that are all alike.
     private static func isWantedName(_ name: String) -> Bool {
-        if name.hasPrefix(".") || name.hasPrefix("changelog") { return false }
+        if name.hasPrefix(".") || name.hasPrefix("changelog") || name.hasSuffix(".private.swiftinterface") {
+            return false
+        }
         return !["site-packages", "__pycache__", "encodings", "lib2to3", "unicore", "copyright", "COPYING", "LICENSE"]
             .contains(name)
     }
@@ -187,7 +189,7 @@ extension Corpus {
     package static func found(
         _ text: FoundText, byteBudget: Int, progress: (Totals) -> Void = { _ in }
     ) throws(DataError) -> Corpus {
-        var collector = Collector(limits: Limits(totalBytes: byteBudget))
+        var collector = Collector(limits: Limits(totalBytes: byteBudget), dropsSimilar: true)
         let shares = text.sources.reduce(0) { $0 + $1.share }
         var left = text.sources.map { text.files(of: $0)[...] }
         // Each source up to its share, then whatever is left, in order.

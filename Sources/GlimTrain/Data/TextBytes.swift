@@ -64,4 +64,25 @@ package enum TextBytes {
         }
         return index
     }
+
+    /// A hash of each line long enough to mean something; indentation and short lines are alike everywhere.
+    static func lineHashes(_ bytes: [UInt8]) -> [UInt64] {
+        bytes.withUnsafeBytes { bytes in
+            var hashes: [UInt64] = []
+            var start = 0
+            while start < bytes.count {
+                var end = start
+                while end < bytes.count, bytes[end] != UInt8(ascii: "\n") { end += 1 }
+                var first = start
+                while first < end, bytes[first] == UInt8(ascii: " ") || bytes[first] == UInt8(ascii: "\t") {
+                    first += 1
+                }
+                if end - first >= 20 {
+                    hashes.append(ContentHash.hash(UnsafeRawBufferPointer(rebasing: bytes[first..<end]), seed: 0))
+                }
+                start = end + 1
+            }
+            return hashes
+        }
+    }
 }

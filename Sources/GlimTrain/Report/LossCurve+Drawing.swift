@@ -15,7 +15,10 @@ extension LossCurve {
             let all = (thin + smooth + dots).filter { $0.y.isFinite }
             guard !all.isEmpty else { return nil }
             (left, right, top, bottom) = (Frame.leftMargin, width - 20, 44, height - 48)
-            xRange = Frame.padded(all.map(\.x), by: 0)
+            let firstX = all.map(\.x).min() ?? 0
+            let lastX = all.map(\.x).max() ?? 0
+            // A run that starts near the beginning is drawn from the beginning.
+            xRange = Frame.padded(firstX >= 0 && firstX < lastX / 10 ? [0, lastX] : [firstX, lastX], by: 0)
             // The thin line's rare spikes would flatten everything else; they are clamped to the edge instead.
             let usual = thin.map(\.y).filter(\.isFinite).sorted()
             let cut = usual.count / 50
@@ -117,14 +120,23 @@ extension LossCurve {
         }
     }
 
-    /// The exponential running mean over about a fiftieth of the points, corrected for its start.
+    /// The exponential running mean over about a fiftieth of the points, corrected for its start, and taken in both
+    /// directions: one alone would trail behind the fast fall at the beginning.
     package static func smoothed(_ points: [Point]) -> [Point] {
-        let decay = 1 - 2 / (max(4, Double(points.count) / 50) + 1)
-        var (mean, weight) = (0.0, 0.0)
-        return points.filter { $0.y.isFinite }.map { point in
-            mean = decay * mean + (1 - decay) * point.y
-            weight = decay * weight + (1 - decay)
-            return Point(x: point.x, y: mean / weight)
+        let known = points.filter { $0.y.isFinite }
+        let decay = 1 - 2 / (max(4, Double(known.count) / 50) + 1)
+        func mean(_ values: [Double]) -> [Double] {
+            var (mean, weight) = (0.0, 0.0)
+            return values.map { value in
+                mean = decay * mean + (1 - decay) * value
+                weight = decay * weight + (1 - decay)
+                return mean / weight
+            }
+        }
+        let forward = mean(known.map(\.y))
+        let backward = mean(known.reversed().map(\.y)).reversed()
+        return zip(known, zip(forward, backward)).map { point, means in
+            Point(x: point.x, y: means.0 / 2 + means.1 / 2)
         }
     }
 
@@ -136,24 +148,24 @@ extension LossCurve {
         let step = ([1.0, 2, 5].first { $0 * power >= rough } ?? 10) * power
         guard step.isFinite, step > 0 else { return [] }
         let first = (range.lowerBound / step).rounded(.up)
+        let largest = max(abs(range.lowerBound), abs(range.upperBound))
         var ticks: [(value: Double, label: String)] = []
         for i in 0..<(3 * max(count, 1)) {
             let value = (first + Double(i)) * step
             guard value <= range.upperBound else { break }
-            ticks.append((value, label(value, step: step)))
+            ticks.append((value, label(value, step: step, largest: largest)))
         }
         return ticks
     }
 
-    private static func label(_ value: Double, step: Double) -> String {
-        let size = abs(value) < step / 2 ? 0 : value
+    /// The unit is that of the whole axis, so that its labels compare at a glance; 0 needs none.
+    private static func label(_ value: Double, step: Double, largest: Double) -> String {
+        guard abs(value) > step / 2 else { return fixed(0, step: step < 1 ? step : 1) }
         let units = [(1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")]
-        if size != 0, abs(size) < 1e18,
-            let (unit, name) = units.first(where: { abs(size) >= $0.0 && step >= $0.0 / 10 })
-        {
-            return fixed(size / unit, step: step / unit) + name
+        guard largest < 1e18, let (unit, name) = units.first(where: { largest >= $0.0 && step >= $0.0 / 100 }) else {
+            return fixed(value, step: step)
         }
-        return fixed(size, step: step)
+        return fixed(value / unit, step: step / unit) + name
     }
 
     private static func fixed(_ value: Double, step: Double) -> String {

@@ -107,6 +107,7 @@ public struct ProgressLine: Sendable {
 
     static func rate(_ value: Double) -> String {
         switch value {
+        case _ where !value.isFinite: "\(value)"
         case ..<1000: fixed(value, digits: value < 10 ? 1 : 0)
         case ..<1e6: fixed(value / 1e3, digits: 1) + "k"
         case ..<1e9: fixed(value / 1e6, digits: 1) + "M"

@@ -121,7 +121,7 @@ extension Report {
         .lead{margin:0;color:var(--soft);font-size:1.1rem}
         .note{margin:0 0 .75rem;color:var(--soft)}
         .figures{display:grid;grid-template-columns:repeat(auto-fit,minmax(10.5rem,1fr));gap:.75rem;margin:2rem 0 0}
-        .figures div{display:flex;flex-direction:column-reverse;background:var(--card);border:1px solid var(--rule);\
+        .figures div{display:flex;flex-direction:column-reverse;justify-content:flex-end;background:var(--card);border:1px solid var(--rule);\
         border-radius:.6rem;padding:.8rem 1rem}
         dt{color:var(--soft);font-size:.85rem}
         dd{margin:0;font-size:1.35rem;font-weight:600;font-variant-numeric:tabular-nums}
@@ -134,7 +134,8 @@ extension Report {
         tbody th,.facts th{font-weight:500}
         .facts th{width:14rem;color:var(--soft)}
         .facts td{overflow-wrap:anywhere}
-        .n{text-align:right}
+        .n{text-align:right;white-space:nowrap}
+        td.n:last-child,th.n:last-child{padding-right:0}
         pre{margin:0 0 .75rem;padding:.9rem 1.1rem;background:var(--card);border:1px solid var(--rule);\
         border-radius:.6rem;font:13.5px/1.55 ui-monospace,SFMono-Regular,Menlo,Consolas,monospace;\
         white-space:pre-wrap;overflow-wrap:anywhere}
