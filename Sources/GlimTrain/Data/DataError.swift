@@ -1,0 +1,34 @@
+/// Why text cannot be used for training. Every case carries what a person needs to mend it.
+public enum DataError: Error, Equatable, Sendable, CustomStringConvertible {
+    /// A path that was named does not exist.
+    case noSuchPath(String)
+    /// A path that was named exists but cannot be read.
+    case unreadable(String, why: String)
+    /// A line of a JSONL file is not an object with a text.
+    case malformedLine(file: String, line: Int, why: String)
+    /// The paths exist and hold no text.
+    case nothingUsable(paths: [String], totals: Corpus.Totals)
+    /// A value given by the caller is out of its range, e.g. a sequence length of 0.
+    case outOfRange(String, found: Int, allowed: ClosedRange<Int>)
+    /// A saved position of the loader does not exist in this data.
+    case badPosition(PackedLoader.Position, why: String)
+
+    public var description: String {
+        switch self {
+        case .noSuchPath(let path):
+            "data path \(path) does not exist; give an existing file or folder"
+        case .unreadable(let path, let why):
+            "data path \(path) cannot be read: \(why)"
+        case .malformedLine(let file, let line, let why):
+            "\(file):\(line) is not a JSONL document: \(why); each line must be an object with a string \"text\""
+        case .nothingUsable(let paths, let totals):
+            "no usable text in \(paths.isEmpty ? "no paths at all" : paths.joined(separator: ", ")): "
+                + "empty or binary-only data (\(totals)); give files or folders with text"
+        case .outOfRange(let name, let found, let allowed):
+            "\(name) is \(found), not within \(allowed.lowerBound)...\(allowed.upperBound)"
+        case .badPosition(let position, let why):
+            "the data position (epoch \(position.epoch), document \(position.document), offset \(position.offset)) "
+                + "does not fit this data: \(why); resume with the data that the run began with"
+        }
+    }
+}

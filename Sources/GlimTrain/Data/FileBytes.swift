@@ -1,0 +1,116 @@
+import Foundation
+
+#if canImport(Darwin)
+import Darwin
+#elseif canImport(Glibc)
+import Glibc
+#elseif canImport(Musl)
+import Musl
+#endif
+
+/// The few questions put to the file system while collecting text, without Foundation's page-long errors.
+enum FileBytes {
+    enum Kind: Equatable {
+        case file, folder, pipe, other
+    }
+
+    /// What stands at a path. `identity` is the same for two names of one file.
+    struct Entry {
+        var kind: Kind
+        var size: Int
+        var identity: Identity
+    }
+
+    struct Identity: Hashable {
+        var device: UInt64
+        var inode: UInt64
+    }
+
+    /// - Parameter following: whether a symbolic link stands for what it points at.
+    /// - Returns: nil if nothing is there; a link that is not followed is `.other`.
+    static func entry(_ path: String, following: Bool) -> Entry? {
+        var info = stat()
+        guard (following ? stat(path, &info) : lstat(path, &info)) == 0 else { return nil }
+        let kind: Kind =
+            switch info.st_mode & S_IFMT {
+            case S_IFREG: .file
+            case S_IFDIR: .folder
+            case S_IFIFO: .pipe
+            default: .other
+            }
+        let identity = Identity(
+            device: UInt64(truncatingIfNeeded: info.st_dev), inode: UInt64(truncatingIfNeeded: info.st_ino))
+        return Entry(kind: kind, size: Int(info.st_size), identity: identity)
+    }
+
+    static func isSymbolicLink(_ path: String) -> Bool {
+        var info = stat()
+        return lstat(path, &info) == 0 && info.st_mode & S_IFMT == S_IFLNK
+    }
+
+    /// The names in a folder in the order of their bytes (the same on every system); nil if it cannot be read.
+    static func names(in folder: String) -> [String]? {
+        guard let names = try? FileManager.default.contentsOfDirectory(atPath: folder) else { return nil }
+        return names.sorted { $0.utf8.lexicographicallyPrecedes($1.utf8) }
+    }
+
+    /// The path with every link resolved; nil if it does not exist.
+    static func realPath(_ path: String) -> String? {
+        guard let resolved = realpath(path, nil) else { return nil }
+        defer { free(resolved) }
+        return String(cString: resolved)
+    }
+
+    /// Up to `limit` bytes of a file or pipe from its start; nil (with `errno` told by `lastError`) on failure.
+    static func read(_ path: String, limit: Int = .max) -> [UInt8]? {
+        let descriptor = open(path, O_RDONLY | O_CLOEXEC)
+        guard descriptor >= 0 else { return nil }
+        defer { close(descriptor) }
+        var info = stat()
+        let hint = fstat(descriptor, &info) == 0 ? max(0, Int(info.st_size)) : 0
+        var bytes: [UInt8] = []
+        // One byte more than the size, so that the read which meets the end needs no growth.
+        var next = min(limit, max(hint + 1, 1 << 16))
+        while bytes.count < limit {
+            let start = bytes.count
+            var got = 0
+            let chunk = [UInt8](unsafeUninitializedCapacity: min(next, limit - start)) { buffer, count in
+                got = readFully(descriptor, buffer)
+                count = max(got, 0)
+            }
+            if got < 0 { return nil }
+            if bytes.isEmpty { bytes = chunk } else { bytes += chunk }
+            if got < min(next, limit - start) { break }
+            next = 1 << 20
+        }
+        return bytes
+    }
+
+    /// Fills the buffer unless the file ends before. Returns how many bytes came, or -1.
+    private static func readFully(_ descriptor: Int32, _ buffer: UnsafeMutableBufferPointer<UInt8>) -> Int {
+        var filled = 0
+        while filled < buffer.count, let base = buffer.baseAddress {
+            let got = sysRead(descriptor, base + filled, buffer.count - filled)
+            if got < 0 {
+                if errno == EINTR { continue }
+                return -1
+            }
+            if got == 0 { break }
+            filled += got
+        }
+        return filled
+    }
+
+    private static func sysRead(_ descriptor: Int32, _ buffer: UnsafeMutablePointer<UInt8>, _ count: Int) -> Int {
+        #if canImport(Darwin)
+        Darwin.read(descriptor, buffer, count)
+        #elseif canImport(Glibc)
+        Glibc.read(descriptor, buffer, count)
+        #else
+        Musl.read(descriptor, buffer, count)
+        #endif
+    }
+
+    /// What the last failed call said ("Permission denied").
+    static var lastError: String { String(cString: strerror(errno)) }
+}

@@ -1,0 +1,73 @@
+import Dispatch
+import Foundation
+import Synchronization
+
+/// Documents as tokens, one after the other in one buffer, each ending with the end-of-text token.
+public struct TokenStore: Sendable, Equatable {
+    public let tokens: [Int32]
+    /// Where each document starts, and last where the tokens end: `documentCount + 1` values, ascending from 0.
+    public let offsets: [Int]
+
+    public var documentCount: Int { offsets.count - 1 }
+    public var tokenCount: Int { tokens.count }
+
+    /// The range of a document's tokens in `tokens`.
+    public func range(_ document: Int) -> Range<Int> { offsets[document]..<offsets[document + 1] }
+
+    /// Takes documents that are tokens already; each must end with the end-of-text token where one is wanted.
+    public init(_ documents: [[Int32]]) {
+        var offsets = [0]
+        offsets.reserveCapacity(documents.count + 1)
+        for document in documents { offsets.append(offsets[offsets.count - 1] + document.count) }
+        var tokens: [Int32] = []
+        tokens.reserveCapacity(offsets[offsets.count - 1])
+        for document in documents { tokens += document }
+        (self.tokens, self.offsets) = (tokens, offsets)
+    }
+
+    /// Tokenises documents on several threads. The result is the same for any number of them.
+    ///
+    /// - Parameters:
+    ///   - endOfText: appended to each document.
+    ///   - threads: how many; nil for one per core. They are not those of Swift's cooperative pool.
+    ///   - progress: called now and then with the bytes done, by whichever thread did them.
+    ///   - tokenize: bytes to token ids, a pure function.
+    public init(
+        _ documents: [Document], endOfText: Int32, threads: Int? = nil,
+        progress: @Sendable (_ bytesDone: Int) -> Void = { _ in },
+        tokenize: @Sendable ([UInt8]) -> [Int32]
+    ) {
+        struct State {
+            var next = 0
+            var bytesDone = 0
+            var results: [[Int32]]
+        }
+        let state = Mutex(State(results: Array(repeating: [], count: documents.count)))
+        let wanted = threads ?? ProcessInfo.processInfo.activeProcessorCount
+        let workers = max(1, min(wanted, documents.count))
+        DispatchQueue.concurrentPerform(iterations: workers) { _ in
+            while true {
+                let claimed: Int? = state.withLock { state in
+                    guard state.next < documents.count else { return nil }
+                    defer { state.next += 1 }
+                    return state.next
+                }
+                guard let i = claimed else { return }
+                let tokens = tokenize(documents[i].bytes) + [endOfText]
+                let bytesDone = state.withLock { state in
+                    state.results[i] = tokens
+                    state.bytesDone += documents[i].bytes.count
+                    return state.bytesDone
+                }
+                if i % 64 == 0 { progress(bytesDone) }
+            }
+        }
+        self.init(state.withLock { $0.results })
+    }
+
+    /// A hash of all tokens and boundaries: a run that resumes compares it, so as not to go on with other data.
+    public var fingerprint: UInt64 {
+        let content = tokens.withUnsafeBytes { ContentHash.hash($0, seed: 0) }
+        return offsets.withUnsafeBytes { ContentHash.hash($0, seed: content) }
+    }
+}

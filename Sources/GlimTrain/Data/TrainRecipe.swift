@@ -1,0 +1,152 @@
+public import Foundation
+
+/// Everything that decides a stage of training: what a `--recipe FILE.toml` says, under the same names.
+///
+/// All defaults are here. A recipe is flat: `key = value` lines, keys as in `CodingKeys`. The default budget, with
+/// neither steps nor minutes, is one pass over the data.
+public struct TrainRecipe: Codable, Sendable, Equatable {
+    public enum Stage: String, Codable, Sendable, CaseIterable { case pretrain, midtrain, adapt, sft }
+
+    public enum Optimizer: String, Codable, Sendable, CaseIterable {
+        case adamw, muon
+        case muonSplit = "muon-split"
+    }
+
+    /// The course of the learning rate after the warmup.
+    public enum Schedule: String, Codable, Sendable, CaseIterable { case cosine, linear, constant }
+
+    // MARK: What to train, on what
+
+    public var stage = Stage.pretrain
+    /// A named shape: `nano`, `micro`, …. Not used with `config` or `model`.
+    public var preset = "nano"
+    /// A `config.json` to use instead of a preset.
+    public var config: String?
+    /// The one dial of the series between presets: the number of layers, from which the other sizes follow.
+    public var depth: Int?
+    /// A model folder to start from, instead of fresh weights.
+    public var model: String?
+    /// Files and folders with text; none: what is found on this machine. Relative to the working folder.
+    public var data: [String] = []
+    /// The folder of the run.
+    public var out = "run"
+    /// A `tokenizer.json`, or a folder with one; none: the one of `model`, or else one trained on the data.
+    public var tokenizer: String?
+    /// Tokens in a vocabulary that is trained here.
+    public var vocabularySize = 8192
+
+    // MARK: How much
+
+    /// Optimizer steps. Not together with `minutes`.
+    public var steps: Int?
+    /// Wall clock minutes, after which the schedule has come to its end.
+    public var minutes: Double?
+    /// Tokens in a row.
+    public var sequenceLength = 512
+    /// Tokens in an optimizer step; as many whole rows as fit.
+    public var batchTokens = 8192
+    /// Tokens in one forward and backward pass; none: the trainer's choice. Changes memory and time only.
+    public var microBatchTokens: Int?
+
+    // MARK: How
+
+    public var optimizer = Optimizer.adamw
+    /// At the peak, after the warmup.
+    public var learningRate = 2e-3
+    /// The last learning rate, as a share of the peak.
+    public var minimumLearningRateRatio = 0.1
+    /// Steps of linear warmup; none: by `warmupRatio`.
+    public var warmupSteps: Int?
+    /// The share of the budget that is warmup.
+    public var warmupRatio = 0.05
+    public var schedule = Schedule.cosine
+    /// Decoupled: times the learning rate, of matrices only.
+    public var weightDecay = 0.1
+    /// Decay of AdamW's mean of gradients; Muon's momentum.
+    public var beta1 = 0.9
+    /// Decay of AdamW's mean of squared gradients.
+    public var beta2 = 0.95
+    /// Added to AdamW's denominator.
+    public var epsilon = 1e-8
+    /// The greatest norm of the whole gradient; 0 for no limit.
+    public var clip = 1.0
+    /// Weight of the multi-token prediction loss.
+    public var mtpWeight = 0.3
+    /// How far a router's bias moves per step towards equal load.
+    public var balanceRate = 0.001
+    /// Weight of the loss that balances experts within each sequence.
+    public var sequenceBalanceWeight = 1e-4
+
+    // MARK: Watching and saving
+
+    /// The share of bytes that validates, up to 1/2; none: `ValidationSplit.defaultFraction`.
+    public var validationFraction: Double?
+    /// Steps between evaluations; none: about twenty in the run; 0: only at the end.
+    public var evaluateEvery: Int?
+    /// Steps between checkpoints; none: every few minutes; 0: only at the end.
+    public var saveEvery: Int?
+    /// Steps between samples of text; none: with the evaluations; 0: only at the end.
+    public var sampleEvery: Int?
+    public var seed: UInt64 = 0
+    /// Threads that compute; none: one per core. Changes time only.
+    public var threads: Int?
+
+    public init() {}
+
+    enum CodingKeys: String, CodingKey, CaseIterable {
+        case stage, preset, config, depth, model, data, out, tokenizer
+        case vocabularySize = "vocabulary_size"
+        case steps, minutes
+        case sequenceLength = "sequence_length"
+        case batchTokens = "batch_tokens"
+        case microBatchTokens = "micro_batch_tokens"
+        case optimizer
+        case learningRate = "learning_rate"
+        case minimumLearningRateRatio = "min_learning_rate_ratio"
+        case warmupSteps = "warmup_steps"
+        case warmupRatio = "warmup_ratio"
+        case schedule
+        case weightDecay = "weight_decay"
+        case beta1, beta2, epsilon, clip
+        case mtpWeight = "mtp_weight"
+        case balanceRate = "balance_rate"
+        case sequenceBalanceWeight = "sequence_balance_weight"
+        case validationFraction = "validation_fraction"
+        case evaluateEvery = "evaluate_every"
+        case saveEvery = "save_every"
+        case sampleEvery = "sample_every"
+        case seed, threads
+    }
+
+    /// Rows in an optimizer step.
+    public var rowsPerBatch: Int { max(1, batchTokens / max(1, sequenceLength)) }
+
+    /// Reads a recipe file and validates it.
+    public init(file: URL) throws(RecipeError) {
+        guard let bytes = FileBytes.read(file.path) else {
+            throw RecipeError(file: file.path, why: FileBytes.lastError)
+        }
+        guard let text = String(validating: bytes, as: UTF8.self), !bytes.contains(0) else {
+            throw RecipeError(file: file.path, why: "it is not text")
+        }
+        try self.init(toml: text, file: file.path)
+    }
+}
+
+/// Why a recipe cannot be used: the file, the line where it is known, the key, what is wrong and what would be right.
+public struct RecipeError: Error, Equatable, Sendable, CustomStringConvertible {
+    /// Nil for a recipe that came from the command line.
+    public var file: String?
+    public var line: Int?
+    public var key: String?
+    public var why: String
+
+    init(file: String? = nil, line: Int? = nil, key: String? = nil, why: String) {
+        (self.file, self.line, self.key, self.why) = (file, line, key, why)
+    }
+
+    public var description: String {
+        let place = file.map { $0 + (line.map { ":\($0)" } ?? "") + ": " } ?? ""
+        return place + (key.map { "\($0): " } ?? "") + why
+    }
+}

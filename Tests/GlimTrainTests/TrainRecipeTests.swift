@@ -1,0 +1,141 @@
+import Foundation
+import GlimTrain
+import Testing
+
+@Suite("train recipe") struct TrainRecipeTests {
+    @Test("an empty recipe is the defaults, and the defaults are valid") func defaults() throws {
+        let recipe = try TrainRecipe(toml: "# nothing\n")
+        #expect(recipe == TrainRecipe())
+        #expect(recipe.sequenceLength == 512 && recipe.batchTokens == 8192 && recipe.rowsPerBatch == 16)
+        #expect(recipe.optimizer == .adamw && recipe.schedule == .cosine)
+    }
+
+    @Test("every key is read, and written as it was read") func everything() throws {
+        let toml = """
+            stage = "sft"
+            preset = "micro"
+            config = "a/config.json"
+            depth = 12
+            model = 'runs/1'
+            data = ["src", "docs \\"x\\""]
+            out = "runs/2"
+            tokenizer = "tokenizer.json"
+            vocabulary_size = 16_384
+            steps = 100
+            sequence_length = 1024
+            batch_tokens = 16384
+            micro_batch_tokens = 4096
+            optimizer = "muon-split"
+            learning_rate = 1e-3
+            min_learning_rate_ratio = 0
+            warmup_steps = 10
+            warmup_ratio = 0.02
+            schedule = "linear"
+            weight_decay = 0.01
+            beta1 = 0.8
+            beta2 = 0.99
+            epsilon = 1e-10
+            clip = 0
+            mtp_weight = 0.1
+            balance_rate = 0.01
+            sequence_balance_weight = 0.0
+            validation_fraction = 0.02
+            evaluate_every = 50
+            save_every = 0
+            sample_every = 20
+            seed = 42
+            threads = 2
+            """
+        let recipe = try TrainRecipe(toml: toml)
+        #expect(recipe.stage == .sft && recipe.preset == "micro" && recipe.config == "a/config.json")
+        #expect(recipe.data == ["src", "docs \"x\""] && recipe.vocabularySize == 16_384 && recipe.depth == 12)
+        #expect(recipe.optimizer == .muonSplit && recipe.learningRate == 1e-3 && recipe.epsilon == 1e-10)
+        #expect(recipe.minimumLearningRateRatio == 0 && recipe.seed == 42 && recipe.saveEvery == 0)
+        #expect(recipe.microBatchTokens == 4096 && recipe.validationFraction == 0.02 && recipe.steps == 100)
+        #expect(try TrainRecipe(toml: recipe.toml) == recipe)
+        #expect(recipe.toml.split(separator: "\n").count == toml.split(separator: "\n").count)
+        let json = try JSONEncoder().encode(recipe)
+        #expect(try JSONDecoder().decode(TrainRecipe.self, from: json) == recipe)
+    }
+
+    @Test("minutes instead of steps, one path instead of a list, whole numbers for fractions") func lenient() throws {
+        let recipe = try TrainRecipe(toml: "minutes = 5\ndata = \"src\"\nclip = 2\n")
+        #expect(recipe.minutes == 5 && recipe.data == ["src"] && recipe.clip == 2)
+        var odd = TrainRecipe()
+        odd.out = "tab\tline\nquote\"back\\slash é 漢"
+        odd.learningRate = 0.1 + 0.2
+        #expect(try TrainRecipe(toml: odd.toml) == odd)
+    }
+
+    @Test(
+        "what is wrong is named, with its line",
+        arguments: [
+            ("steps = \"ten\"", 1, "steps", "expected an integer, found the string \"ten\""),
+            ("steps = 1.5", 1, "steps", "expected an integer, found the number 1.5"),
+            ("\nsteps = 0", 2, "steps", "0 is not within 1...1099511627776"),
+            ("learning_rate = true", 1, "learning_rate", "expected a number, found a boolean"),
+            ("learning_rate = nan", 1, "learning_rate", "nan is not within 0.0...10.0"),
+            ("learning_rate = -inf", 1, "learning_rate", "-inf is not within 0.0...10.0"),
+            ("# learning_rate = 1\n\nlearning_rate = -1", 3, "learning_rate", "-1.0 is not within 0.0...10.0"),
+            ("optimizer = \"adam\"", 1, "optimizer", "\"adam\" is not one of adamw, muon, muon-split"),
+            ("stage = 3", 1, "stage", "expected a string, found the integer 3"),
+            ("data = [1]", 1, "data", "expected an array of strings, found an array with other things than strings"),
+            ("data = [\"\"]", 1, "data", "an empty path"),
+            ("out = \"\"", 1, "out", "an empty string"),
+            ("seed = -1", 1, "seed", "-1 is negative"),
+            (
+                "sequence_length = 1024\nbatch_tokens = 512", 2, "batch_tokens",
+                "512 is less than a row (sequence_length = 1024)"
+            ),
+            ("steps = 5\nminutes = 1", 2, "minutes", "give steps or minutes, not both"),
+            ("micro_batch_tokens = 9000", 1, "micro_batch_tokens", "9000 is not within 512...8192, a row to a batch"),
+            ("steps = 5\nwarmup_steps = 6", 2, "warmup_steps", "6 is more than steps = 5"),
+            ("learning_rat = 1", 1, "learning_rat", "unknown key; did you mean learning_rate?"),
+            ("lr = 1", 1, "lr", "unknown key; known keys are stage, preset"),
+            ("batch-tokens = 1", 1, "batch-tokens", "unknown key; did you mean batch_tokens?"),
+            ("warmup = 1", 1, "warmup", "unknown key; did you mean warmup_steps?"),
+            ("a = 1\n[optimizer]\nname = 1", 1, "a", "unknown key"),
+            ("[optimizer]\nname = 1", 1, "optimizer", "expected a string, found a table"),
+            ("depth = 1979-05-27", 1, "depth", "expected an integer, found a date"),
+        ] as [(String, Int, String, String)])
+    func wrong(toml: String, line: Int, key: String, why: String) throws {
+        let error = try #require(throws: RecipeError.self) { try TrainRecipe(toml: toml, file: "run.toml") }
+        #expect(error.line == line && error.key == key)
+        #expect("\(error)".hasPrefix("run.toml:\(line): \(key): \(why)"), "\(error)")
+        #expect(!"\(error)".contains("\n"))
+    }
+
+    @Test(
+        "what is not TOML is an error with its line",
+        arguments: [
+            "steps = \n", "steps", "steps = 1\nsteps = 2", "x = 99999999999999999999", "a = [1,", "\"", "= 1",
+            "a = 1 b = 2",
+        ])
+    func notTOML(text: String) throws {
+        let error = try #require(throws: RecipeError.self) { try TrainRecipe(toml: text, file: "run.toml") }
+        #expect(error.line != nil && error.why.hasPrefix("not valid TOML"), "\(error)")
+        #expect(!"\(error)".contains("\n"))
+    }
+
+    @Test("files that are none, or no text") func files() throws {
+        let folder = try TemporaryFolder()
+        #expect(throws: RecipeError.self) { try TrainRecipe(file: folder.url.appending(path: "none.toml")) }
+        #expect(throws: RecipeError.self) { try TrainRecipe(file: folder.url) }
+        for bytes: [UInt8] in [[0xFF, 0xFE, 0x41], Array("steps = 1\0".utf8)] {
+            let path = try folder.write("bad.toml", bytes)
+            #expect(throws: RecipeError.self) { try TrainRecipe(file: URL(filePath: path)) }
+        }
+        let path = try folder.write("good.toml", "seed = 7\n")
+        #expect(try TrainRecipe(file: URL(filePath: path)).seed == 7)
+    }
+
+    @Test("a recipe built in code is checked as well") func validate() {
+        var recipe = TrainRecipe()
+        recipe.learningRate = .nan
+        let error = #expect(throws: RecipeError.self) { try recipe.validate() }
+        #expect(error.map { "\($0)" } == "learning_rate: nan is not within 0.0...10.0")
+        recipe = TrainRecipe()
+        recipe.sequenceLength = 0
+        #expect(throws: RecipeError.self) { try recipe.validate() }
+    }
+}
