@@ -1,6 +1,6 @@
 public import Foundation
 public import GlimCheckpoint
-public import GlimTensor
+import GlimTensor
 import Synchronization
 
 extension Model {
