@@ -515,14 +515,14 @@ private enum JSONValue: Decodable, Equatable, CustomStringConvertible {
         let value = try decoder.singleValueContainer()
         if value.decodeNil() {
             self = .null
+        } else if let string = try? value.decode(String.self) {  // first: lists of words are the bulk of a file
+            self = .string(string)
         } else if let bool = try? value.decode(Bool.self) {
             self = .bool(bool)
         } else if let whole = try? value.decode(Int.self) {
             self = .integer(whole)
         } else if let real = try? value.decode(Double.self) {
             self = .real(real)
-        } else if let string = try? value.decode(String.self) {
-            self = .string(string)
         } else if let list = try? value.decode([JSONValue].self) {
             self = .list(list)
         } else if let object = try? value.decode([String: JSONValue].self) {
