@@ -145,6 +145,7 @@ import Testing
             ("{\"text\": \"cut", "not valid JSON"), ("[1, 2]", "not an object"), ("{\"txt\": \"a\"}", "neither"),
             ("{\"text\": 3}", "\"text\" is not a string"), ("{\"text\": null}", "\"text\" is not a string"),
             ("{\"content\": [\"a\"]}", "\"content\" is not a string"), ("\u{1}", "not valid JSON"), ("7", "object"),
+            (String(repeating: "[", count: 200_000), "not valid JSON"), ("{\"text\": \"\\ud800\"}", "not valid JSON"),
         ])
     func malformed(line: String, why: String) throws {
         let folder = try TemporaryFolder()

@@ -101,6 +101,13 @@ import Testing
         #expect(loader.batch(rows: -1).isEmpty)
     }
 
+    @Test("a document can be a row of its own") func single() {
+        let row = PackedRow(document: [5, 6, 7])
+        #expect(row.tokens == [5, 6, 7] && row.next == [6, 7, -1] && row.next2 == [7, -1, -1])
+        #expect(row.segments == [.init(start: 0, count: 3)] && row.targetCount == 2)
+        #expect(PackedRow(document: []).segments.isEmpty)
+    }
+
     @Test("impossible values are errors") func errors() throws {
         let store = store([5, 2])
         #expect(throws: DataError.self) { try PackedLoader(store, sequenceLength: 0, seed: 0) }
@@ -235,6 +242,8 @@ import Testing
     }
 
     @Test("hashes are what they were: saved splits rely on it") func hashes() {
+        #expect(ContentHash.hash([]) == 10494716433434810035)
+        #expect(ContentHash.hash(Array("the quick brown fox".utf8), seed: 1) == 10314417420261180409)
         #expect(ContentHash.hash([]) != ContentHash.hash([0]))
         #expect(ContentHash.hash([0]) != ContentHash.hash([0, 0]))
         let values = (0..<64).map { ContentHash.hash(Array(repeating: 7, count: $0)) }

@@ -96,6 +96,10 @@ import Testing
             ("warmup = 1", 1, "warmup", "unknown key; did you mean warmup_steps?"),
             ("a = 1\n[optimizer]\nname = 1", 1, "a", "unknown key"),
             ("[optimizer]\nname = 1", 1, "optimizer", "expected a string, found a table"),
+            ("\"learning rate\" = 1", 1, "learning rate", "unknown key; did you mean learning_rate?"),
+            ("\noptimizer.name = 1", 2, "optimizer", "expected a string, found a table"),
+            ("[[data]]", 1, "data", "expected an array of strings"),
+            (String(repeating: "k", count: 9999) + " = 1", 1, String(repeating: "k", count: 9999), "unknown key"),
             ("depth = 1979-05-27", 1, "depth", "expected an integer, found a date"),
         ] as [(String, Int, String, String)])
     func wrong(toml: String, line: Int, key: String, why: String) throws {
@@ -109,7 +113,7 @@ import Testing
         "what is not TOML is an error with its line",
         arguments: [
             "steps = \n", "steps", "steps = 1\nsteps = 2", "x = 99999999999999999999", "a = [1,", "\"", "= 1",
-            "a = 1 b = 2",
+            "a = 1 b = 2", "data = " + String(repeating: "[", count: 100_000),
         ])
     func notTOML(text: String) throws {
         let error = try #require(throws: RecipeError.self) { try TrainRecipe(toml: text, file: "run.toml") }

@@ -127,7 +127,7 @@ struct Collector {
         }
         switch entry.kind {
         case .folder:
-            guard FileBytes.names(in: path) != nil else { throw .unreadable(path, why: FileBytes.lastError) }
+            guard FileBytes.isListable(path) else { throw .unreadable(path, why: FileBytes.lastError) }
             try addFolder(path, progress: progress)
         case .file, .pipe:
             guard try add(file: path, entry: entry) else { throw .unreadable(path, why: FileBytes.lastError) }

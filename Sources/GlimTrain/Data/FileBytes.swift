@@ -54,6 +54,9 @@ enum FileBytes {
         return names.sorted { $0.utf8.lexicographicallyPrecedes($1.utf8) }
     }
 
+    /// Whether the names in a folder can be asked for; if not, `lastError` says why.
+    static func isListable(_ folder: String) -> Bool { access(folder, R_OK | X_OK) == 0 }
+
     /// The path with every link resolved; nil if it does not exist.
     static func realPath(_ path: String) -> String? {
         guard let resolved = realpath(path, nil) else { return nil }

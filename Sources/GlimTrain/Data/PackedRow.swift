@@ -23,6 +23,17 @@ public struct PackedRow: Sendable, Equatable {
     /// How many tokens have a target, i.e. count in the loss.
     public var targetCount: Int { next.reduce(0) { $0 + ($1 >= 0 ? 1 : 0) } }
 
+    public init(tokens: [Int32], segments: [Segment], next: [Int32], next2: [Int32]) {
+        (self.tokens, self.segments, self.next, self.next2) = (tokens, segments, next, next2)
+    }
+
+    /// One whole document as a row of its own length.
+    public init(document tokens: [Int32]) {
+        let store = TokenStore([tokens])
+        self.init(capacity: tokens.count)
+        if !tokens.isEmpty { append(0..<tokens.count, of: store, documentEnd: tokens.count) }
+    }
+
     init(capacity: Int) {
         (tokens, segments, next, next2) = ([], [], [], [])
         tokens.reserveCapacity(capacity)

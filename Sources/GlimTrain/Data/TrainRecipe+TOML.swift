@@ -60,13 +60,15 @@ extension TrainRecipe {
         Self.fields.compactMap { field in field.get(self).map { "\(field.key.rawValue) = \($0)\n" } }.joined()
     }
 
-    /// The line on which a key is set, counting from 1. Keys are found as they are usually written.
+    /// The line on which a key is set, counting from 1: `key = …`, `key.more = …` or `[key]`, as people write them.
     private static func line(of key: String, in text: String) -> Int? {
         let lines = text.split(omittingEmptySubsequences: false) { $0.isNewline }
         let index = lines.firstIndex { line in
-            let name = line.prefix { $0 != "=" && $0 != "." && $0 != "#" }.trimmingCharacters(in: .whitespaces)
-            let bare = name.trimmingCharacters(in: CharacterSet(charactersIn: "[]\"' "))
-            return bare == key && name.count < line.count + (name.hasPrefix("[") ? 1 : 0)
+            let line = line.trimmingCharacters(in: .whitespaces)
+            let isHeader = line.hasPrefix("[")
+            guard let end = line.firstIndex(where: { isHeader ? $0 == "]" : $0 == "=" }) else { return false }
+            let name = line[..<end].trimmingCharacters(in: CharacterSet(charactersIn: "[]\"' \t"))
+            return name == key || name.hasPrefix(key + ".")
         }
         return index.map { $0 + 1 }
     }

@@ -23,7 +23,9 @@ extension LossCurve {
             let usual = thin.map(\.y).filter(\.isFinite).sorted()
             let cut = usual.count / 50
             let calm = usual.dropFirst(cut).dropLast(cut)
-            yRange = Frame.padded(Array(calm) + (smooth + dots).map(\.y).filter(\.isFinite), by: 0.04)
+            // The very first loss is no spike: it is where the run began.
+            let first = thin.first.map(\.y).map { [$0] } ?? []
+            yRange = Frame.padded((first + calm + (smooth + dots).map(\.y)).filter(\.isFinite), by: 0.04)
         }
 
         static let leftMargin = 62.0

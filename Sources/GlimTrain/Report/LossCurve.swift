@@ -1,4 +1,4 @@
-import Foundation
+public import Foundation
 
 /// The course of training as a picture: training loss thin, its running mean on top, validation as dots.
 ///
@@ -69,9 +69,9 @@ public struct LossCurve: Sendable, Equatable {
     }
 
     /// Writes the picture to a file, e.g. `DIR/loss.svg`.
-    public func write(to path: String) throws(ReportError) {
-        do { try Data(svg().utf8).write(to: URL(filePath: path), options: .atomic) } catch {
-            throw .cannotWrite(path, why: ReportError.why(error))
+    public func write(to file: URL) throws(ReportError) {
+        do { try Data(svg().utf8).write(to: file, options: .atomic) } catch {
+            throw .cannotWrite(file.path, why: ReportError.why(error))
         }
     }
 }
