@@ -1,0 +1,24 @@
+/// Why a tokenizer cannot be read, made or used. Each case says what was found, and where.
+public enum TokenizerError: Error, Equatable, CustomStringConvertible {
+    /// The file cannot be read or written.
+    case unreadable(path: String, why: String)
+    /// The file is not JSON, or not of the form of a `tokenizer.json`.
+    case malformed(path: String, why: String)
+    /// The file asks for something that this tokenizer does not do.
+    case unsupported(path: String, what: String)
+    /// A token id outside the vocabulary.
+    case unknownID(Int, vocabularySize: Int)
+    /// A vocabulary that cannot be trained: too small for what it must hold, or too large.
+    case vocabularySize(Int, allowed: ClosedRange<Int>)
+
+    public var description: String {
+        switch self {
+        case .unreadable(let path, let why): "\(path): \(why)"
+        case .malformed(let path, let why): "\(path) is not a usable tokenizer.json: \(why)"
+        case .unsupported(let path, let what): "\(path) needs something Glim does not have: \(what)"
+        case .unknownID(let id, let size): "token id \(id) is not within 0...\(size - 1), the ids of this tokenizer"
+        case .vocabularySize(let size, let allowed):
+            "a vocabulary of \(size) tokens is not within \(allowed.lowerBound)...\(allowed.upperBound)"
+        }
+    }
+}

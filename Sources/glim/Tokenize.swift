@@ -1,0 +1,70 @@
+import ArgumentParser
+import Foundation
+import GlimText
+
+struct Tokenize: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Turn text on stdin into token ids, or back.",
+        discussion: """
+            Prints one JSON array of ids for each line of input, without its line feed, or with --whole one array for \
+            all of it. With --decode, such arrays become the exact bytes again.
+            """)
+
+    @Option(help: "Folder with tokenizer.json.") var model: String
+    @Flag(help: "Take all of stdin as one text instead of one a line.") var whole = false
+    @Flag(help: "Read arrays of ids and print the bytes they stand for.") var decode = false
+    @Flag(help: "Let added tokens written in the text become control tokens instead of plain text.") var special = false
+
+    func run() throws {
+        let tokenizer = try Tokenizer(folder: URL(filePath: model))
+        if whole {
+            let input = try FileHandle.standardInput.readToEnd() ?? Data()
+            try write(decode ? bytes(input, tokenizer, line: nil) : ids(input, tokenizer))
+            return
+        }
+        var (rest, line) = (Data(), 0)
+        while let chunk = try FileHandle.standardInput.read(upToCount: 1 << 20), !chunk.isEmpty {
+            var output = Data()
+            var start = chunk.startIndex
+            while let end = chunk[start...].firstIndex(of: 0x0A) {
+                rest.append(chunk[start..<end])
+                line += 1
+                output.append(try converted(rest, tokenizer, line: line))
+                rest.removeAll(keepingCapacity: true)
+                start = end + 1
+            }
+            rest.append(chunk[start...])
+            try write(output)
+        }
+        if !rest.isEmpty { try write(converted(rest, tokenizer, line: line + 1)) }
+    }
+
+    private func converted(_ text: Data, _ tokenizer: Tokenizer, line: Int) throws -> Data {
+        decode ? try bytes(text, tokenizer, line: line) + [0x0A] : ids(text, tokenizer)
+    }
+
+    private func ids(_ text: Data, _ tokenizer: Tokenizer) -> Data {
+        let ids = tokenizer.encode([UInt8](text), special: special)
+        return Data("[\(ids.map(String.init).joined(separator: ","))]\n".utf8)
+    }
+
+    private func bytes(_ json: Data, _ tokenizer: Tokenizer, line: Int?) throws -> Data {
+        let place = line.map { "line \($0) of stdin" } ?? "stdin"
+        guard let ids = try? JSONDecoder().decode([Int32].self, from: json) else {
+            throw InputError(description: "\(place) is not a JSON array of token ids, such as [1,2,3]")
+        }
+        do {
+            return Data(try tokenizer.decode(ids))
+        } catch {
+            throw InputError(description: "\(place): \(error)")
+        }
+    }
+
+    private func write(_ output: Data) throws {
+        try FileHandle.standardOutput.write(contentsOf: output)
+    }
+}
+
+private struct InputError: Error, CustomStringConvertible {
+    let description: String
+}
