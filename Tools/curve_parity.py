@@ -17,6 +17,8 @@ import sys
 import tempfile
 import time
 
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # before torch: threads that spin starve a busy machine
+
 import torch
 import torch.nn.functional as F
 
@@ -143,7 +145,7 @@ def main():
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--micro-rows", type=int, default=4, help="rows per forward pass of PyTorch")
     parser.add_argument("--attention", default="sdpa", choices=["sdpa", "eager"])
-    parser.add_argument("--experts", default="eager", choices=["eager", "grouped_mm", "batched_mm"])
+    parser.add_argument("--experts", default="grouped_mm", choices=["eager", "grouped_mm", "batched_mm"])
     parser.add_argument("--out", metavar="DIR", help="where the run goes; default: a temporary folder")
     parser.add_argument("--reuse", metavar="DIR", help="a folder that such a run has filled: do not run glim")
     parser.add_argument("--csv"), parser.add_argument("--svg")
