@@ -382,7 +382,9 @@ private let smallWidths = [1, 2, 7, 15, 16, 17, 33, 64, 100, 130]  // for gradie
         let best = Self.route(tables().last!, c, logits: logits, bias: bias, normalise: normalise)
         let ids = (0..<rows).flatMap { r -> [Int] in
             var choice = (0..<c.experts).map { best.probabilities[r * c.experts + $0] + bias[$0] }
-            let scores = (0..<c.groups).map { g in choice[g * size..<(g + 1) * size].sorted(by: >).prefix(2).reduce(0, +) }
+            let scores = (0..<c.groups).map { g in
+                choice[g * size..<(g + 1) * size].sorted(by: >).prefix(2).reduce(0, +)
+            }
             let kept = Set((0..<c.groups).sorted { (scores[$0], $1) > (scores[$1], $0) }.prefix(c.kept))
             for e in choice.indices where !kept.contains(e / size) { choice[e] = -.infinity }
             return choice.indices.sorted { (choice[$0], $1) > (choice[$1], $0) }.prefix(c.chosen).sorted()
@@ -441,7 +443,8 @@ private let smallWidths = [1, 2, 7, 15, 16, 17, 33, 64, 100, 130]  // for gradie
             var out = [Int32](repeating: -1, count: min(k, scores.count) + 4)
             let count = Int(table.top_k(&out, scores, Int64(scores.count), Int64(k)))
             #expect(count == want.count)
-            #expect(out[..<count].map(Int.init) == want, "\(what): \(k) of \(scores.count), \(String(cString: table.name))")
+            #expect(
+                out[..<count].map(Int.init) == want, "\(what): \(k) of \(scores.count), \(String(cString: table.name))")
             #expect(out[count...].allSatisfy { $0 == -1 }, "wrote past the end")
         }
     }
@@ -457,7 +460,9 @@ private let smallWidths = [1, 2, 7, 15, 16, 17, 33, 64, 100, 130]  // for gradie
             expectSorted(smooth.map { ($0 * 2).rounded() }, k, "many ties, zeros of both signs")
             expectSorted(smooth.map { _ in 0.5 }, k, "all equal")
             expectSorted(smooth.indices.map { $0 % 3 == 0 ? .nan : smooth[$0] }, k, "NaN")
-            expectSorted(smooth.indices.map { [.nan, -.infinity, .infinity, .leastNonzeroMagnitude, -0.0, 0][$0 * 7 % 6] }, k, "extremes")
+            expectSorted(
+                smooth.indices.map { [.nan, -.infinity, .infinity, .leastNonzeroMagnitude, -0.0, 0][$0 * 7 % 6] }, k,
+                "extremes")
             expectSorted(smooth.map { exp($0 * 40) }, k, "many magnitudes")
             expectSorted(smooth.indices.map(Float.init), k, "ascending")
             expectSorted(smooth.indices.map { $0 < count - 9 ? -.infinity : 1 }, k, "masked")
