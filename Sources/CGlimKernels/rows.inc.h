@@ -157,35 +157,26 @@ static void rope(float *x, int64_t ldx, int64_t head_stride, int64_t heads, int6
     const float plus = inverse ? -1.0f : 1.0f;
     for (int64_t r = 0; r < rows; r++, x += ldx) {
         const float *c = cosine + positions[r] * half, *s = sine + positions[r] * half;
-        if (half_split) {
-            FOR_16(half, {
-                const v16 cos = v_load_n(c + i, n), sin = v_mul(v_load_n(s + i, n), v_set1(plus));
-                const v16 minus_sin = v_mul(sin, v_set1(-1.0f));
-                for (int64_t h = 0; h < heads; h++) {
-                    float *p = x + h * head_stride + i;
-                    const v16 a = v_load_n(p, n), b = v_load_n(p + half, n);
-                    v_store_n(p, v_fma(a, cos, v_mul(b, minus_sin)), n);
-                    v_store_n(p + half, v_fma(b, cos, v_mul(a, sin)), n);
-                }
-            });
-            continue;
-        }
-        int64_t i = 0;
-        for (; i + 16 <= dims; i += 16) {
-            const v16 cos = v_load_twice(c + i / 2), sin = v_mul(v_load_twice(s + i / 2), v_load(signs + (inverse != 0)));
-            for (int64_t h = 0; h < heads; h++) {
-                float *p = x + h * head_stride + i;
-                const v16 a = v_load(p);
-                v_store(p, v_fma(a, cos, v_mul(v_swap_pairs(a), sin)));
+        for (int64_t h = 0; h < heads; h++) {
+            float *p = x + h * head_stride;
+            if (half_split) {
+                FOR_16(half, {
+                    const v16 a = v_load_n(p + i, n), b = v_load_n(p + half + i, n);
+                    const v16 cos = v_load_n(c + i, n), sin = v_mul(v_load_n(s + i, n), v_set1(plus));
+                    v_store_n(p + i, v_fma(a, cos, v_mul(b, v_mul(sin, v_set1(-1.0f)))), n);
+                    v_store_n(p + half + i, v_fma(b, cos, v_mul(a, sin)), n);
+                });
+                continue;
             }
-        }
-        for (; i < dims; i += 2) {
-            const float cos = c[i / 2], sin = s[i / 2] * plus;
-            for (int64_t h = 0; h < heads; h++) {
-                float *p = x + h * head_stride + i;
-                const float a = p[0], b = p[1];
-                p[0] = f_fma(a, cos, b * -sin);
-                p[1] = f_fma(b, cos, a * sin);
+            int64_t i = 0;
+            for (; i + 16 <= dims; i += 16) {
+                const v16 a = v_load(p + i), sin = v_mul(v_load_twice(s + i / 2), v_load(signs + (inverse != 0)));
+                v_store(p + i, v_fma(a, v_load_twice(c + i / 2), v_mul(v_swap_pairs(a), sin)));
+            }
+            for (; i < dims; i += 2) {
+                const float a = p[i], b = p[i + 1], cos = c[i / 2], sin = s[i / 2] * plus;
+                p[i] = f_fma(a, cos, b * -sin);
+                p[i + 1] = f_fma(b, cos, a * sin);
             }
         }
     }

@@ -116,16 +116,36 @@ INLINE float select_value(int32_t key) {
     return x;
 }
 
+/// Which of sixteen scores reach t, one bit each.
+INLINE uint32_t select_mask(const float *x, float t) {
+#if defined(GLIM_AVX512)
+    return _mm512_cmp_ps_mask(_mm512_loadu_ps(x), _mm512_set1_ps(t), _CMP_GE_OQ);
+#elif defined(GLIM_AVX2)
+    const __m256 low = _mm256_cmp_ps(_mm256_loadu_ps(x), _mm256_set1_ps(t), _CMP_GE_OQ);
+    const __m256 high = _mm256_cmp_ps(_mm256_loadu_ps(x + 8), _mm256_set1_ps(t), _CMP_GE_OQ);
+    return (uint32_t)_mm256_movemask_ps(low) | (uint32_t)_mm256_movemask_ps(high) << 8;
+#else
+    uint32_t mask = 0;
+    for (int i = 0; i < 16; i++) mask |= (uint32_t)(x[i] >= t) << i;
+    return mask;
+#endif
+}
+
 /// How many scores reach t.
 static int64_t select_count(const float *x, int64_t n, float t) {
-    int64_t count = 0;
-    while (n > 0) {  // 32-bit counters, in pieces that cannot overflow
-        const int64_t piece = n < 1 << 30 ? n : 1 << 30;
+    int64_t count = 0, i = 0;
+#if defined(GLIM_AVX512)
+    for (; i + 64 <= n; i += 64) {
+        const uint64_t low = select_mask(x + i, t) | select_mask(x + i + 16, t) << 16;
+        const uint64_t high = select_mask(x + i + 32, t) | select_mask(x + i + 48, t) << 16;
+        count += __builtin_popcountll(low | high << 32);
+    }
+#endif
+    while (i < n) {  // 32-bit counters, in pieces that cannot overflow
+        const int64_t end = n - i < 1 << 30 ? n : i + (1 << 30);
         int32_t here = 0;
-        for (int64_t i = 0; i < piece; i++) here += x[i] >= t;
+        for (; i < end; i++) here += x[i] >= t;
         count += here;
-        x += piece;
-        n -= piece;
     }
     return count;
 }
@@ -165,7 +185,9 @@ static void select_guess(select_bracket *b, const float *x, int64_t n, int64_t k
         if (ranks[i] < 1 || ranks[i] > numbers) continue;
         select_bracket s = {SELECT_LOWEST, SELECT_BEYOND, numbers, 0};
         select_narrow(&s, sample, SELECT_SAMPLE, ranks[i], 0);
-        if (s.low > b->low && s.low < b->high) select_try(b, x, n, k, s.low);
+        // Where the sample cannot tell two ranks apart, many scores are equal: does the next key end them?
+        const int32_t key = s.low > b->low ? s.low : b->low + 1;
+        if (key < b->high) select_try(b, x, n, k, key);
     }
 }
 
@@ -180,6 +202,13 @@ static int64_t select_copy(float *out, const float *x, int64_t n, float low, flo
         _mm512_storeu_ps(out + count, _mm512_maskz_compress_ps(in, a));
         count += __builtin_popcount(in);
     }
+#else
+    for (; i + 16 <= n; i += 16)
+        for (uint32_t in = select_mask(x + i, low); in; in &= in - 1) {
+            const float a = x[i + __builtin_ctz(in)];
+            out[count] = a;
+            count += !(a >= high);
+        }
 #endif
     for (; i < n; i++) {
         out[count] = x[i];
@@ -208,6 +237,13 @@ static void select_write(int32_t *out, int64_t k, const float *x, int64_t n, flo
         _mm512_mask_storeu_epi32(out + count, v_mask(found), _mm512_maskz_compress_epi32((__mmask16)in, at));
         count += found;
     }
+#else
+    for (; i + 16 <= n; i += 16)
+        for (uint32_t in = select_mask(x + i, t); in; in &= in - 1) {
+            const int64_t at = i + __builtin_ctz(in);
+            if (x[at] == t && ties-- <= 0) continue;
+            out[count++] = (int32_t)at;
+        }
 #endif
     for (; i < n && count < k; i++) {
         const int equal = (x[i] == t) & (ties > 0);
