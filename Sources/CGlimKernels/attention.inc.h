@@ -59,14 +59,17 @@ INLINE void transpose_16(float *out, int64_t ldo, const float *x, int64_t ldx, i
 }
 
 /// Rows [rows, width] to panels of their transpose: element (d, r) at out[(r / 32) * width * 32 + d * 32 + r % 32],
-/// r filled up with zeros to a multiple of 16.
-static void transpose_rows(float *out, const float *x, int64_t ldx, int64_t rows, int64_t width) {
+/// r filled up with zeros to a multiple of 16. The rows from `ahead` on, turned next, are called nearer.
+static void transpose_rows(float *out, const float *x, int64_t ldx, int64_t rows, int64_t width, const float *ahead) {
     for (int64_t r = 0; r < rows; r += 16) {
         float *panel = out + r / GLIM_PANEL * width * GLIM_PANEL + r % GLIM_PANEL;
         int64_t d = 0;
         if (rows - r >= 16)
-            for (; d + 16 <= width; d += 16)
+            for (; d + 16 <= width; d += 16) {
+                if (ahead)
+                    for (int i = 0; i < 16; i++) __builtin_prefetch(ahead + (r + i) * ldx + d, 0, 2);
                 transpose_16(panel + d * GLIM_PANEL, GLIM_PANEL, x + r * ldx + d, ldx, 16, 16);
+            }
         for (; d < width; d += 16)
             transpose_16(panel + d * GLIM_PANEL, GLIM_PANEL, x + r * ldx + d, ldx, at_most(rows - r, 16),
                          at_most(width - d, 16));
@@ -89,6 +92,11 @@ INLINE int64_t visible_keys(const key_source *k, int64_t rows) { return k->first
 
 INLINE const float *key_at(const key_source *k, int64_t position) {
     return k->pages[position / GLIM_PAGE] + position % GLIM_PAGE * k->ldk;
+}
+
+/// The page of the block behind, or null.
+INLINE const float *page_after(const key_source *k, int64_t base, int64_t visible) {
+    return !k->selected && base + GLIM_PAGE < visible ? k->pages[base / GLIM_PAGE + 1] : NULL;
 }
 
 /// The `count` keys from `base` on, as rows `*ld` apart. Selected ones are copied, while those of the next block,
@@ -203,7 +211,7 @@ static void attend(float *out, float *lse, const float *q, int64_t rows, key_sou
         float *o = out + r * value_width;
         const float *q_rows = q + r * k.width;
         const int few = m <= FEW_ROWS;
-        if (!few) transpose_rows(turned, q_rows, k.width, m, k.width);
+        if (!few) transpose_rows(turned, q_rows, k.width, m, k.width, NULL);
         for (int64_t i = 0; i < lanes; i++) {
             top[i] = -INFINITY;
             sum[i] = 0;
@@ -212,7 +220,7 @@ static void attend(float *out, float *lse, const float *q, int64_t rows, key_sou
             const int64_t count = at_most(visible - base, GLIM_PAGE);
             int64_t ld;
             const float *keys = key_block(&k, base, count, visible, &ld);
-            if (few) transpose_rows(turned_keys, keys, ld, count, k.width);
+            if (few) transpose_rows(turned_keys, keys, ld, count, k.width, page_after(&k, base, visible));
             score_block(tile, lanes, keys, ld, count, q_rows, m, k.width, few ? turned_keys : turned,
                         GLIM_PANEL * k.width, scores);
             softmax_block(tile, lanes, top, sum, alpha, &k, r, base, count, scale);
@@ -299,8 +307,8 @@ static void attend_backward(float *dq, float *dkeys, int64_t lddk, const float *
         float *dq_rows = dq + r * k.width;
         const int few = m <= FEW_ROWS;
         if (!few) {
-            transpose_rows(turned, q_rows, k.width, m, k.width);
-            transpose_rows(dturned, dout_rows, value_width, m, value_width);
+            transpose_rows(turned, q_rows, k.width, m, k.width, NULL);
+            transpose_rows(dturned, dout_rows, value_width, m, value_width, NULL);
         }
         for (int64_t i = 0; i < lanes; i++) {
             shift[i] = i < m ? lse[r + i] : 0;
@@ -311,7 +319,7 @@ static void attend_backward(float *dq, float *dkeys, int64_t lddk, const float *
             const int64_t count = at_most(visible - base, GLIM_PAGE);
             int64_t ld;
             const float *keys = key_block(&k, base, count, visible, &ld);
-            if (few) transpose_rows(turned_keys, keys, ld, count, k.width);
+            if (few) transpose_rows(turned_keys, keys, ld, count, k.width, page_after(&k, base, visible));
             score_block(tile, lanes, keys, ld, count, q_rows, m, k.width, few ? turned_keys : turned,
                         GLIM_PANEL * k.width, scores);
             score_block(dtile, lanes, keys, ld, count, dout_rows, m, value_width, few ? turned_keys : dturned,
@@ -373,7 +381,7 @@ static void index_scores(float *scores, int64_t lds, const float *q, const float
         const int64_t m = at_most(rows - r, GLIM_ATTENTION_ROWS), visible = visible_keys(&k, r + m);
         for (int64_t base = 0; base < visible; base += GLIM_PAGE) {
             const int64_t count = at_most(visible - base, GLIM_PAGE);
-            transpose_rows(turned, pages[base / GLIM_PAGE], ldk, count, width);
+            transpose_rows(turned, pages[base / GLIM_PAGE], ldk, count, width, page_after(&k, base, visible));
             matmul_f32(tile, GLIM_PAGE, GLIM_PANEL, q + r * width, width, turned, GLIM_PANEL, GLIM_PANEL * width, m,
                        count, width, 0);
             for (int64_t i = 0, last; i < m; i = last) {  // the rows of one token; a block may begin within one
@@ -428,7 +436,7 @@ static void index_scores_backward(float *dq, float *dweights, float *dkeys, int6
         for (int64_t base = 0; base < visible; base += GLIM_PAGE) {
             const int64_t count = at_most(visible - base, GLIM_PAGE);
             const float *keys = pages[base / GLIM_PAGE];
-            transpose_rows(turned, keys, ldk, count, width);
+            transpose_rows(turned, keys, ldk, count, width, page_after(&k, base, visible));
             matmul_f32(tile, GLIM_PAGE, GLIM_PANEL, q + r * width, width, turned, GLIM_PANEL, GLIM_PANEL * width, m,
                        count, width, 0);
             index_block_backward(tile, sums, dscores, lds, weights, &k, r, m, base, count, scale);
