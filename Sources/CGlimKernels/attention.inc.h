@@ -20,13 +20,18 @@ INLINE int64_t room_for(int64_t rows) { return at_most((rows + 31) / 32 * 32, GL
 
 // ---- Turning
 
-/// out[d * ldo + r] = x[r * ldx + d] for 16 rows and 16 columns, of which `rows` and `columns` exist; rows that do not
-/// are zeros.
-INLINE void transpose_16(float *out, int64_t ldo, const float *x, int64_t ldx, int64_t rows, int64_t columns) {
+/// out[d * ldo + r] = x[r][first + d] for 16 rows and 16 columns, of which `rows` and `columns` exist; rows that do not
+/// are zeros. With `copy`, row r is also copied to copy[r * ldc + d].
+INLINE void transpose_16(float *out, int64_t ldo, const float *const *x, int64_t first, int64_t rows, int64_t columns,
+                         float *copy, int64_t ldc) {
 #if defined(GLIM_AVX512)
     __m512 a[16], b[16];
 #pragma unroll
-    for (int i = 0; i < 16; i++) a[i] = i < rows ? v_load_n(x + i * ldx, columns) : v_zero();
+    for (int i = 0; i < 16; i++) a[i] = i < rows ? v_load_n(x[i] + first, columns) : v_zero();
+    if (copy)
+#pragma unroll
+        for (int i = 0; i < 16; i++)
+            if (i < rows) v_store_n(copy + i * ldc, a[i], columns);
 #pragma unroll
     for (int i = 0; i < 16; i += 4) {  // a[i + j] becomes columns j, j + 4, j + 8, j + 12 of rows i … i + 3
         const __m512d low0 = _mm512_castps_pd(_mm512_unpacklo_ps(a[i], a[i + 1]));
@@ -54,26 +59,36 @@ INLINE void transpose_16(float *out, int64_t ldo, const float *x, int64_t ldx, i
         if (d < columns) v_store(out + d * ldo, b[d]);
 #else
     for (int64_t d = 0; d < columns; d++)
-        for (int64_t r = 0; r < 16; r++) out[d * ldo + r] = r < rows ? x[r * ldx + d] : 0;
+        for (int64_t r = 0; r < 16; r++) out[d * ldo + r] = r < rows ? x[r][first + d] : 0;
+    for (int64_t r = 0; copy && r < rows; r++)
+        for (int64_t d = 0; d < columns; d++) copy[r * ldc + d] = x[r][first + d];
 #endif
 }
 
-/// Rows [rows, width] to panels of their transpose: element (d, r) at out[(r / 32) * width * 32 + d * 32 + r % 32],
-/// r filled up with zeros to a multiple of 16. The rows from `ahead` on, turned next, are called nearer.
-static void transpose_rows(float *out, const float *x, int64_t ldx, int64_t rows, int64_t width, const float *ahead) {
+/// Rows x[r] of `width` to panels of their transpose: element (d, r) at out[(r / 32) * width * 32 + d * 32 + r % 32],
+/// r filled up with zeros to a multiple of 16. With `copy`, the rows are also copied there, one behind the other. Rows
+/// `ahead`, as many, are called nearer.
+static void transpose_rows(float *out, const float *const *x, int64_t rows, int64_t width, float *copy,
+                           const float *const *ahead) {
     for (int64_t r = 0; r < rows; r += 16) {
+        const int64_t height = at_most(rows - r, 16);
         float *panel = out + r / GLIM_PANEL * width * GLIM_PANEL + r % GLIM_PANEL;
-        int64_t d = 0;
-        if (rows - r >= 16)
-            for (; d + 16 <= width; d += 16) {
-                if (ahead)
-                    for (int i = 0; i < 16; i++) __builtin_prefetch(ahead + (r + i) * ldx + d, 0, 2);
-                transpose_16(panel + d * GLIM_PANEL, GLIM_PANEL, x + r * ldx + d, ldx, 16, 16);
-            }
-        for (; d < width; d += 16)
-            transpose_16(panel + d * GLIM_PANEL, GLIM_PANEL, x + r * ldx + d, ldx, at_most(rows - r, 16),
-                         at_most(width - d, 16));
+        for (int64_t d = 0; d < width; d += 16) {
+            float *o = panel + d * GLIM_PANEL, *c = copy ? copy + r * width + d : NULL;
+            for (int64_t i = 0; ahead && i < height; i++) __builtin_prefetch(ahead[r + i] + d, 0, 2);
+            if (height == 16 && d + 16 <= width)
+                transpose_16(o, GLIM_PANEL, x + r, d, 16, 16, c, width);
+            else
+                transpose_16(o, GLIM_PANEL, x + r, d, height, at_most(width - d, 16), c, width);
+        }
     }
+}
+
+/// The same for rows of a matrix, at most a block of them.
+static void transpose_queries(float *out, const float *x, int64_t rows, int64_t width) {
+    const float *at[GLIM_ATTENTION_ROWS];
+    for (int64_t r = 0; r < rows; r++) at[r] = x + r * width;
+    transpose_rows(out, at, rows, width, NULL, NULL);
 }
 
 // ---- Keys
@@ -90,34 +105,38 @@ typedef struct {
 /// Keys that the last of `rows` rows sees.
 INLINE int64_t visible_keys(const key_source *k, int64_t rows) { return k->first + (rows - 1) / k->heads + 1; }
 
-INLINE const float *key_at(const key_source *k, int64_t position) {
-    return k->pages[position / GLIM_PAGE] + position % GLIM_PAGE * k->ldk;
-}
-
-/// The page of the block behind, or null.
-INLINE const float *page_after(const key_source *k, int64_t base, int64_t visible) {
-    return !k->selected && base + GLIM_PAGE < visible ? k->pages[base / GLIM_PAGE + 1] : NULL;
-}
-
-/// The `count` keys from `base` on, as rows `*ld` apart. Selected ones are copied, while those of the next block,
-/// which no hardware foresees, are called nearer.
-static const float *key_block(const key_source *k, int64_t base, int64_t count, int64_t visible, int64_t *ld) {
-    *ld = k->selected ? k->width : k->ldk;
-    if (!k->selected) return k->pages[base / GLIM_PAGE];
-    for (int64_t i = 0; i < count; i++) {
-        float *row = k->gathered + i * k->width;
-        memcpy(row, key_at(k, k->selected[base + i]), (size_t)k->width * sizeof(float));
-        const float *next = key_at(k, k->selected[at_most(base + i + GLIM_PAGE, visible - 1)]);
-        for (int64_t d = 0; d < k->width; d += 16) __builtin_prefetch(next + d, 0, 2);
+/// Where the keys from `base` on are; past the last visible one, that one again.
+static void locate_keys(const float **at, const key_source *k, int64_t base, int64_t visible) {
+    for (int64_t i = 0; i < GLIM_PAGE; i++) {
+        const int64_t entry = at_most(base + i, visible - 1), s = k->selected ? k->selected[entry] : entry;
+        at[i] = k->pages[s / GLIM_PAGE] + s % GLIM_PAGE * k->ldk;
     }
-    return k->gathered;
+}
+
+/// The block of keys from `base` on as rows `*ld` apart: as they lie, or where selected, copied. With `turned`, also
+/// their transpose. The next block, which may lie anywhere, is called nearer where this one is walked through.
+static const float *key_block(const key_source *k, int64_t base, int64_t visible, float *turned, int64_t *ld) {
+    const int64_t count = at_most(visible - base, GLIM_PAGE);
+    float *copy = k->selected ? k->gathered : NULL;
+    *ld = copy ? k->width : k->ldk;
+    if (copy || turned) {
+        const float *at[GLIM_PAGE], *ahead[GLIM_PAGE];
+        locate_keys(at, k, base, visible);
+        locate_keys(ahead, k, base + GLIM_PAGE, visible);
+        if (turned) transpose_rows(turned, at, count, k->width, copy, ahead);
+        for (int64_t i = 0; !turned && i < count; i++) {
+            memcpy(copy + i * k->width, at[i], (size_t)k->width * sizeof(float));
+            for (int64_t d = 0; d < k->width; d += 16) __builtin_prefetch(ahead[i] + d, 0, 2);
+        }
+    }
+    return copy ? copy : k->pages[base / GLIM_PAGE];
 }
 
 /// Where query rows are so few that they leave most lanes of a product idle, it pays to turn the keys instead.
 #define FEW_ROWS 16
 
-/// tile[s, i] = keys[s] · x[i] over `width` for `rows` rows x, as lanes. Either way one ascending chain, so the bits are
-/// the same. `turned` is x turned, or where rows are few, the keys; `room` takes a tile.
+/// tile[s, i] = keys[s] · x[i] over `width` for `rows` rows x, as lanes. Either way one ascending chain, so the same
+/// bits. `turned` is x turned, or where rows are few, the keys; `room` takes a tile.
 static void score_block(float *tile, int64_t lanes, const float *keys, int64_t ld, int64_t count, const float *x,
                         int64_t rows, int64_t width, const float *turned, int64_t turned_panel, float *room) {
     if (rows > FEW_ROWS) {
@@ -125,8 +144,10 @@ static void score_block(float *tile, int64_t lanes, const float *keys, int64_t l
         return;
     }
     matmul_f32(room, GLIM_PAGE, GLIM_PANEL, x, width, turned, GLIM_PANEL, turned_panel, rows, count, width, 0);
+    const float *at[FEW_ROWS];
+    for (int64_t i = 0; i < rows; i++) at[i] = room + i * GLIM_PAGE;
     for (int64_t s = 0; s < count; s += 16)
-        transpose_16(tile + s * lanes, lanes, room + s, GLIM_PAGE, rows, at_most(count - s, 16));
+        transpose_16(tile + s * lanes, lanes, at, s, rows, at_most(count - s, 16), NULL, 0);
 }
 
 /// For 16 lanes from row r on, and keys from `base` on: keys below `whole` are seen by all lanes, keys from `some` on
@@ -211,7 +232,7 @@ static void attend(float *out, float *lse, const float *q, int64_t rows, key_sou
         float *o = out + r * value_width;
         const float *q_rows = q + r * k.width;
         const int few = m <= FEW_ROWS;
-        if (!few) transpose_rows(turned, q_rows, k.width, m, k.width, NULL);
+        if (!few) transpose_queries(turned, q_rows, m, k.width);
         for (int64_t i = 0; i < lanes; i++) {
             top[i] = -INFINITY;
             sum[i] = 0;
@@ -219,8 +240,7 @@ static void attend(float *out, float *lse, const float *q, int64_t rows, key_sou
         for (int64_t base = 0; base < visible; base += GLIM_PAGE) {
             const int64_t count = at_most(visible - base, GLIM_PAGE);
             int64_t ld;
-            const float *keys = key_block(&k, base, count, visible, &ld);
-            if (few) transpose_rows(turned_keys, keys, ld, count, k.width, page_after(&k, base, visible));
+            const float *keys = key_block(&k, base, visible, few ? turned_keys : NULL, &ld);
             score_block(tile, lanes, keys, ld, count, q_rows, m, k.width, few ? turned_keys : turned,
                         GLIM_PANEL * k.width, scores);
             softmax_block(tile, lanes, top, sum, alpha, &k, r, base, count, scale);
@@ -307,8 +327,8 @@ static void attend_backward(float *dq, float *dkeys, int64_t lddk, const float *
         float *dq_rows = dq + r * k.width;
         const int few = m <= FEW_ROWS;
         if (!few) {
-            transpose_rows(turned, q_rows, k.width, m, k.width, NULL);
-            transpose_rows(dturned, dout_rows, value_width, m, value_width, NULL);
+            transpose_queries(turned, q_rows, m, k.width);
+            transpose_queries(dturned, dout_rows, m, value_width);
         }
         for (int64_t i = 0; i < lanes; i++) {
             shift[i] = i < m ? lse[r + i] : 0;
@@ -318,8 +338,7 @@ static void attend_backward(float *dq, float *dkeys, int64_t lddk, const float *
         for (int64_t base = 0; base < visible; base += GLIM_PAGE) {
             const int64_t count = at_most(visible - base, GLIM_PAGE);
             int64_t ld;
-            const float *keys = key_block(&k, base, count, visible, &ld);
-            if (few) transpose_rows(turned_keys, keys, ld, count, k.width, page_after(&k, base, visible));
+            const float *keys = key_block(&k, base, visible, few ? turned_keys : NULL, &ld);
             score_block(tile, lanes, keys, ld, count, q_rows, m, k.width, few ? turned_keys : turned,
                         GLIM_PANEL * k.width, scores);
             score_block(dtile, lanes, keys, ld, count, dout_rows, m, value_width, few ? turned_keys : dturned,
@@ -381,7 +400,8 @@ static void index_scores(float *scores, int64_t lds, const float *q, const float
         const int64_t m = at_most(rows - r, GLIM_ATTENTION_ROWS), visible = visible_keys(&k, r + m);
         for (int64_t base = 0; base < visible; base += GLIM_PAGE) {
             const int64_t count = at_most(visible - base, GLIM_PAGE);
-            transpose_rows(turned, pages[base / GLIM_PAGE], ldk, count, width, page_after(&k, base, visible));
+            int64_t ld;
+            key_block(&k, base, visible, turned, &ld);
             matmul_f32(tile, GLIM_PAGE, GLIM_PANEL, q + r * width, width, turned, GLIM_PANEL, GLIM_PANEL * width, m,
                        count, width, 0);
             for (int64_t i = 0, last; i < m; i = last) {  // the rows of one token; a block may begin within one
@@ -435,12 +455,12 @@ static void index_scores_backward(float *dq, float *dweights, float *dkeys, int6
         memset(sums, 0, (size_t)m * 16 * sizeof(float));
         for (int64_t base = 0; base < visible; base += GLIM_PAGE) {
             const int64_t count = at_most(visible - base, GLIM_PAGE);
-            const float *keys = pages[base / GLIM_PAGE];
-            transpose_rows(turned, keys, ldk, count, width, page_after(&k, base, visible));
+            int64_t ld;
+            const float *keys = key_block(&k, base, visible, turned, &ld);
             matmul_f32(tile, GLIM_PAGE, GLIM_PANEL, q + r * width, width, turned, GLIM_PANEL, GLIM_PANEL * width, m,
                        count, width, 0);
             index_block_backward(tile, sums, dscores, lds, weights, &k, r, m, base, count, scale);
-            matmul_f32(dq + r * width, width, GLIM_PANEL, tile, GLIM_PAGE, keys, ldk, GLIM_PANEL, m, width, count,
+            matmul_f32(dq + r * width, width, GLIM_PANEL, tile, GLIM_PAGE, keys, ld, GLIM_PANEL, m, width, count,
                        base ? GLIM_ACCUMULATE : 0);
             matmul_f32(dkeys + base * lddk, lddk, GLIM_PANEL, tile, GLIM_PAGE, q + r * width, width, GLIM_PANEL,
                        count, width, m, GLIM_ACCUMULATE | GLIM_A_TRANSPOSED);
