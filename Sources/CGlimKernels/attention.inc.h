@@ -58,10 +58,27 @@ INLINE void transpose_16(float *out, int64_t ldo, const float *const *x, int64_t
     for (int d = 0; d < 16; d++)
         if (d < columns) v_store(out + d * ldo, b[d]);
 #else
-    for (int64_t d = 0; d < columns; d++)
-        for (int64_t r = 0; r < 16; r++) out[d * ldo + r] = r < rows ? x[r][first + d] : 0;
-    for (int64_t r = 0; copy && r < rows; r++)
-        for (int64_t d = 0; d < columns; d++) copy[r * ldc + d] = x[r][first + d];
+    for (int64_t r = 0; copy && r < rows; r++) v_store_n(copy + r * ldc, v_load_n(x[r] + first, columns), columns);
+    if (rows < 16 || columns < 16) {
+        for (int64_t d = 0; d < columns; d++)
+            for (int64_t r = 0; r < 16; r++) out[d * ldo + r] = r < rows ? x[r][first + d] : 0;
+        return;
+    }
+    typedef float v4 __attribute__((vector_size(16)));
+    for (int64_t r = 0; r < 16; r += 4)
+        for (int64_t d = 0; d < 16; d += 4) {  // four by four: columns 0 and 1, then 2 and 3, of rows 0, 1 and 2, 3
+            v4 a[4], b[4];
+            for (int i = 0; i < 4; i++) memcpy(&a[i], x[r + i] + first + d, sizeof a[i]);
+            b[0] = __builtin_shufflevector(a[0], a[1], 0, 4, 1, 5);
+            b[1] = __builtin_shufflevector(a[2], a[3], 0, 4, 1, 5);
+            b[2] = __builtin_shufflevector(a[0], a[1], 2, 6, 3, 7);
+            b[3] = __builtin_shufflevector(a[2], a[3], 2, 6, 3, 7);
+            a[0] = __builtin_shufflevector(b[0], b[1], 0, 1, 4, 5);
+            a[1] = __builtin_shufflevector(b[0], b[1], 2, 3, 6, 7);
+            a[2] = __builtin_shufflevector(b[2], b[3], 0, 1, 4, 5);
+            a[3] = __builtin_shufflevector(b[2], b[3], 2, 3, 6, 7);
+            for (int i = 0; i < 4; i++) memcpy(out + (d + i) * ldo + r, &a[i], sizeof a[i]);
+        }
 #endif
 }
 
@@ -192,12 +209,15 @@ static void softmax_block(float *tile, int64_t lanes, float *top, float *sum, fl
                 v_store(x + (s + i) * lanes, p);
                 total[i] = v_add(total[i], p);
             }
-        for (; s < view.some; s++) {  // key s always goes to sum s % 4, so that an absent key is a +0
-            v16 p = where_seen(view, s, v_exp(v_fma(v_load(x + s * lanes), by, shift)), v_zero());
-            v_store(x + s * lanes, p);
-            total[s % 4] = v_add(total[s % 4], p);
-        }
-        for (; s < count; s++) v_store(x + s * lanes, v_zero());
+        for (; s < view.some; s += 4)  // key s always goes to sum s % 4, so that an absent key is a +0
+            for (int i = 0; i < 4; i++) {
+                if (s + i >= view.some) continue;
+                v16 p = v_exp(v_fma(v_load(x + (s + i) * lanes), by, shift));
+                p = where_seen(view, s + i, p, v_zero());
+                v_store(x + (s + i) * lanes, p);
+                total[i] = v_add(total[i], p);
+            }
+        for (s = view.some; s < count; s++) v_store(x + s * lanes, v_zero());
 
         const v16 shrink = v_exp(v_sub(old, now));
         v_store(top + lane, now);
