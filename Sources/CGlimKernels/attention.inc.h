@@ -1,12 +1,12 @@
 // Attention and the indexer: online softmax over blocks of 64 keys, for blocks of query rows.
 //
-// The turned form: a block of queries is transposed once and stays in cache, and the keys, as they lie in their
-// pages, are the left operand. Scores come out as a tile [keys, rows]: lanes are query rows, so the softmax needs no
-// horizontal sum, and what is hidden from a key is a prefix of the lanes. No key is ever transposed or padded.
+// A block of query rows is transposed once and stays in cache; the keys, as they lie in their pages, are the left
+// operand. Scores come out as a tile [keys, rows]: lanes are rows, so the softmax needs no horizontal sum, and what
+// may not see a key is a prefix of the lanes. Keys are transposed only for a handful of rows, in decoding.
 //
-// Why no row sees its neighbours: a lane is one row. Keys hidden from it have p = +0, and a chain of multiply-adds
-// that stops early equals one that goes on with zeros, but for the sign of a zero, which the last step settles by
-// adding +0. So a block of which a row sees nothing changes no bit of it.
+// Why no row sees its neighbours: a lane is one row. Keys hidden from it (they must be finite) have p = +0, and a
+// chain of multiply-adds that stops early equals one that goes on with zeros, but for the sign of a zero, which the
+// last step settles by adding +0. So a block of which a row sees nothing changes no bit of it.
 
 INLINE int64_t at_most(int64_t x, int64_t limit) { return x < limit ? x : limit; }
 INLINE int64_t clamp(int64_t x, int64_t lowest, int64_t highest) {
@@ -20,13 +20,18 @@ INLINE int64_t room_for(int64_t rows) { return at_most((rows + 31) / 32 * 32, GL
 
 // ---- Turning
 
-/// out[d * ldo + r] = x[r * ldx + d] for 16 rows and 16 columns, of which `rows` and `columns` exist; rows that do not
-/// are zeros.
-INLINE void transpose_16(float *out, int64_t ldo, const float *x, int64_t ldx, int64_t rows, int64_t columns) {
+/// out[d * ldo + r] = x[r][first + d] for 16 rows and 16 columns, of which `rows` and `columns` exist; rows that do not
+/// are zeros. With `copy`, row r is also copied to copy[r * ldc + d].
+INLINE void transpose_16(float *out, int64_t ldo, const float *const *x, int64_t first, int64_t rows, int64_t columns,
+                         float *copy, int64_t ldc) {
 #if defined(GLIM_AVX512)
     __m512 a[16], b[16];
 #pragma unroll
-    for (int i = 0; i < 16; i++) a[i] = i < rows ? v_load_n(x + i * ldx, columns) : v_zero();
+    for (int i = 0; i < 16; i++) a[i] = i < rows ? v_load_n(x[i] + first, columns) : v_zero();
+    if (copy)
+#pragma unroll
+        for (int i = 0; i < 16; i++)
+            if (i < rows) v_store_n(copy + i * ldc, a[i], columns);
 #pragma unroll
     for (int i = 0; i < 16; i += 4) {  // a[i + j] becomes columns j, j + 4, j + 8, j + 12 of rows i … i + 3
         const __m512d low0 = _mm512_castps_pd(_mm512_unpacklo_ps(a[i], a[i + 1]));
@@ -53,24 +58,54 @@ INLINE void transpose_16(float *out, int64_t ldo, const float *x, int64_t ldx, i
     for (int d = 0; d < 16; d++)
         if (d < columns) v_store(out + d * ldo, b[d]);
 #else
-    for (int64_t d = 0; d < columns; d++)
-        for (int64_t r = 0; r < 16; r++) out[d * ldo + r] = r < rows ? x[r * ldx + d] : 0;
+    for (int64_t r = 0; copy && r < rows; r++) v_store_n(copy + r * ldc, v_load_n(x[r] + first, columns), columns);
+    if (rows < 16 || columns < 16) {
+        for (int64_t d = 0; d < columns; d++)
+            for (int64_t r = 0; r < 16; r++) out[d * ldo + r] = r < rows ? x[r][first + d] : 0;
+        return;
+    }
+    typedef float v4 __attribute__((vector_size(16)));
+    for (int64_t r = 0; r < 16; r += 4)
+        for (int64_t d = 0; d < 16; d += 4) {  // four by four: columns 0 and 1, then 2 and 3, of rows 0, 1 and 2, 3
+            v4 a[4], b[4];
+            for (int i = 0; i < 4; i++) memcpy(&a[i], x[r + i] + first + d, sizeof a[i]);
+            b[0] = __builtin_shufflevector(a[0], a[1], 0, 4, 1, 5);
+            b[1] = __builtin_shufflevector(a[2], a[3], 0, 4, 1, 5);
+            b[2] = __builtin_shufflevector(a[0], a[1], 2, 6, 3, 7);
+            b[3] = __builtin_shufflevector(a[2], a[3], 2, 6, 3, 7);
+            a[0] = __builtin_shufflevector(b[0], b[1], 0, 1, 4, 5);
+            a[1] = __builtin_shufflevector(b[0], b[1], 2, 3, 6, 7);
+            a[2] = __builtin_shufflevector(b[2], b[3], 0, 1, 4, 5);
+            a[3] = __builtin_shufflevector(b[2], b[3], 2, 3, 6, 7);
+            for (int i = 0; i < 4; i++) memcpy(out + (d + i) * ldo + r, &a[i], sizeof a[i]);
+        }
 #endif
 }
 
-/// Rows [rows, width] to panels of their transpose: element (d, r) at out[(r / 32) * width * 32 + d * 32 + r % 32],
-/// r filled up with zeros to a multiple of 16.
-static void transpose_rows(float *out, const float *x, int64_t ldx, int64_t rows, int64_t width) {
+/// Rows x[r] of `width` to panels of their transpose: element (d, r) at out[(r / 32) * width * 32 + d * 32 + r % 32],
+/// r filled up with zeros to a multiple of 16. With `copy`, the rows are also copied there, one behind the other. Rows
+/// `ahead`, as many, are called nearer.
+static void transpose_rows(float *out, const float *const *x, int64_t rows, int64_t width, float *copy,
+                           const float *const *ahead) {
     for (int64_t r = 0; r < rows; r += 16) {
+        const int64_t height = at_most(rows - r, 16);
         float *panel = out + r / GLIM_PANEL * width * GLIM_PANEL + r % GLIM_PANEL;
-        int64_t d = 0;
-        if (rows - r >= 16)
-            for (; d + 16 <= width; d += 16)
-                transpose_16(panel + d * GLIM_PANEL, GLIM_PANEL, x + r * ldx + d, ldx, 16, 16);
-        for (; d < width; d += 16)
-            transpose_16(panel + d * GLIM_PANEL, GLIM_PANEL, x + r * ldx + d, ldx, at_most(rows - r, 16),
-                         at_most(width - d, 16));
+        for (int64_t d = 0; d < width; d += 16) {
+            float *o = panel + d * GLIM_PANEL, *c = copy ? copy + r * width + d : NULL;
+            for (int64_t i = 0; ahead && i < height; i++) __builtin_prefetch(ahead[r + i] + d, 0, 2);
+            if (height == 16 && d + 16 <= width)
+                transpose_16(o, GLIM_PANEL, x + r, d, 16, 16, c, width);
+            else
+                transpose_16(o, GLIM_PANEL, x + r, d, height, at_most(width - d, 16), c, width);
+        }
     }
+}
+
+/// The same for rows of a matrix, at most a block of them.
+static void transpose_queries(float *out, const float *x, int64_t rows, int64_t width) {
+    const float *at[GLIM_ATTENTION_ROWS];
+    for (int64_t r = 0; r < rows; r++) at[r] = x + r * width;
+    transpose_rows(out, at, rows, width, NULL, NULL);
 }
 
 // ---- Keys
@@ -87,29 +122,38 @@ typedef struct {
 /// Keys that the last of `rows` rows sees.
 INLINE int64_t visible_keys(const key_source *k, int64_t rows) { return k->first + (rows - 1) / k->heads + 1; }
 
-INLINE const float *key_at(const key_source *k, int64_t position) {
-    return k->pages[position / GLIM_PAGE] + position % GLIM_PAGE * k->ldk;
+/// Where the keys from `base` on are; past the last visible one, that one again.
+static void locate_keys(const float **at, const key_source *k, int64_t base, int64_t visible) {
+    for (int64_t i = 0; i < GLIM_PAGE; i++) {
+        const int64_t entry = at_most(base + i, visible - 1), s = k->selected ? k->selected[entry] : entry;
+        at[i] = k->pages[s / GLIM_PAGE] + s % GLIM_PAGE * k->ldk;
+    }
 }
 
-/// The `count` keys from `base` on, as rows `*ld` apart. Selected ones are copied, while those of the next block,
-/// which no hardware foresees, are called nearer.
-static const float *key_block(const key_source *k, int64_t base, int64_t count, int64_t visible, int64_t *ld) {
-    *ld = k->selected ? k->width : k->ldk;
-    if (!k->selected) return k->pages[base / GLIM_PAGE];
-    for (int64_t i = 0; i < count; i++) {
-        float *row = k->gathered + i * k->width;
-        memcpy(row, key_at(k, k->selected[base + i]), (size_t)k->width * sizeof(float));
-        const float *next = key_at(k, k->selected[at_most(base + i + GLIM_PAGE, visible - 1)]);
-        for (int64_t d = 0; d < k->width; d += 16) __builtin_prefetch(next + d, 0, 2);
+/// The block of keys from `base` on as rows `*ld` apart: as they lie, or where selected, copied. With `turned`, also
+/// their transpose. The next block, which may lie anywhere, is called nearer where this one is walked through.
+static const float *key_block(const key_source *k, int64_t base, int64_t visible, float *turned, int64_t *ld) {
+    const int64_t count = at_most(visible - base, GLIM_PAGE);
+    float *copy = k->selected ? k->gathered : NULL;
+    *ld = copy ? k->width : k->ldk;
+    if (copy || turned) {
+        const float *at[GLIM_PAGE], *ahead[GLIM_PAGE];
+        locate_keys(at, k, base, visible);
+        locate_keys(ahead, k, base + GLIM_PAGE, visible);
+        if (turned) transpose_rows(turned, at, count, k->width, copy, ahead);
+        for (int64_t i = 0; !turned && i < count; i++) {
+            memcpy(copy + i * k->width, at[i], (size_t)k->width * sizeof(float));
+            for (int64_t d = 0; d < k->width; d += 16) __builtin_prefetch(ahead[i] + d, 0, 2);
+        }
     }
-    return k->gathered;
+    return copy ? copy : k->pages[base / GLIM_PAGE];
 }
 
 /// Where query rows are so few that they leave most lanes of a product idle, it pays to turn the keys instead.
 #define FEW_ROWS 16
 
-/// tile[s, i] = keys[s] · x[i] over `width` for `rows` rows x, as lanes. Either way one ascending chain, so the bits are
-/// the same. `turned` is x turned, or where rows are few, the keys; `room` takes a tile.
+/// tile[s, i] = keys[s] · x[i] over `width` for `rows` rows x, as lanes. Either way one ascending chain, so the same
+/// bits. `turned` is x turned, or where rows are few, the keys; `room` takes a tile.
 static void score_block(float *tile, int64_t lanes, const float *keys, int64_t ld, int64_t count, const float *x,
                         int64_t rows, int64_t width, const float *turned, int64_t turned_panel, float *room) {
     if (rows > FEW_ROWS) {
@@ -117,8 +161,10 @@ static void score_block(float *tile, int64_t lanes, const float *keys, int64_t l
         return;
     }
     matmul_f32(room, GLIM_PAGE, GLIM_PANEL, x, width, turned, GLIM_PANEL, turned_panel, rows, count, width, 0);
+    const float *at[FEW_ROWS];
+    for (int64_t i = 0; i < rows; i++) at[i] = room + i * GLIM_PAGE;
     for (int64_t s = 0; s < count; s += 16)
-        transpose_16(tile + s * lanes, lanes, room + s, GLIM_PAGE, rows, at_most(count - s, 16));
+        transpose_16(tile + s * lanes, lanes, at, s, rows, at_most(count - s, 16), NULL, 0);
 }
 
 /// For 16 lanes from row r on, and keys from `base` on: keys below `whole` are seen by all lanes, keys from `some` on
@@ -163,12 +209,15 @@ static void softmax_block(float *tile, int64_t lanes, float *top, float *sum, fl
                 v_store(x + (s + i) * lanes, p);
                 total[i] = v_add(total[i], p);
             }
-        for (; s < view.some; s++) {  // key s always goes to sum s % 4, so that an absent key is a +0
-            v16 p = where_seen(view, s, v_exp(v_fma(v_load(x + s * lanes), by, shift)), v_zero());
-            v_store(x + s * lanes, p);
-            total[s % 4] = v_add(total[s % 4], p);
-        }
-        for (; s < count; s++) v_store(x + s * lanes, v_zero());
+        for (; s < view.some; s += 4)  // key s always goes to sum s % 4, so that an absent key is a +0
+            for (int i = 0; i < 4; i++) {
+                if (s + i >= view.some) continue;
+                v16 p = v_exp(v_fma(v_load(x + (s + i) * lanes), by, shift));
+                p = where_seen(view, s + i, p, v_zero());
+                v_store(x + (s + i) * lanes, p);
+                total[i] = v_add(total[i], p);
+            }
+        for (s = view.some; s < count; s++) v_store(x + s * lanes, v_zero());
 
         const v16 shrink = v_exp(v_sub(old, now));
         v_store(top + lane, now);
@@ -203,7 +252,7 @@ static void attend(float *out, float *lse, const float *q, int64_t rows, key_sou
         float *o = out + r * value_width;
         const float *q_rows = q + r * k.width;
         const int few = m <= FEW_ROWS;
-        if (!few) transpose_rows(turned, q_rows, k.width, m, k.width);
+        if (!few) transpose_queries(turned, q_rows, m, k.width);
         for (int64_t i = 0; i < lanes; i++) {
             top[i] = -INFINITY;
             sum[i] = 0;
@@ -211,8 +260,7 @@ static void attend(float *out, float *lse, const float *q, int64_t rows, key_sou
         for (int64_t base = 0; base < visible; base += GLIM_PAGE) {
             const int64_t count = at_most(visible - base, GLIM_PAGE);
             int64_t ld;
-            const float *keys = key_block(&k, base, count, visible, &ld);
-            if (few) transpose_rows(turned_keys, keys, ld, count, k.width);
+            const float *keys = key_block(&k, base, visible, few ? turned_keys : NULL, &ld);
             score_block(tile, lanes, keys, ld, count, q_rows, m, k.width, few ? turned_keys : turned,
                         GLIM_PANEL * k.width, scores);
             softmax_block(tile, lanes, top, sum, alpha, &k, r, base, count, scale);
@@ -299,8 +347,8 @@ static void attend_backward(float *dq, float *dkeys, int64_t lddk, const float *
         float *dq_rows = dq + r * k.width;
         const int few = m <= FEW_ROWS;
         if (!few) {
-            transpose_rows(turned, q_rows, k.width, m, k.width);
-            transpose_rows(dturned, dout_rows, value_width, m, value_width);
+            transpose_queries(turned, q_rows, m, k.width);
+            transpose_queries(dturned, dout_rows, m, value_width);
         }
         for (int64_t i = 0; i < lanes; i++) {
             shift[i] = i < m ? lse[r + i] : 0;
@@ -310,8 +358,7 @@ static void attend_backward(float *dq, float *dkeys, int64_t lddk, const float *
         for (int64_t base = 0; base < visible; base += GLIM_PAGE) {
             const int64_t count = at_most(visible - base, GLIM_PAGE);
             int64_t ld;
-            const float *keys = key_block(&k, base, count, visible, &ld);
-            if (few) transpose_rows(turned_keys, keys, ld, count, k.width);
+            const float *keys = key_block(&k, base, visible, few ? turned_keys : NULL, &ld);
             score_block(tile, lanes, keys, ld, count, q_rows, m, k.width, few ? turned_keys : turned,
                         GLIM_PANEL * k.width, scores);
             score_block(dtile, lanes, keys, ld, count, dout_rows, m, value_width, few ? turned_keys : dturned,
@@ -358,89 +405,7 @@ static void attention_selected_backward(float *dq, float *dkeys, int64_t lddk, c
     attend_backward(dq, dkeys, lddk, dout, q, out, lse, heads, k, value_width, scale, scratch);
 }
 
-// ---- Indexer
-// Here the sum runs over heads, which are rows, so keys are the lanes: a page is transposed, and a tile is
-// [rows, 64 keys].
-
-static void index_scores(float *scores, int64_t lds, const float *q, const float *weights, int64_t tokens,
-                         int64_t heads, const float *const *pages, int64_t ldk, int64_t first, int64_t width,
-                         float scale, float *scratch) {
-    const key_source k = {.pages = pages, .ldk = ldk, .first = first, .heads = heads, .width = width};
-    const int64_t rows = tokens * heads;
-    const v16 by = v_set1(scale);
-    float *turned = scratch, *tile = turned + GLIM_PAGE * width;
-    for (int64_t r = 0; r < rows; r += GLIM_ATTENTION_ROWS) {
-        const int64_t m = at_most(rows - r, GLIM_ATTENTION_ROWS), visible = visible_keys(&k, r + m);
-        for (int64_t base = 0; base < visible; base += GLIM_PAGE) {
-            const int64_t count = at_most(visible - base, GLIM_PAGE);
-            transpose_rows(turned, pages[base / GLIM_PAGE], ldk, count, width);
-            matmul_f32(tile, GLIM_PAGE, GLIM_PANEL, q + r * width, width, turned, GLIM_PANEL, GLIM_PANEL * width, m,
-                       count, width, 0);
-            for (int64_t i = 0, last; i < m; i = last) {  // the rows of one token; a block may begin within one
-                const int64_t t = (r + i) / heads, seen = at_most(first + t + 1 - base, count);
-                last = at_most((t + 1) * heads - r, m);
-                float *into = scores + t * lds + base;
-                for (int64_t s = 0; s < seen; s += 16) {
-                    v16 sum = (r + i) % heads ? v_load_n(into + s, seen - s) : v_zero();
-                    for (int64_t j = i; j < last; j++) {
-                        v16 x = v_mul(v_load(tile + j * GLIM_PAGE + s), by);
-                        sum = v_fma(v_set1(weights[r + j]), v_select_gt(x, v_zero(), x, v_zero()), sum);
-                    }
-                    v_store_n(into + s, sum, seen - s);
-                }
-            }
-        }
-    }
-}
-
-/// Scores become dscore · weight · scale where the ReLU is open, else zero; dweight lanes move on.
-static void index_block_backward(float *tile, float *sums, const float *dscores, int64_t lds, const float *weights,
-                                 const key_source *k, int64_t r, int64_t m, int64_t base, int64_t count,
-                                 float scale) {
-    const v16 by = v_set1(scale);
-    for (int64_t i = 0; i < m; i++) {
-        const int64_t t = (r + i) / k->heads, seen = at_most(k->first + t + 1 - base, count);
-        const v16 weight = v_set1(weights[r + i] * scale);
-        v16 sum = v_load(sums + i * 16);
-        for (int64_t s = 0; s < count; s += 16) {
-            const v16 d = s < seen ? v_load_n(dscores + t * lds + base + s, seen - s) : v_zero();
-            const v16 x = v_mul(v_first_n(seen - s, v_load(tile + i * GLIM_PAGE + s), v_zero()), by);
-            sum = v_fma(d, v_select_gt(x, v_zero(), x, v_zero()), sum);
-            v_store(tile + i * GLIM_PAGE + s, v_select_gt(x, v_zero(), v_mul(d, weight), v_zero()));
-        }
-        v_store(sums + i * 16, sum);
-    }
-}
-
-static void index_scores_backward(float *dq, float *dweights, float *dkeys, int64_t lddk, const float *dscores,
-                                  int64_t lds, const float *q, const float *weights, int64_t tokens, int64_t heads,
-                                  const float *const *pages, int64_t ldk, int64_t first, int64_t width, float scale,
-                                  float *scratch) {
-    const key_source k = {.pages = pages, .ldk = ldk, .first = first, .heads = heads, .width = width};
-    const int64_t rows = tokens * heads;
-    const int64_t room = room_for(rows);
-    float *turned = scratch, *tile = turned + GLIM_PAGE * width, *sums = tile + room * GLIM_PAGE;
-    float *ones = sums + room * 16;
-    for (int64_t i = 0; i < room; i++) ones[i] = 1;
-    for (int64_t r = 0; r < rows; r += GLIM_ATTENTION_ROWS) {
-        const int64_t m = at_most(rows - r, GLIM_ATTENTION_ROWS), visible = visible_keys(&k, r + m);
-        memset(sums, 0, (size_t)m * 16 * sizeof(float));
-        for (int64_t base = 0; base < visible; base += GLIM_PAGE) {
-            const int64_t count = at_most(visible - base, GLIM_PAGE);
-            const float *keys = pages[base / GLIM_PAGE];
-            transpose_rows(turned, keys, ldk, count, width);
-            matmul_f32(tile, GLIM_PAGE, GLIM_PANEL, q + r * width, width, turned, GLIM_PANEL, GLIM_PANEL * width, m,
-                       count, width, 0);
-            index_block_backward(tile, sums, dscores, lds, weights, &k, r, m, base, count, scale);
-            matmul_f32(dq + r * width, width, GLIM_PANEL, tile, GLIM_PAGE, keys, ldk, GLIM_PANEL, m, width, count,
-                       base ? GLIM_ACCUMULATE : 0);
-            matmul_f32(dkeys + base * lddk, lddk, GLIM_PANEL, tile, GLIM_PAGE, q + r * width, width, GLIM_PANEL,
-                       count, width, m, GLIM_ACCUMULATE | GLIM_A_TRANSPOSED);
-        }
-        for (int64_t i = 0; i < m; i++) dweights[r + i] = v_sum(v_load(sums + i * 16));
-        scale_rows(dq + r * width, ones, m, width, 1);
-    }
-}
+#include "indexer.inc.h"
 
 #define ATTENTION_ENTRIES                                       \
     .attention = attention,                                     \
