@@ -216,12 +216,17 @@ INLINE void tile(const tile_job *job, const int kind, const int rows, const int 
     const char *a = t.a, *ahead = t.ahead;
     const float *b = t.b;
     int64_t k = t.k;
+    if (!wide) {
+        UNROLL for (int i = 0; i < rows; i++) {
+            UNROLL for (int j = 0; j < vectors; j++) __builtin_prefetch(t.c + i * t.ldc + 16 * j, 1);
+        }
+    }
     for (; kind == F32_BF16 ? k > 1 : k > 0; k -= kind == F32_BF16 ? 2 : 1) {
         if (wide) {
             UNROLL for (int j = 0; j < vectors; j++) __builtin_prefetch(b + j / 2 * t.b_panel + j % 2 * 16 + 32 * 32);
         } else {
-            __builtin_prefetch(ahead);
-            if (TILE_VECTORS > 1) __builtin_prefetch(ahead + 64);
+            __builtin_prefetch(ahead, 0, 2);
+            if (TILE_VECTORS > 1) __builtin_prefetch(ahead + 64, 0, 2);
             ahead += t.ahead_step;
         }
         UNROLL for (int j = 0; j < vectors; j++)
@@ -316,36 +321,29 @@ static void copy_rows(float *out, const char *a, int64_t a_step, int64_t rows, i
     for (int64_t i = 0; i < rows; i++) memcpy(out + i * COPY_STEP, a + i * a_step, (size_t)k * sizeof(float));
 }
 
-/// Copies a transposed strip to k steps of TILE_ROWS; `readable` rows may be read.
-static void copy_transposed(float *out, const float *a, int64_t lda, int64_t readable, int64_t k) {
-    if (readable >= TILE_ROWS) {
-        for (int64_t kk = 0; kk < k; kk++) {
+/// Copies strips of a transposed A, each to k steps of TILE_ROWS. Strip s begins at row start[s] of `rows`; where a strip
+/// is shorter than TILE_ROWS, the rows behind it are copied too if there are any.
+static void copy_transposed(float *out, const float *a, int64_t lda, const int64_t *start, int64_t strips, int64_t rows,
+                            int64_t k) {
+    const int64_t last = start[strips - 1], whole = last + TILE_ROWS <= rows ? strips : strips - 1;
+    for (int64_t kk = 0; kk < k; kk++, a += lda, out += TILE_ROWS) {
+        UNROLL for (int line = 0; line < 4; line++) __builtin_prefetch(a + 12 * lda + 16 * line);
+        for (int64_t s = 0; s < whole; s++) {
             float row[TILE_ROWS];
-            __builtin_prefetch(a + (kk + 16) * lda);
-            memcpy(row, a + kk * lda, sizeof row);
-            memcpy(out + kk * TILE_ROWS, row, sizeof row);
+            memcpy(row, a + start[s], sizeof row);
+            memcpy(out + s * TILE_ROWS * COPY_STEP, row, sizeof row);
         }
-    } else {
-        for (int64_t kk = 0; kk < k; kk++)
-            for (int64_t i = 0; i < readable; i++) out[kk * TILE_ROWS + i] = a[kk * lda + i];
+        if (whole < strips)
+            for (int64_t i = last; i < rows; i++) out[whole * TILE_ROWS * COPY_STEP + i - last] = a[i];
     }
 }
 
-/// Copies k steps of at most a panel of B to steps of 32, zeros behind.
+/// Copies k steps of a part of a panel of B to steps of 32, zeros behind.
 static void copy_panel(float *out, const float *b, int64_t ldb, int64_t columns, int64_t k) {
     const int64_t first = least(columns, 16), second = columns - first;
-    if (second == 16) {
-        for (int64_t kk = 0; kk < k; kk++, out += GLIM_PANEL, b += ldb) {
-            __builtin_prefetch(b + 16 * ldb);
-            __builtin_prefetch(b + 16 * ldb + 16);
-            v_store(out, v_load(b));
-            v_store(out + 16, v_load(b + 16));
-        }
-    } else {
-        for (int64_t kk = 0; kk < k; kk++, out += GLIM_PANEL, b += ldb) {
-            v_store(out, v_load_n(b, first));
-            v_store(out + 16, second ? v_load_n(b + 16, second) : v_zero());
-        }
+    for (int64_t kk = 0; kk < k; kk++, out += GLIM_PANEL, b += ldb) {
+        v_store(out, v_load_n(b, first));
+        v_store(out + 16, second ? v_load_n(b + 16, second) : v_zero());
     }
 }
 
@@ -385,77 +383,80 @@ static int64_t product_wide(tile_job t, tile_function *run, const char *a, const
     return j;
 }
 
-/// Every product. `kind` is a constant. k, and all of A and B but k for F32_BF16, count pairs where there are pairs.
+/// One chunk of rows over one block of k and the columns of B up to n: copies of A, then panel by panel, strip by strip.
+/// `below` is where A is read after this chunk.
+INLINE void chunk(const int kind, tile_job t, const char *a, const float *b, float *c, const int64_t *start,
+                  int64_t strips, int64_t rows, int64_t n, const int copy_a, const int transposed, const char *below) {
+    float a_copy[CHUNK_STRIPS * TILE_ROWS * COPY_STEP], b_copy[GLIM_K_BLOCK * GLIM_PANEL];
+    tile_function *const *const tiles = kind == BF16 ? tiles_BF16 : transposed ? tiles_transposed : tiles_F32;
+    const int64_t a_step = t.a_step, row_step = transposed ? 4 : a_step, ldb = t.ldb;
+    if (copy_a && transposed) {
+        copy_transposed(a_copy, (const float *)(const void *)a, a_step / 4, start, strips, rows, t.k);
+        t.a_step = TILE_ROWS * sizeof(float);
+    } else if (copy_a) {
+        for (int64_t s = 0; s < strips; s++)
+            copy_rows(a_copy + s * TILE_ROWS * COPY_STEP, a + start[s] * row_step, a_step, start[s + 1] - start[s], t.k);
+        t.a_step = COPY_STEP * sizeof(float);
+    }
+    for (int64_t j = 0; j < n; j += GLIM_PANEL) {
+        const int64_t columns = least(n - j, GLIM_PANEL);
+        const float *const bj = b + j / GLIM_PANEL * t.b_panel;
+        // After this panel comes the one to the right; after the last, A where every step of it is a line of its own.
+        const int to_a = transposed && j + GLIM_PANEL >= n;
+        const char *ahead = to_a ? below : (const char *)(j + GLIM_PANEL < n ? bj + t.b_panel : b);
+        t.ahead_step = to_a ? a_step : ldb * 4;
+        const int copied = kind == F32_BF16 || (TILE_VECTORS == 1 && columns < GLIM_PANEL);
+        if (kind == F32_BF16) widen_panel(b_copy, bj, columns, t.k);
+        else if (copied) copy_panel(b_copy, bj, ldb, columns, t.k);
+        t.ldb = copied ? GLIM_PANEL : ldb;
+        for (int64_t s = 0; s < strips; s++) {
+            t.a = copy_a ? (const char *)(a_copy + s * TILE_ROWS * COPY_STEP) : a + start[s] * row_step;
+            for (int64_t jj = 0; jj < columns; jj += TILE_COLUMNS) {
+                t.b = (copied ? b_copy : bj) + jj;
+                t.c = c + start[s] * t.ldc + j / GLIM_PANEL * t.c_panel + jj;
+                t.columns = columns - jj;
+                t.ahead = ahead + (to_a ? (s * GLIM_PANEL + jj) % 64 * 4 : jj * 4);
+                tiles[start[s + 1] - start[s]](&t);
+            }
+        }
+    }
+}
+
+/// Every product. `kind` is a constant. k, and all that B counts, are in pairs for BF16; B alone for F32_BF16.
 INLINE void product(const int kind, float *c, int64_t ldc, int64_t c_panel, const char *a, int64_t a_step,
                     const float *b, int64_t ldb, int64_t b_panel, int64_t m, int64_t n, int64_t k, int32_t flags) {
-    float a_copy[CHUNK_STRIPS * TILE_ROWS * COPY_STEP], b_copy[GLIM_K_BLOCK * GLIM_PANEL];
     const int transposed = kind == F32 && flags & GLIM_A_TRANSPOSED;
     const int32_t add = flags & GLIM_ACCUMULATE;
     const int64_t k_block = kind == BF16 ? GLIM_K_BLOCK / 2 : GLIM_K_BLOCK, b_pairs = kind == F32_BF16 ? 2 : 1;
-    tile_function *const *const choices = kind == BF16 ? tiles_BF16 : transposed ? tiles_transposed : tiles_F32;
-    tile_function *const *const wide = kind == BF16 ? wide_tiles_BF16 : kind == F32 ? wide_tiles_F32 : wide_tiles_F32_BF16;
     tile_job t = {.ldc = ldc, .c_panel = c_panel, .a_step = a_step, .ldb = ldb, .b_panel = b_panel};
     if (m <= 0) return;
 
     int64_t done = 0;
-    if (m <= WIDE_ROWS && !transposed && k > 0)
+    if (m <= WIDE_ROWS && !transposed && k > 0) {
+        tile_function *const *const wide = kind == BF16 ? wide_tiles_BF16 : kind == F32 ? wide_tiles_F32 : wide_tiles_F32_BF16;
         done = product_wide(t, wide[m], a, b, c, wide_columns[m], n, k, k_block, b_pairs, add);
-
+    }
     const int64_t strips = (m + TILE_ROWS - 1) / TILE_ROWS;
     const int64_t rows = m / strips, longer = m % strips;  // the first `longer` strips have a row more
-    const int copy_a = m > TILE_ROWS / 2, copy_b = ldb != GLIM_PANEL && m > 2 * TILE_ROWS;
     const int64_t row_step = transposed ? 4 : a_step, k_step = transposed ? a_step : 4;
     for (int64_t left = done; left < n; left += GROUP_COLUMNS) {
-        const int64_t right = least(left + GROUP_COLUMNS, n);
-        for (int64_t g = 0; g < strips; g += GROUP_STRIPS) {
+        const int64_t panel = left / GLIM_PANEL, columns = least(n - left, GROUP_COLUMNS);
+        for (int64_t group = 0; group < strips; group += GROUP_STRIPS) {
+            const int64_t group_end = least(group + GROUP_STRIPS, strips);
             // At least once, to set C where k is 0.
             for (int64_t first = 0; first == 0 || first < k; first += k_block) {
                 t.k = least(k - first, k_block);
                 t.add = add || first > 0;
-                const float *b_block = b + first / b_pairs * ldb;
-                for (int64_t s0 = g; s0 < least(g + GROUP_STRIPS, strips); s0 += CHUNK_STRIPS) {
-                    const int64_t s1 = least(s0 + CHUNK_STRIPS, strips);
-                    const int64_t row0 = s0 * rows + least(s0, longer);
-                    int64_t row = row0;
-                    for (int64_t s = s0; copy_a && s < s1; s++) {
-                        float *out = a_copy + (s - s0) * TILE_ROWS * COPY_STEP;
-                        const char *from = a + row * row_step + first * k_step;
-                        const int64_t height = rows + (s < longer);
-                        if (transposed) copy_transposed(out, (const float *)(const void *)from, a_step / 4, m - row, t.k);
-                        else copy_rows(out, from, a_step, height, t.k);
-                        row += height;
-                    }
-                    if (copy_a) t.a_step = sizeof(float) * (transposed ? TILE_ROWS : COPY_STEP);
-                    for (int64_t j = left; j < right; j += GLIM_PANEL) {
-                        const int64_t panel = j / GLIM_PANEL, columns = least(n - j, GLIM_PANEL);
-                        const float *bj = b_block + panel * b_panel;
-                        const char *ahead = (const char *)(j + GLIM_PANEL < right ? bj + b_panel : b_block + left / GLIM_PANEL * b_panel);
-                        t.ahead_step = ldb * 4;
-                        t.ldb = ldb;
-                        if (kind == F32_BF16) {
-                            widen_panel(b_copy, bj, columns, t.k);
-                        } else if (copy_b || (TILE_VECTORS == 1 && columns < GLIM_PANEL)) {
-                            copy_panel(b_copy, bj, ldb, columns, t.k);
-                        }
-                        if (kind == F32_BF16 || copy_b || (TILE_VECTORS == 1 && columns < GLIM_PANEL)) {
-                            bj = b_copy;
-                            t.ldb = GLIM_PANEL;
-                        }
-                        row = row0;
-                        for (int64_t s = s0; s < s1; s++) {
-                            const int64_t height = rows + (s < longer);
-                            t.a = copy_a ? (const char *)(a_copy + (s - s0) * TILE_ROWS * COPY_STEP)
-                                         : a + row * row_step + first * k_step;
-                            for (int64_t jj = 0; jj < columns; jj += TILE_COLUMNS) {
-                                t.b = bj + jj;
-                                t.c = c + row * ldc + panel * c_panel + jj;
-                                t.columns = columns - jj;
-                                t.ahead = ahead + jj * 4;
-                                choices[height](&t);
-                            }
-                            row += height;
-                        }
-                    }
+                const float *bk = b + panel * b_panel + first / b_pairs * ldb;
+                for (int64_t s0 = group; s0 < group_end; s0 += CHUNK_STRIPS) {
+                    const int64_t count = least(CHUNK_STRIPS, group_end - s0), row = s0 * rows + least(s0, longer);
+                    int64_t start[CHUNK_STRIPS + 1];  // where each strip begins, from `row` on
+                    for (int64_t s = 0; s <= count; s++) start[s] = (s0 + s) * rows + least(s0 + s, longer) - row;
+                    const int last = s0 + count >= group_end;
+                    const int64_t below = last ? group * rows + least(group, longer) : row + start[count];
+                    chunk(kind, t, a + row * row_step + first * k_step, bk, c + row * ldc + panel * c_panel, start, count,
+                          m - row, columns, m > TILE_ROWS / 2, transposed,
+                          a + below * row_step + (last ? first + k_block : first) * k_step);
                 }
             }
         }
