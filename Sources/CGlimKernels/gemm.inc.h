@@ -222,9 +222,7 @@ INLINE void tile(const tile_job *job, const int kind, const int rows, const int 
         }
     }
     for (; kind == F32_BF16 ? k > 1 : k > 0; k -= kind == F32_BF16 ? 2 : 1) {
-        if (wide) {
-            UNROLL for (int j = 0; j < vectors; j++) __builtin_prefetch(b + j / 2 * t.b_panel + j % 2 * 16 + 32 * 32);
-        } else {
+        if (!wide) {  // a wide tile streams: the machine foresees that better than we do
             __builtin_prefetch(ahead, 0, 2);
             if (TILE_VECTORS > 1) __builtin_prefetch(ahead + 64, 0, 2);
             ahead += t.ahead_step;
