@@ -3,7 +3,7 @@
 
 extern const glim_kernels glim_kernels_portable;
 #if defined(__x86_64__)
-extern const glim_kernels glim_kernels_avx512, glim_kernels_avx2;
+extern const glim_kernels glim_kernels_avx512bf16, glim_kernels_avx512, glim_kernels_avx2;
 #elif defined(__aarch64__)
 extern const glim_kernels glim_kernels_neon;
 #endif
@@ -14,6 +14,8 @@ static const glim_kernels *nth(int32_t i) {
     int avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
     int avx512 = avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                  __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+    int bf16 = avx512 && __builtin_cpu_supports("avx512bf16");
+    if (bf16 && i-- == 0) return &glim_kernels_avx512bf16;
     if (avx512 && i-- == 0) return &glim_kernels_avx512;
     if (avx2 && i-- == 0) return &glim_kernels_avx2;
 #elif defined(__aarch64__)

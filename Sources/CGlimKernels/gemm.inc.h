@@ -11,7 +11,94 @@
 
 INLINE int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 
+// MARK: - bf16
+
+/// Round to nearest even; a NaN stays one.
+INLINE uint16_t bf16_from(float x) {
+    uint32_t u;
+    memcpy(&u, &x, sizeof u);
+    if ((u & 0x7FFFFFFF) > 0x7F800000) return (uint16_t)(u >> 16 | 0x40);
+    return (uint16_t)((u + 0x7FFF + (u >> 16 & 1)) >> 16);
+}
+
+INLINE float bf16_widened(uint16_t x) {
+    const uint32_t u = (uint32_t)x << 16;
+    float y;
+    memcpy(&y, &u, sizeof y);
+    return y;
+}
+
+/// Sixteen pairs, odd k in the low halves: their values of even k, widened.
+INLINE v16 pair_even(v16 x) {
+#if defined(GLIM_AVX512)
+    return _mm512_castsi512_ps(_mm512_and_si512(_mm512_castps_si512(x), _mm512_set1_epi32((int)0xFFFF0000)));
+#elif defined(GLIM_AVX2)
+    return V2(_mm256_castsi256_ps(
+        _mm256_and_si256(_mm256_castps_si256(x.v[_i]), _mm256_set1_epi32((int)0xFFFF0000))));
+#elif defined(GLIM_NEON)
+    return V4(vreinterpretq_f32_u32(vandq_u32(vreinterpretq_u32_f32(x.v[_i]), vdupq_n_u32(0xFFFF0000))));
+#else
+    uint32_t u[16];
+    memcpy(u, &x, sizeof u);
+    for (int i = 0; i < 16; i++) u[i] &= 0xFFFF0000;
+    memcpy(&x, u, sizeof u);
+    return x;
+#endif
+}
+
+/// The values of odd k.
+INLINE v16 pair_odd(v16 x) {
+#if defined(GLIM_AVX512)
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_castps_si512(x), 16));
+#elif defined(GLIM_AVX2)
+    return V2(_mm256_castsi256_ps(_mm256_slli_epi32(_mm256_castps_si256(x.v[_i]), 16)));
+#elif defined(GLIM_NEON)
+    return V4(vreinterpretq_f32_u32(vshlq_n_u32(vreinterpretq_u32_f32(x.v[_i]), 16)));
+#else
+    uint32_t u[16];
+    memcpy(u, &x, sizeof u);
+    for (int i = 0; i < 16; i++) u[i] <<= 16;
+    memcpy(&x, u, sizeof u);
+    return x;
+#endif
+}
+
+#if !defined(GLIM_AVX512BF16)
+/// x, or a zero of its sign where |tested| < limit.
+INLINE v16 flushed(v16 x, v16 tested, float limit) {
+    const v16 size = v_max(tested, v_sub(v_zero(), tested));
+    return v_select_gt(v_set1(limit), size, v_mul(x, v_zero()), x);
+}
+
+/// a · b + sum as the bf16 dot instruction has it: no denormals in or out. It judges what is denormal after rounding as
+/// if exponents had no end, hence the same sum once more, 2^32 larger.
+INLINE v16 fma_flushed(v16 a, v16 b, v16 sum) {
+    a = flushed(a, a, 0x1p-126f);
+    b = flushed(b, b, 0x1p-126f);
+    const v16 larger = v_set1(0x1p32f);
+    return flushed(v_fma(a, b, sum), v_fma(v_mul(a, larger), b, v_mul(sum, larger)), 0x1p-94f);
+}
+#endif
+
+/// The chain over one pair of k: even k, then odd k.
+INLINE v16 dot_pair(v16 sum, v16 a, v16 b) {
+#if defined(GLIM_AVX512BF16)
+    return _mm512_dpbf16_ps(sum, (__m512bh)a, (__m512bh)b);
+#else
+    return fma_flushed(pair_odd(a), pair_odd(b), fma_flushed(pair_even(a), pair_even(b), sum));
+#endif
+}
+
+/// One number, or one pair as it lies in memory, in all lanes.
+INLINE v16 v_set1_from(const void *p) {
+    float x;
+    memcpy(&x, p, sizeof x);
+    return v_set1(x);
+}
+
 #if defined(GLIM_PORTABLE)
+
+// MARK: - The products in plain C
 
 static void matmul_f32(float *c, int64_t ldc, int64_t c_panel, const float *a, int64_t lda, const float *b, int64_t ldb,
                        int64_t b_panel, int64_t m, int64_t n, int64_t k, int32_t flags) {
@@ -33,7 +120,52 @@ static void matmul_f32(float *c, int64_t ldc, int64_t c_panel, const float *a, i
     }
 }
 
+/// Column j of element k in panels of bf16 pairs.
+INLINE const uint16_t *pair_element(const uint16_t *b, int64_t b_panel, int64_t j, int64_t k) {
+    return b + j / GLIM_PANEL * b_panel + k / 2 * (2 * GLIM_PANEL) + j % GLIM_PANEL * 2 + (k % 2 ? 0 : 1);
+}
+
+static void matmul_f32_bf16(float *c, int64_t ldc, int64_t c_panel, const float *a, int64_t lda, const uint16_t *b,
+                            int64_t b_panel, int64_t m, int64_t n, int64_t k, int32_t flags) {
+    for (int64_t i = 0; i < m; i++) {
+        for (int64_t j = 0; j < n; j++) {
+            float *out = c + i * ldc + j / GLIM_PANEL * c_panel + j % GLIM_PANEL;
+            float sum = flags & GLIM_ACCUMULATE ? *out : 0;
+            for (int64_t first = 0; first < k; first += GLIM_K_BLOCK) {
+                float block = 0;
+                for (int64_t kk = first; kk < least(first + GLIM_K_BLOCK, k); kk++)
+                    block = f_fma(a[i * lda + kk], bf16_widened(*pair_element(b, b_panel, j, kk)), block);
+                sum = first == 0 && !(flags & GLIM_ACCUMULATE) ? block : sum + block;
+            }
+            *out = sum;
+        }
+    }
+}
+
+static void matmul_bf16(float *c, int64_t ldc, int64_t c_panel, const uint16_t *a, int64_t lda, const uint16_t *b,
+                        int64_t b_panel, int64_t m, int64_t n, int64_t k, int32_t flags) {
+    for (int64_t j = 0; j < n; j += 16) {
+        const int64_t lanes = least(n - j, 16);
+        for (int64_t i = 0; i < m; i++) {
+            float *out = c + i * ldc + j / GLIM_PANEL * c_panel + j % GLIM_PANEL;
+            v16 sum = flags & GLIM_ACCUMULATE ? v_load_n(out, lanes) : v_zero();
+            for (int64_t first = 0; first < k; first += GLIM_K_BLOCK) {
+                v16 block = v_zero();
+                for (int64_t kk = first; kk < least(first + GLIM_K_BLOCK, k); kk += 2) {
+                    v16 pairs = v_zero();
+                    memcpy(&pairs, pair_element(b, b_panel, j, kk) - 1, (size_t)lanes * 4);
+                    block = dot_pair(block, v_set1_from(a + i * lda + kk), pairs);
+                }
+                sum = first == 0 && !(flags & GLIM_ACCUMULATE) ? block : v_add(sum, block);
+            }
+            v_store_n(out, sum, lanes);
+        }
+    }
+}
+
 #else
+
+// MARK: - Tiles
 
 #if defined(GLIM_AVX512)
 #define TILE_ROWS 12  // 12 rows by 2 vectors: 24 sums, 2 of B and one of A are in registers
@@ -43,21 +175,26 @@ static void matmul_f32(float *c, int64_t ldc, int64_t c_panel, const float *a, i
 #define TILE_VECTORS 1
 #endif
 #define TILE_COLUMNS (16 * TILE_VECTORS)
-#define CHUNK_STRIPS (48 / TILE_ROWS)      // strips of rows that share a copy of A and meet a panel of B in turn
-#define CHUNK_COLUMNS 512                  // 256 rows of B this wide stay in the second cache
-#define COPY_STEP (GLIM_K_BLOCK + 16)      // rows a power of two apart would share cache sets, so copies are not
+#define CHUNK_STRIPS (48 / TILE_ROWS)    // strips of rows that share a copy of A and meet a panel of B in turn
+#define GROUP_STRIPS (4 * CHUNK_STRIPS)  // strips whose C stays in the second cache over all of k …
+#define GROUP_COLUMNS 512                // … this wide, beside one block of B
+#define COPY_STEP (GLIM_K_BLOCK + 16)    // rows a power of two apart would share cache sets, so copies are not
+
+/// What is multiplied: f32, f32 by pairs of bf16, pairs by pairs. Pairs lie and move as one f32 would.
+enum { F32, F32_BF16, BF16 };
 
 /// One tile's work: `columns` of C (+)= A·B over one block of k.
 typedef struct {
     float *c;
-    const float *a, *b;
-    const float *ahead;  ///< what B is read next, brought nearer a line per k
-    int64_t ldc, c_panel, lda, ldb, b_panel, k, columns;
+    const char *a;      ///< rows a_step bytes apart, or steps of k where transposed
+    const float *b;     ///< steps of k (or of pairs) ldb apart
+    const char *ahead;  ///< what is read after this panel, brought nearer two lines per k
+    int64_t ldc, c_panel, a_step, ldb, b_panel, ahead_step, k, columns;
     int32_t add;  ///< 0: C is set
 } tile_job;
 typedef void tile_function(const tile_job *);
 
-/// A vector of B: only AVX-512 reads a part of one at full speed, the others get whole ones (see panel_of).
+/// A vector of B: only AVX-512 reads a part of one at full speed, the others are given whole ones.
 INLINE v16 tile_load(const float *p, int64_t columns) {
 #if defined(GLIM_AVX512)
     return v_load_n(p, columns);
@@ -67,31 +204,54 @@ INLINE v16 tile_load(const float *p, int64_t columns) {
 #endif
 }
 
-/// The inner loop of all products. Constants: rows, vectors, whether A is transposed. Beyond TILE_VECTORS, a tile spans
+/// The inner loop of all products. All but the first argument are constants. Beyond TILE_VECTORS a tile is wide: it spans
 /// whole panels.
-INLINE void tile(const tile_job *job, const int rows, const int vectors, const int transposed) {
+INLINE void tile(const tile_job *job, const int kind, const int rows, const int vectors, const int transposed) {
     const tile_job t = *job;
     const int wide = vectors > TILE_VECTORS;
     int64_t columns[TILE_VECTORS];
     UNROLL for (int j = 0; j < TILE_VECTORS; j++) columns[j] = least(t.columns > 16 * j ? t.columns - 16 * j : 0, 16);
     v16 sum[TILE_ROWS * TILE_VECTORS], x[8];
     UNROLL for (int i = 0; i < rows * vectors; i++) sum[i] = v_zero();
-    const float *a = t.a, *b = t.b, *ahead = t.ahead;
-    for (int64_t k = t.k; k > 0; k--) {
-        if (wide) {
-            UNROLL for (int j = 0; j < vectors; j++) __builtin_prefetch(b + j / 2 * t.b_panel + j % 2 * 16 + 32 * 32);
-        } else {
-            __builtin_prefetch(ahead);
-            ahead += 16;
+    const char *a = t.a, *ahead = t.ahead;
+    const float *b = t.b;
+    int64_t k = t.k;
+    if (!wide) {
+        UNROLL for (int i = 0; i < rows; i++) {
+            UNROLL for (int j = 0; j < vectors; j++) __builtin_prefetch(t.c + i * t.ldc + 16 * j, 1);
+        }
+    }
+    for (; kind == F32_BF16 ? k > 1 : k > 0; k -= kind == F32_BF16 ? 2 : 1) {
+        if (!wide) {  // a wide tile streams: the machine foresees that better than we do
+            __builtin_prefetch(ahead, 0, 2);
+            if (TILE_VECTORS > 1) __builtin_prefetch(ahead + 64, 0, 2);
+            ahead += t.ahead_step;
         }
         UNROLL for (int j = 0; j < vectors; j++)
             x[j] = wide ? v_load(b + j / 2 * t.b_panel + j % 2 * 16) : tile_load(b + 16 * j, columns[j]);
         UNROLL for (int i = 0; i < rows; i++) {
-            const v16 y = v_set1(transposed ? a[i] : a[i * t.lda]);
-            UNROLL for (int j = 0; j < vectors; j++) sum[i * vectors + j] = v_fma(y, x[j], sum[i * vectors + j]);
+            const v16 y = v_set1_from(a + (transposed ? 4 * i : i * t.a_step));
+            UNROLL for (int j = 0; j < vectors; j++) {
+                v16 *s = &sum[i * vectors + j];
+                *s = kind == BF16 ? dot_pair(*s, y, x[j]) : v_fma(y, kind == F32_BF16 ? pair_even(x[j]) : x[j], *s);
+            }
         }
-        a += transposed ? t.lda : 1;
+        if (kind == F32_BF16) {
+            UNROLL for (int i = 0; i < rows; i++) {
+                const v16 y = v_set1_from(a + i * t.a_step + 4);
+                UNROLL for (int j = 0; j < vectors; j++)
+                    sum[i * vectors + j] = v_fma(y, pair_odd(x[j]), sum[i * vectors + j]);
+            }
+        }
+        a += transposed ? t.a_step : kind == F32_BF16 ? 8 : 4;
         b += t.ldb;
+    }
+    if (kind == F32_BF16 && k > 0) {
+        UNROLL for (int i = 0; i < rows; i++) {
+            UNROLL for (int j = 0; j < vectors; j++)
+                sum[i * vectors + j] = v_fma(v_set1_from(a + i * t.a_step),
+                                             pair_even(v_load(b + j / 2 * t.b_panel + j % 2 * 16)), sum[i * vectors + j]);
+        }
     }
     if (wide || t.columns >= TILE_COLUMNS) {
         UNROLL for (int i = 0; i < rows * vectors; i++) {
@@ -108,149 +268,332 @@ INLINE void tile(const tile_job *job, const int rows, const int vectors, const i
 }
 
 // Each tile is a function of its own: many live vectors in one function make the compiler spill.
-#define TILE(rows, vectors) \
-    static void tile_##rows##x##vectors(const tile_job *t) { tile(t, rows, vectors, 0); }
-#define TILE_T(rows) \
-    static void tile_t##rows(const tile_job *t) { tile(t, rows, TILE_VECTORS, 1); }
-TILE_T(1) TILE_T(2) TILE_T(3) TILE_T(4) TILE_T(5) TILE_T(6)
+#define TILE(kind, rows, vectors) \
+    static void tile_##kind##_##rows##x##vectors(const tile_job *t) { tile(t, kind, rows, vectors, 0); }
+#define TILE_TRANSPOSED(rows) \
+    static void tile_transposed_##rows(const tile_job *t) { tile(t, F32, rows, TILE_VECTORS, 1); }
+TILE_TRANSPOSED(1) TILE_TRANSPOSED(2) TILE_TRANSPOSED(3) TILE_TRANSPOSED(4) TILE_TRANSPOSED(5) TILE_TRANSPOSED(6)
 #if defined(GLIM_AVX512)
-TILE_T(7) TILE_T(8) TILE_T(9) TILE_T(10) TILE_T(11) TILE_T(12)
-TILE(1, 2) TILE(2, 2) TILE(3, 2) TILE(4, 2) TILE(5, 2) TILE(6, 2)
-TILE(7, 2) TILE(8, 2) TILE(9, 2) TILE(10, 2) TILE(11, 2) TILE(12, 2)
-TILE(1, 8) TILE(2, 8) TILE(3, 4) TILE(4, 4) TILE(5, 4) TILE(6, 4)
-static tile_function *const tiles[] = {0, tile_1x2, tile_2x2, tile_3x2, tile_4x2, tile_5x2, tile_6x2,
-                                       tile_7x2, tile_8x2, tile_9x2, tile_10x2, tile_11x2, tile_12x2};
-static tile_function *const tiles_transposed[] = {0, tile_t1, tile_t2, tile_t3, tile_t4, tile_t5, tile_t6,
-                                                  tile_t7, tile_t8, tile_t9, tile_t10, tile_t11, tile_t12};
-// Few rows do not have enough sums in flight within a panel, so they take more panels at once.
-static tile_function *const wide_tiles[] = {0, tile_1x8, tile_2x8, tile_3x4, tile_4x4, tile_5x4, tile_6x4};
-static const int64_t wide_columns[] = {0, 128, 128, 64, 64, 64, 64};
+TILE_TRANSPOSED(7) TILE_TRANSPOSED(8) TILE_TRANSPOSED(9) TILE_TRANSPOSED(10) TILE_TRANSPOSED(11) TILE_TRANSPOSED(12)
+static tile_function *const tiles_transposed[] = {
+    0, tile_transposed_1, tile_transposed_2, tile_transposed_3, tile_transposed_4, tile_transposed_5, tile_transposed_6,
+    tile_transposed_7, tile_transposed_8, tile_transposed_9, tile_transposed_10, tile_transposed_11, tile_transposed_12};
+#define TILES(kind) \
+    TILE(kind, 1, 2) TILE(kind, 2, 2) TILE(kind, 3, 2) TILE(kind, 4, 2) TILE(kind, 5, 2) TILE(kind, 6, 2) \
+    TILE(kind, 7, 2) TILE(kind, 8, 2) TILE(kind, 9, 2) TILE(kind, 10, 2) TILE(kind, 11, 2) TILE(kind, 12, 2) \
+    static tile_function *const tiles_##kind[] = { \
+        0, tile_##kind##_1x2, tile_##kind##_2x2, tile_##kind##_3x2, tile_##kind##_4x2, tile_##kind##_5x2, \
+        tile_##kind##_6x2, tile_##kind##_7x2, tile_##kind##_8x2, tile_##kind##_9x2, tile_##kind##_10x2, \
+        tile_##kind##_11x2, tile_##kind##_12x2};
+// Few rows have not enough sums in flight within one panel, so they take more panels at once.
 #define WIDE_ROWS 6
+static const int64_t wide_columns[] = {0, 128, 128, 64, 64, 64, 64};
+#define WIDE_TILES(kind) \
+    TILE(kind, 1, 8) TILE(kind, 2, 8) TILE(kind, 3, 4) TILE(kind, 4, 4) TILE(kind, 5, 4) TILE(kind, 6, 4) \
+    static tile_function *const wide_tiles_##kind[] = { \
+        0, tile_##kind##_1x8, tile_##kind##_2x8, tile_##kind##_3x4, tile_##kind##_4x4, tile_##kind##_5x4, \
+        tile_##kind##_6x4};
 #else
-TILE(1, 1) TILE(2, 1) TILE(3, 1) TILE(4, 1) TILE(5, 1) TILE(6, 1) TILE(1, 4) TILE(2, 2) TILE(3, 2)
-static tile_function *const tiles[] = {0, tile_1x1, tile_2x1, tile_3x1, tile_4x1, tile_5x1, tile_6x1};
-static tile_function *const tiles_transposed[] = {0, tile_t1, tile_t2, tile_t3, tile_t4, tile_t5, tile_t6};
-static tile_function *const wide_tiles[] = {0, tile_1x4, tile_2x2, tile_3x2};
-static const int64_t wide_columns[] = {0, 64, 32, 32};
-#define WIDE_ROWS 3
+static tile_function *const tiles_transposed[] = {0, tile_transposed_1, tile_transposed_2, tile_transposed_3,
+                                                  tile_transposed_4, tile_transposed_5, tile_transposed_6};
+#define TILES(kind) \
+    TILE(kind, 1, 1) TILE(kind, 2, 1) TILE(kind, 3, 1) TILE(kind, 4, 1) TILE(kind, 5, 1) TILE(kind, 6, 1) \
+    static tile_function *const tiles_##kind[] = {0, tile_##kind##_1x1, tile_##kind##_2x1, tile_##kind##_3x1, \
+                                                  tile_##kind##_4x1, tile_##kind##_5x1, tile_##kind##_6x1};
+#define WIDE_ROWS 2
+static const int64_t wide_columns[] = {0, 64, 32};
+#define WIDE_TILES(kind) \
+    TILE(kind, 1, 4) TILE(kind, 2, 2) \
+    static tile_function *const wide_tiles_##kind[] = {0, tile_##kind##_1x4, tile_##kind##_2x2};
 #endif
+TILES(F32)
+TILES(BF16)
+WIDE_TILES(F32)
+WIDE_TILES(F32_BF16)
+WIDE_TILES(BF16)
 
-/// Copies k values of `rows` rows of A: to rows COPY_STEP apart, or where transposed to k steps of TILE_ROWS.
-static void copy_strip(float *out, const float *a, int64_t lda, int64_t rows, int64_t k, int transposed) {
-    if (transposed) {
-        if (rows == TILE_ROWS) {
-            for (int64_t kk = 0; kk < k; kk++) {
-                float row[TILE_ROWS];
-                memcpy(row, a + kk * lda, sizeof row);
-                memcpy(out + kk * TILE_ROWS, row, sizeof row);
-            }
-        } else {
-            for (int64_t kk = 0; kk < k; kk++)
-                for (int64_t i = 0; i < rows; i++) out[kk * TILE_ROWS + i] = a[kk * lda + i];
+// MARK: - Copies
+
+/// Copies k values of each of `rows` rows to rows COPY_STEP apart.
+static void copy_rows(float *out, const char *a, int64_t a_step, int64_t rows, int64_t k) {
+    for (int64_t i = 0; i < rows; i++) memcpy(out + i * COPY_STEP, a + i * a_step, (size_t)k * sizeof(float));
+}
+
+/// Copies strips of a transposed A, each to k steps of TILE_ROWS. Strip s begins at row start[s] of `rows`; where a strip
+/// is shorter than TILE_ROWS, the rows behind it are copied too if there are any.
+static void copy_transposed(float *out, const float *a, int64_t lda, const int64_t *start, int64_t strips, int64_t rows,
+                            int64_t k) {
+    const int64_t last = start[strips - 1], whole = last + TILE_ROWS <= rows ? strips : strips - 1;
+    for (int64_t kk = 0; kk < k; kk++, a += lda, out += TILE_ROWS) {
+        UNROLL for (int line = 0; line < 4; line++) __builtin_prefetch(a + 12 * lda + 16 * line);
+        for (int64_t s = 0; s < whole; s++) {
+            float row[TILE_ROWS];
+            memcpy(row, a + start[s], sizeof row);
+            memcpy(out + s * TILE_ROWS * COPY_STEP, row, sizeof row);
         }
-    } else {
-        for (int64_t i = 0; i < rows; i++) memcpy(out + i * COPY_STEP, a + i * lda, (size_t)k * sizeof(float));
+        if (whole < strips)
+            for (int64_t i = last; i < rows; i++) out[whole * TILE_ROWS * COPY_STEP + i - last] = a[i];
     }
 }
 
-/// Copies a block of B, at most a panel wide, to steps of 32, zeros behind.
+/// Copies k steps of a part of a panel of B to steps of 32, zeros behind.
 static void copy_panel(float *out, const float *b, int64_t ldb, int64_t columns, int64_t k) {
-    if (columns >= GLIM_PANEL) {
-        for (int64_t kk = 0; kk < k; kk++) {
-            const v16 x = v_load(b + kk * ldb), y = v_load(b + kk * ldb + 16);
-            v_store(out + kk * GLIM_PANEL, x);
-            v_store(out + kk * GLIM_PANEL + 16, y);
-        }
-    } else {
-        const int64_t first = least(columns, 16), second = columns - first;
-        for (int64_t kk = 0; kk < k; kk++) {
-            v_store(out + kk * GLIM_PANEL, v_load_n(b + kk * ldb, first));
-            v_store(out + kk * GLIM_PANEL + 16, second ? v_load_n(b + kk * ldb + 16, second) : v_zero());
+    const int64_t first = least(columns, 16), second = columns - first;
+    for (int64_t kk = 0; kk < k; kk++, out += GLIM_PANEL, b += ldb) {
+        v_store(out, v_load_n(b, first));
+        v_store(out + 16, second ? v_load_n(b + 16, second) : v_zero());
+    }
+}
+
+/// Widens k steps of at most a panel of pairs to steps of 32, zeros behind.
+static void widen_panel(float *out, const float *b, int64_t columns, int64_t k) {
+    const int64_t first = least(columns, 16), second = columns - first;
+    for (int64_t kk = 0; kk < k; kk += 2, out += 2 * GLIM_PANEL, b += GLIM_PANEL) {
+        const v16 x = columns >= 32 ? v_load(b) : v_load_n(b, first);
+        const v16 y = columns >= 32 ? v_load(b + 16) : second ? v_load_n(b + 16, second) : v_zero();
+        v_store(out, pair_even(x));
+        v_store(out + 16, pair_even(y));
+        if (kk + 1 < k) {
+            v_store(out + GLIM_PANEL, pair_odd(x));
+            v_store(out + GLIM_PANEL + 16, pair_odd(y));
         }
     }
 }
 
-/// Few rows: as many panels at once as the tile for them takes. Returns the columns done.
-static int64_t matmul_wide(tile_job t, const float *a, const float *b, float *c, int64_t m, int64_t n, int64_t k,
-                           int32_t add) {
-    const int64_t step = wide_columns[m];
+// MARK: - Drivers
+
+/// Few rows: as many panels at once as their tile takes, all of k for one group of panels before the next.
+/// Returns the columns done.
+static int64_t product_wide(tile_job t, tile_function *run, const char *a, const float *b, float *c, int64_t width,
+                            int64_t n, int64_t k, int64_t k_block, int64_t pairs, int32_t add) {
     int64_t j = 0;
-    for (; j + step <= n; j += step) {
+    for (; j + width <= n; j += width) {
         const int64_t panel = j / GLIM_PANEL;
         t.c = c + panel * t.c_panel;
-        for (int64_t first = 0; first < k; first += GLIM_K_BLOCK) {
-            t.a = a + first;
-            t.b = b + panel * t.b_panel + first * t.ldb;
-            t.k = least(k - first, GLIM_K_BLOCK);
+        for (int64_t first = 0; first < k; first += k_block) {
+            t.a = a + first * 4;
+            t.b = b + panel * t.b_panel + first / pairs * t.ldb;
+            t.k = least(k - first, k_block);
             t.add = add || first > 0;
-            wide_tiles[m](&t);
+            run(&t);
         }
     }
     return j;
 }
 
-static void matmul_f32(float *c, int64_t ldc, int64_t c_panel, const float *a, int64_t lda, const float *b, int64_t ldb,
-                       int64_t b_panel, int64_t m, int64_t n, int64_t k, int32_t flags) {
+/// One chunk of rows over one block of k and the columns of B up to n: copies of A, then panel by panel, strip by strip.
+/// `below` is where A is read after this chunk.
+INLINE void chunk(const int kind, tile_job t, const char *a, const float *b, float *c, const int64_t *start,
+                  int64_t strips, int64_t rows, int64_t n, const int copy_a, const int transposed, const char *below) {
     float a_copy[CHUNK_STRIPS * TILE_ROWS * COPY_STEP], b_copy[GLIM_K_BLOCK * GLIM_PANEL];
-    const int transposed = flags & GLIM_A_TRANSPOSED ? 1 : 0, add = flags & GLIM_ACCUMULATE;
-    tile_function *const *const choices = transposed ? tiles_transposed : tiles;
-    tile_job t = {.ldc = ldc, .c_panel = c_panel, .lda = lda, .ldb = ldb, .b_panel = b_panel};
+    tile_function *const *const tiles = kind == BF16 ? tiles_BF16 : transposed ? tiles_transposed : tiles_F32;
+    const int64_t a_step = t.a_step, row_step = transposed ? 4 : a_step, ldb = t.ldb;
+    if (copy_a && transposed) {
+        copy_transposed(a_copy, (const float *)(const void *)a, a_step / 4, start, strips, rows, t.k);
+        t.a_step = TILE_ROWS * sizeof(float);
+    } else if (copy_a) {
+        for (int64_t s = 0; s < strips; s++)
+            copy_rows(a_copy + s * TILE_ROWS * COPY_STEP, a + start[s] * row_step, a_step, start[s + 1] - start[s], t.k);
+        t.a_step = COPY_STEP * sizeof(float);
+    }
+    for (int64_t j = 0; j < n; j += GLIM_PANEL) {
+        const int64_t columns = least(n - j, GLIM_PANEL);
+        const float *const bj = b + j / GLIM_PANEL * t.b_panel;
+        // After this panel comes the one to the right; after the last, A where every step of it is a line of its own.
+        const int to_a = transposed && j + GLIM_PANEL >= n;
+        const char *ahead = to_a ? below : (const char *)(j + GLIM_PANEL < n ? bj + t.b_panel : b);
+        t.ahead_step = to_a ? a_step : ldb * 4;
+        const int copied = kind == F32_BF16 || (TILE_VECTORS == 1 && columns < GLIM_PANEL);
+        if (kind == F32_BF16) widen_panel(b_copy, bj, columns, t.k);
+        else if (copied) copy_panel(b_copy, bj, ldb, columns, t.k);
+        t.ldb = copied ? GLIM_PANEL : ldb;
+        for (int64_t s = 0; s < strips; s++) {
+            t.a = copy_a ? (const char *)(a_copy + s * TILE_ROWS * COPY_STEP) : a + start[s] * row_step;
+            for (int64_t jj = 0; jj < columns; jj += TILE_COLUMNS) {
+                t.b = (copied ? b_copy : bj) + jj;
+                t.c = c + start[s] * t.ldc + j / GLIM_PANEL * t.c_panel + jj;
+                t.columns = columns - jj;
+                t.ahead = ahead + (to_a ? (s * GLIM_PANEL + jj) % 64 * 4 : jj * 4);
+                tiles[start[s + 1] - start[s]](&t);
+            }
+        }
+    }
+}
+
+/// Every product. `kind` is a constant. k, and all that B counts, are in pairs for BF16; B alone for F32_BF16.
+INLINE void product(const int kind, float *c, int64_t ldc, int64_t c_panel, const char *a, int64_t a_step,
+                    const float *b, int64_t ldb, int64_t b_panel, int64_t m, int64_t n, int64_t k, int32_t flags) {
+    const int transposed = kind == F32 && flags & GLIM_A_TRANSPOSED;
+    const int32_t add = flags & GLIM_ACCUMULATE;
+    const int64_t k_block = kind == BF16 ? GLIM_K_BLOCK / 2 : GLIM_K_BLOCK, b_pairs = kind == F32_BF16 ? 2 : 1;
+    tile_job t = {.ldc = ldc, .c_panel = c_panel, .a_step = a_step, .ldb = ldb, .b_panel = b_panel};
     if (m <= 0) return;
 
     int64_t done = 0;
-    if (m <= WIDE_ROWS && !transposed && k > 0) done = matmul_wide(t, a, b, c, m, n, k, add);
-
+    if (m <= WIDE_ROWS && !transposed && k > 0) {
+        tile_function *const *const wide = kind == BF16 ? wide_tiles_BF16 : kind == F32 ? wide_tiles_F32 : wide_tiles_F32_BF16;
+        done = product_wide(t, wide[m], a, b, c, wide_columns[m], n, k, k_block, b_pairs, add);
+    }
     const int64_t strips = (m + TILE_ROWS - 1) / TILE_ROWS;
     const int64_t rows = m / strips, longer = m % strips;  // the first `longer` strips have a row more
-    const int copy_a = m > TILE_ROWS / 2 && n > GLIM_PANEL, copy_b = ldb != GLIM_PANEL && m > 2 * TILE_ROWS;
-    const int64_t row_step = transposed ? 1 : lda, k_step = transposed ? lda : 1;
-    for (int64_t left = done; left < n; left += CHUNK_COLUMNS) {
-        const int64_t right = least(left + CHUNK_COLUMNS, n);
-        // At least once, to set C where k is 0.
-        for (int64_t first = 0; first == 0 || first < k; first += GLIM_K_BLOCK) {
-            t.k = least(k - first, GLIM_K_BLOCK);
-            t.add = add || first > 0;
-            int64_t row = 0;
-            for (int64_t s0 = 0; s0 < strips; s0 += CHUNK_STRIPS) {
-                const int64_t s1 = least(s0 + CHUNK_STRIPS, strips), row0 = row;
-                if (copy_a) {
-                    for (int64_t s = s0; s < s1; s++) {
-                        const int64_t height = rows + (s < longer);
-                        copy_strip(a_copy + (s - s0) * TILE_ROWS * COPY_STEP, a + row * row_step + first * k_step, lda,
-                                   height, t.k, transposed);
-                        row += height;
-                    }
-                    t.lda = transposed ? TILE_ROWS : COPY_STEP;
-                }
-                for (int64_t j = left; j < right; j += GLIM_PANEL) {
-                    const int64_t panel = j / GLIM_PANEL, columns = least(n - j, GLIM_PANEL);
-                    const float *bj = b + panel * b_panel + first * ldb;
-                    t.ahead = j + GLIM_PANEL < right ? bj + b_panel : b + left / GLIM_PANEL * b_panel + first * ldb;
-                    t.ldb = ldb;
-                    if (copy_b || (TILE_VECTORS == 1 && columns < GLIM_PANEL)) {
-                        copy_panel(b_copy, bj, ldb, columns, t.k);
-                        bj = t.ahead = b_copy;
-                        t.ldb = GLIM_PANEL;
-                    }
-                    row = row0;
-                    for (int64_t s = s0; s < s1; s++) {
-                        const int64_t height = rows + (s < longer);
-                        t.a = copy_a ? a_copy + (s - s0) * TILE_ROWS * COPY_STEP : a + row * row_step + first * k_step;
-                        for (int64_t jj = 0; jj < columns; jj += TILE_COLUMNS) {
-                            t.b = bj + jj;
-                            t.c = c + row * ldc + panel * c_panel + jj;
-                            t.columns = columns - jj;
-                            choices[height](&t);
-                            t.ahead += t.k * 16;
-                        }
-                        row += height;
-                    }
+    const int64_t row_step = transposed ? 4 : a_step, k_step = transposed ? a_step : 4;
+    for (int64_t left = done; left < n; left += GROUP_COLUMNS) {
+        const int64_t panel = left / GLIM_PANEL, columns = least(n - left, GROUP_COLUMNS);
+        for (int64_t group = 0; group < strips; group += GROUP_STRIPS) {
+            const int64_t group_end = least(group + GROUP_STRIPS, strips);
+            // At least once, to set C where k is 0.
+            for (int64_t first = 0; first == 0 || first < k; first += k_block) {
+                t.k = least(k - first, k_block);
+                t.add = add || first > 0;
+                const float *bk = b + panel * b_panel + first / b_pairs * ldb;
+                for (int64_t s0 = group; s0 < group_end; s0 += CHUNK_STRIPS) {
+                    const int64_t count = least(CHUNK_STRIPS, group_end - s0), row = s0 * rows + least(s0, longer);
+                    int64_t start[CHUNK_STRIPS + 1];  // where each strip begins, from `row` on
+                    for (int64_t s = 0; s <= count; s++) start[s] = (s0 + s) * rows + least(s0 + s, longer) - row;
+                    const int last = s0 + count >= group_end;
+                    const int64_t below = last ? group * rows + least(group, longer) : row + start[count];
+                    chunk(kind, t, a + row * row_step + first * k_step, bk, c + row * ldc + panel * c_panel, start, count,
+                          m - row, columns, m > TILE_ROWS / 2, transposed,
+                          a + below * row_step + (last ? first + k_block : first) * k_step);
                 }
             }
         }
     }
 }
 
+static void matmul_f32(float *c, int64_t ldc, int64_t c_panel, const float *a, int64_t lda, const float *b, int64_t ldb,
+                       int64_t b_panel, int64_t m, int64_t n, int64_t k, int32_t flags) {
+    product(F32, c, ldc, c_panel, (const char *)a, lda * 4, b, ldb, b_panel, m, n, k, flags);
+}
+
+static void matmul_f32_bf16(float *c, int64_t ldc, int64_t c_panel, const float *a, int64_t lda, const uint16_t *b,
+                            int64_t b_panel, int64_t m, int64_t n, int64_t k, int32_t flags) {
+    product(F32_BF16, c, ldc, c_panel, (const char *)a, lda * 4, (const float *)(const void *)b, GLIM_PANEL,
+            b_panel / 2, m, n, k, flags);
+}
+
+static void matmul_bf16(float *c, int64_t ldc, int64_t c_panel, const uint16_t *a, int64_t lda, const uint16_t *b,
+                        int64_t b_panel, int64_t m, int64_t n, int64_t k, int32_t flags) {
+    product(BF16, c, ldc, c_panel, (const char *)a, lda * 2, (const float *)(const void *)b, GLIM_PANEL, b_panel / 2, m,
+            n, (k + 1) / 2, flags);
+}
+
 #endif
 
-#define GEMM_ENTRIES .matmul_f32 = matmul_f32,
+// MARK: - Layouts
+
+/// Square blocks of this side keep whole cache lines in use while layouts change.
+#define SIDE 16
+
+static void pack_f32(float *out, const float *x, int64_t ld, int64_t n, int64_t k) {
+    for (int64_t j0 = 0; j0 < n; j0 += GLIM_PANEL, out += GLIM_PANEL * k) {
+        const int64_t columns = least(n - j0, GLIM_PANEL);
+        if (columns < GLIM_PANEL) memset(out, 0, (size_t)(GLIM_PANEL * k) * sizeof(float));
+        for (int64_t k0 = 0; k0 < k; k0 += SIDE) {
+            const int64_t steps = least(k - k0, SIDE);
+            for (int64_t j = 0; j < columns; j++)
+                for (int64_t kk = k0; kk < k0 + steps; kk++) out[kk * GLIM_PANEL + j] = x[(j0 + j) * ld + kk];
+        }
+    }
+}
+
+static void unpack_f32(float *out, int64_t ld, const float *packed, int64_t n, int64_t k) {
+    for (int64_t j0 = 0; j0 < n; j0 += GLIM_PANEL, packed += GLIM_PANEL * k) {
+        const int64_t columns = least(n - j0, GLIM_PANEL);
+        for (int64_t k0 = 0; k0 < k; k0 += SIDE) {
+            const int64_t steps = least(k - k0, SIDE);
+            for (int64_t j = 0; j < columns; j++)
+                for (int64_t kk = k0; kk < k0 + steps; kk++) out[(j0 + j) * ld + kk] = packed[kk * GLIM_PANEL + j];
+        }
+    }
+}
+
+static void transpose_panels_f32(float *out, const float *packed, int64_t n, int64_t k) {
+    for (int64_t k0 = 0; k0 < k; k0 += GLIM_PANEL, out += GLIM_PANEL * n) {
+        const int64_t steps = least(k - k0, GLIM_PANEL);
+        for (int64_t j0 = 0; j0 < n; j0 += GLIM_PANEL) {
+            const float *from = packed + j0 * k + k0 * GLIM_PANEL;
+            float *to = out + j0 * GLIM_PANEL;
+            const int64_t columns = least(n - j0, GLIM_PANEL);
+            for (int64_t j = 0; j < columns; j++) {
+                for (int64_t kk = 0; kk < steps; kk++) to[j * GLIM_PANEL + kk] = from[kk * GLIM_PANEL + j];
+                for (int64_t kk = steps; kk < GLIM_PANEL; kk++) to[j * GLIM_PANEL + kk] = 0;
+            }
+        }
+    }
+}
+
+static void pack_bf16(uint16_t *out, const float *x, int64_t ld, int64_t n, int64_t k) {
+    const int64_t pairs = (k + 1) / 2;
+    for (int64_t j0 = 0; j0 < n; j0 += GLIM_PANEL, out += 2 * GLIM_PANEL * pairs) {
+        const int64_t columns = least(n - j0, GLIM_PANEL);
+        if (columns < GLIM_PANEL) memset(out, 0, (size_t)(2 * GLIM_PANEL * pairs) * sizeof(uint16_t));
+        for (int64_t p0 = 0; p0 < pairs; p0 += SIDE / 2) {
+            const int64_t last = least(pairs, p0 + SIDE / 2);
+            for (int64_t j = 0; j < columns; j++) {
+                const float *row = x + (j0 + j) * ld;
+                for (int64_t p = p0; p < last; p++) {
+                    out[p * 2 * GLIM_PANEL + 2 * j] = 2 * p + 1 < k ? bf16_from(row[2 * p + 1]) : 0;
+                    out[p * 2 * GLIM_PANEL + 2 * j + 1] = bf16_from(row[2 * p]);
+                }
+            }
+        }
+    }
+}
+
+static void unpack_bf16(float *out, int64_t ld, const uint16_t *packed, int64_t n, int64_t k) {
+    for (int64_t j0 = 0; j0 < n; j0 += GLIM_PANEL, packed += 2 * GLIM_PANEL * ((k + 1) / 2)) {
+        const int64_t columns = least(n - j0, GLIM_PANEL);
+        for (int64_t k0 = 0; k0 < k; k0 += SIDE) {
+            const int64_t last = least(k, k0 + SIDE);
+            for (int64_t j = 0; j < columns; j++)
+                for (int64_t kk = k0; kk < last; kk++)
+                    out[(j0 + j) * ld + kk] = bf16_widened(packed[kk / 2 * 2 * GLIM_PANEL + 2 * j + 1 - kk % 2]);
+        }
+    }
+}
+
+static void to_bf16_pairs(uint16_t *out, const float *x, int64_t ld, int64_t rows, int64_t k) {
+    const int64_t pairs = (k + 1) / 2;
+    for (int64_t i = 0; i < rows; i++, out += 2 * pairs, x += ld) {
+        for (int64_t p = 0; p < k / 2; p++) {
+            out[2 * p] = bf16_from(x[2 * p + 1]);
+            out[2 * p + 1] = bf16_from(x[2 * p]);
+        }
+        if (k % 2) {
+            out[k - 1] = 0;
+            out[k] = bf16_from(x[k - 1]);
+        }
+    }
+}
+
+static void gather_rows_f32(float *out, int64_t ldo, const float *packed, const int32_t *rows, int64_t count, int64_t k) {
+    for (int64_t i = 0; i < count; i++) {
+        const float *from = packed + rows[i] / GLIM_PANEL * GLIM_PANEL * k + rows[i] % GLIM_PANEL;
+        for (int64_t kk = 0; kk < k; kk++) out[i * ldo + kk] = from[kk * GLIM_PANEL];
+    }
+}
+
+static void gather_rows_bf16(float *out, int64_t ldo, const uint16_t *packed, const int32_t *rows, int64_t count,
+                             int64_t k) {
+    for (int64_t i = 0; i < count; i++) {
+        const uint16_t *from =
+            packed + rows[i] / GLIM_PANEL * (2 * GLIM_PANEL * ((k + 1) / 2)) + rows[i] % GLIM_PANEL * 2;
+        for (int64_t kk = 0; kk < k; kk++)
+            out[i * ldo + kk] = bf16_widened(from[kk / 2 * 2 * GLIM_PANEL + 1 - kk % 2]);
+    }
+}
+
+static void scatter_rows_f32(float *packed, const float *x, int64_t ldx, const int32_t *rows, int64_t count, int64_t k,
+                             int64_t first, int64_t last) {
+    for (int64_t i = 0; i < count; i++) {
+        float *to = packed + rows[i] / GLIM_PANEL * GLIM_PANEL * k + rows[i] % GLIM_PANEL;
+        for (int64_t kk = first; kk < last; kk++) to[kk * GLIM_PANEL] += x[i * ldx + kk];
+    }
+}
+
+#define GEMM_ENTRIES \
+    .matmul_f32 = matmul_f32, .matmul_f32_bf16 = matmul_f32_bf16, .matmul_bf16 = matmul_bf16, .pack_f32 = pack_f32, \
+    .unpack_f32 = unpack_f32, .transpose_panels_f32 = transpose_panels_f32, .pack_bf16 = pack_bf16, \
+    .unpack_bf16 = unpack_bf16, .to_bf16_pairs = to_bf16_pairs, .gather_rows_f32 = gather_rows_f32, \
+    .gather_rows_bf16 = gather_rows_bf16, .scatter_rows_f32 = scatter_rows_f32,
