@@ -224,10 +224,10 @@ INLINE float v_largest(v16 a) {
 #endif
 }
 
-/// e^x: relative error below 2 ulp on [-87, 88], exactly 0 below -87 (also for -infinity), saturating above 88.
+/// e^x: relative error below 2 ulp on [-87, 88], exactly 0 below -87 (also for -infinity), saturating above 88, NaN for NaN.
 INLINE v16 v_exp(v16 x) {
     const v16 magic = v_set1(12582912.0f);  // 1.5 · 2^23: adding it rounds to an integer
-    v16 y = v_min(v_max(x, v_set1(-87.0f)), v_set1(88.0f));
+    v16 y = v_min(v_set1(88.0f), v_max(v_set1(-87.0f), x));  // in this order NaN comes through
     v16 t = v_fma(y, v_set1(1.44269504088896341f), magic);
     v16 n = v_sub(t, magic);
     v16 r = v_fnma(n, v_set1(0.693359375f), y);
