@@ -252,10 +252,11 @@ extension Tokenizer {
         _ ids: some Sequence<Int32>, skipsSpecial: Bool = false
     ) throws(TokenizerError) -> [UInt8] {
         var bytes: [UInt8] = []
+        bytes.reserveCapacity(ids.underestimatedCount * 4)
         for id in ids {
-            let token = try self.bytes(of: id)
+            guard id >= 0, id < parts.count else { throw .unknownID(Int(id), vocabularySize: parts.count) }
             if skipsSpecial, isAdded[Int(id)], addedToken(id)?.isSpecial == true { continue }
-            bytes.append(contentsOf: token)
+            for k in parts.range(Int(id)) { bytes.append(parts.arena[k]) }
         }
         return bytes
     }
@@ -277,7 +278,12 @@ extension Tokenizer {
 // MARK: - Normalization
 
 /// Unicode's normalization form C.
-private func nfc(_ text: String) -> String { text.precomposedStringWithCanonicalMapping }
+///
+/// Decomposed first, because Foundation's composition alone leaves U+AC00 U+11A8 apart and the marks of two U+0F73
+/// unsorted.
+private func nfc(_ text: String) -> String {
+    text.decomposedStringWithCanonicalMapping.precomposedStringWithCanonicalMapping
+}
 
 /// The bytes with their well-formed stretches in form C; nil where that changes nothing for sure.
 private func nfc(_ bytes: UnsafeBufferPointer<UInt8>) -> [UInt8]? {
