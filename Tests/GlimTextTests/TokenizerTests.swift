@@ -87,6 +87,20 @@ import Testing
         #expect(try tokenizer.decodeText(ids) == text)
     }
 
+    @Test("form C is Unicode's, also where Foundation's is not") func normalizes() throws {
+        let tokenizer = try Golden.tokenizer("qwen2")
+        let cases = [
+            ("e\u{301}", "\u{E9}"), ("\u{AC00}\u{11A8}", "\u{AC01}"), ("\u{AC00}\u{11A7}", "\u{AC00}\u{11A7}"),
+            ("\u{AC00}\u{11C3}\u{301}", "\u{AC00}\u{11C3}\u{301}"), ("\u{1112}\u{1161}\u{11AB}", "\u{D55C}"),
+            ("\u{F73}\u{F73}", "\u{F71}\u{F71}\u{F72}\u{F72}"), ("\u{212B}", "\u{C5}"), ("\u{958}", "\u{915}\u{93C}"),
+        ]
+        for (text, normal) in cases {
+            // Compared as bytes: to Swift, canonically equivalent strings are equal.
+            let bytes = [0xFF] + Array(text.utf8) + [0x80]
+            #expect(try tokenizer.decode(tokenizer.encode(bytes)) == [0xFF] + Array(normal.utf8) + [0x80])
+        }
+    }
+
     @Test("several threads encode at once with the same result") func threads() async throws {
         let tokenizer = try Golden.tokenizer("gpt2")
         let (samples, ids) = (try Golden.samples(), try Golden.ids("gpt2"))
