@@ -308,6 +308,16 @@ static const int64_t wide_columns[] = {0, 64, 32};
 #endif
 TILES(F32)
 TILES(BF16)
+#if defined(GLIM_AVX512)
+// At most half a panel, as at the end of 80 columns: half the work.
+TILE(F32, 1, 1) TILE(F32, 2, 1) TILE(F32, 3, 1) TILE(F32, 4, 1) TILE(F32, 5, 1) TILE(F32, 6, 1)
+TILE(F32, 7, 1) TILE(F32, 8, 1) TILE(F32, 9, 1) TILE(F32, 10, 1) TILE(F32, 11, 1) TILE(F32, 12, 1)
+static tile_function *const narrow_tiles[] = {
+    0, tile_F32_1x1, tile_F32_2x1, tile_F32_3x1, tile_F32_4x1, tile_F32_5x1, tile_F32_6x1,
+    tile_F32_7x1, tile_F32_8x1, tile_F32_9x1, tile_F32_10x1, tile_F32_11x1, tile_F32_12x1};
+#else
+#define narrow_tiles tiles_F32
+#endif
 WIDE_TILES(F32)
 WIDE_TILES(F32_BF16)
 WIDE_TILES(BF16)
@@ -386,7 +396,6 @@ static int64_t product_wide(tile_job t, tile_function *run, const char *a, const
 INLINE void chunk(const int kind, tile_job t, const char *a, const float *b, float *c, const int64_t *start,
                   int64_t strips, int64_t rows, int64_t n, const int copy_a, const int transposed, const char *below) {
     float a_copy[CHUNK_STRIPS * TILE_ROWS * COPY_STEP], b_copy[GLIM_K_BLOCK * GLIM_PANEL];
-    tile_function *const *const tiles = kind == BF16 ? tiles_BF16 : transposed ? tiles_transposed : tiles_F32;
     const int64_t a_step = t.a_step, row_step = transposed ? 4 : a_step, ldb = t.ldb;
     if (copy_a && transposed) {
         copy_transposed(a_copy, (const float *)(const void *)a, a_step / 4, start, strips, rows, t.k);
@@ -407,6 +416,10 @@ INLINE void chunk(const int kind, tile_job t, const char *a, const float *b, flo
         if (kind == F32_BF16) widen_panel(b_copy, bj, columns, t.k);
         else if (copied) copy_panel(b_copy, bj, ldb, columns, t.k);
         t.ldb = copied ? GLIM_PANEL : ldb;
+        tile_function *const *const tiles = kind == BF16    ? tiles_BF16
+                                            : transposed    ? tiles_transposed
+                                            : columns <= 16 ? narrow_tiles
+                                                            : tiles_F32;
         for (int64_t s = 0; s < strips; s++) {
             t.a = copy_a ? (const char *)(a_copy + s * TILE_ROWS * COPY_STEP) : a + start[s] * row_step;
             for (int64_t jj = 0; jj < columns; jj += TILE_COLUMNS) {
