@@ -61,10 +61,9 @@ extension Tokenizer {
     /// Writes a `tokenizer.json` that Hugging Face's `tokenizers` reads to the same ids. Replaces a file that is there
     /// in one step, so that no reader ever sees half of it.
     public func save(to file: URL) throws(TokenizerError) {
-        do {
-            try json().write(to: file, options: .atomic)
-        } catch {
-            throw .unreadable(path: file.path, why: "it cannot be written; does the folder exist, with room on the disk?")
+        guard (try? json().write(to: file, options: .atomic)) != nil else {
+            throw .unreadable(
+                path: file.path, why: "it cannot be written; is there such a folder, and room on the disk?")
         }
     }
 
@@ -77,8 +76,11 @@ extension Tokenizer {
     public func json() -> Data {
         let settings = JSON.object(parts.settings)
         var writer = JSONWriter()
-        writer.object(["version", "truncation", "padding", "added_tokens", "normalizer", "pre_tokenizer", "post_processor", "decoder", "model"]) {
-            writer, key in
+        let keys = [
+            "version", "truncation", "padding", "added_tokens", "normalizer", "pre_tokenizer", "post_processor",
+            "decoder", "model",
+        ]
+        writer.object(keys) { writer, key in
             writer.key(key.utf8)
             switch key {
             case "version": writer.write(.string("1.0"))

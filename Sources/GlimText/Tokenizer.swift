@@ -252,10 +252,11 @@ extension Tokenizer {
         _ ids: some Sequence<Int32>, skipsSpecial: Bool = false
     ) throws(TokenizerError) -> [UInt8] {
         var bytes: [UInt8] = []
+        bytes.reserveCapacity(ids.underestimatedCount * 4)
         for id in ids {
-            let token = try self.bytes(of: id)
+            guard id >= 0, id < parts.count else { throw .unknownID(Int(id), vocabularySize: parts.count) }
             if skipsSpecial, isAdded[Int(id)], addedToken(id)?.isSpecial == true { continue }
-            bytes.append(contentsOf: token)
+            for k in parts.range(Int(id)) { bytes.append(parts.arena[k]) }
         }
         return bytes
     }
@@ -277,7 +278,25 @@ extension Tokenizer {
 // MARK: - Normalization
 
 /// Unicode's normalization form C.
-private func nfc(_ text: String) -> String { text.precomposedStringWithCanonicalMapping }
+///
+/// Decomposed first, because Foundation's composition alone leaves U+AC00 U+11A8 apart and the marks of two U+0F73
+/// unsorted. Hugging Face's library knows fewer marks: those that Unicode 10 and later brought it leaves in the order of
+/// the text, where they do not stand in form C.
+private func nfc(_ text: String) -> String {
+    text.decomposedStringWithCanonicalMapping.precomposedStringWithCanonicalMapping
+}
+
+/// Whether a character changes nothing and combines with nothing, yet the standard library may think otherwise: it
+/// takes the neighbours of Hangul's letters for such letters, and U+10041 for an `A`.
+private func standsAlone(_ value: Int) -> Bool {
+    switch value {
+    case 0x1113, 0x1160, 0x1176, 0x11A7, 0x11C3: true
+    case 0x10000..<0x105C0, 0x105F0..<0x11090, 0x11940..<0x16110, 0x16130..<0x16D60, 0x16D70..<0x1D100,
+        0x1D200..<0x2F800, 0x2FA20...:
+        Unicode.Scalar(UInt32(value))?.properties.canonicalCombiningClass == .notReordered
+    default: false
+    }
+}
 
 /// The bytes with their well-formed stretches in form C; nil where that changes nothing for sure.
 private func nfc(_ bytes: UnsafeBufferPointer<UInt8>) -> [UInt8]? {
@@ -290,14 +309,15 @@ private func nfc(_ bytes: UnsafeBufferPointer<UInt8>) -> [UInt8]? {
         out.append(contentsOf: nfc(String(decoding: bytes[start..<i], as: UTF8.self)).utf8)
     }
     while i < bytes.count {
-        if let length = utf8Length(bytes, at: i) {
+        let length = utf8Length(bytes, at: i)
+        if let length, bytes[i] < 0xE1 || !standsAlone(codePoint(bytes, at: i, length: length)) {
             i += length
-        } else {
-            flush()
-            out.append(bytes[i])
-            i += 1
-            start = i
+            continue
         }
+        flush()
+        start = i + (length ?? 1)
+        out.append(contentsOf: bytes[i..<start])
+        i = start
     }
     flush()
     return out
