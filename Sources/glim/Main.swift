@@ -8,7 +8,7 @@ struct Glim: AsyncParsableCommand {
         version: "0.1.0",
         subcommands: [
             Generate.self, Chat.self, Score.self, Grad.self, Tokenize.self, Inspect.self,
-            Doctor.self,
+            Bench.self, Doctor.self,
         ])
 }
 
