@@ -7,7 +7,6 @@ SHELL = /bin/sh
 # A room that imports what Package.swift does not allow fails to build.
 CONFIGURATION = -c release --explicit-target-dependency-import-check error
 GLIM = .build/release/glim
-EXAMPLES = .build-examples
 LINTED = Package.swift Sources Tests Examples
 # Suites of seconds, from every room: see `smoke`.
 SMOKE = GlimTextTests|GlimCheckpointTests|ModelConfig|RowKernel|PackedLoader|TrainRecipe
@@ -49,8 +48,9 @@ kernels: setup ## all kernel tables against the plain one, as a C program
 neon: ## the same for 64-bit ARM, under emulation (Debian: installs a cross compiler and qemu)
 	bash Tools/neon.sh
 
+# In the same build folder: what both need is compiled once.
 examples: setup ## the package that uses glim as a library
-	swift build -c release --package-path Examples --scratch-path $(EXAMPLES)
+	swift build $(CONFIGURATION) --package-path Examples --scratch-path .build
 
 lint: ## formatting, as CI sees it
 	swift format lint --strict --parallel --recursive $(LINTED)
@@ -77,6 +77,6 @@ docs: build ## the DocC pages of every library, into docs-out/
 	@sh Tools/docs.sh docs-out
 
 clean: ## remove what builds made (runs and models stay)
-	rm -rf .build .build-examples Examples/.build docs-out $(VENV)
+	rm -rf .build Examples/.build docs-out $(VENV)
 
 .PHONY: help quickstart setup build tests test smoke kernels neon examples lint format bench golden parity docs clean

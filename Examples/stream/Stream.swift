@@ -1,4 +1,4 @@
-// Continues a text: swift run -c release --package-path Examples stream MODEL-FOLDER "Once upon a time"
+// Continues a text: make examples && .build/release/stream MODEL-FOLDER "Once upon a time"
 import Foundation
 import GlimModel
 import GlimText
