@@ -9,8 +9,8 @@ CONFIGURATION = -c release --explicit-target-dependency-import-check error
 GLIM = .build/release/glim
 LINTED = Package.swift Sources Tests Examples
 # Suites of seconds, from every room: see `smoke`.
-SMOKE = GlimTextTests|GlimCheckpointTests|ModelConfig|RowKernel|PackedLoader|TrainRecipe
-SMOKE_LEAST = 20
+SMOKE = GlimTextTests|GlimCheckpointTests|KernelTests|Config|GoldenModel|PackedLoader|TrainRecipe
+SMOKE_LEAST = 100
 VENV = .venv-golden
 # More arguments for one run: make quickstart ARGS="--minutes 3 --data ~/src"
 ARGS =
