@@ -53,7 +53,9 @@ let package = Package(
         .testTarget(
             name: "GlimCheckpointTests", dependencies: ["GlimCheckpoint", "GlimTestSupport"], swiftSettings: swift),
         .testTarget(
-            name: "GlimModelTests", dependencies: ["GlimModel", "GlimTestSupport"], swiftSettings: swift),
+            name: "GlimModelTests",
+            dependencies: ["GlimModel", "GlimTensor", "GlimCheckpoint", "GlimTrain", "GlimTestSupport"],
+            swiftSettings: swift),
         .testTarget(
             name: "GlimTrainTests", dependencies: ["GlimTrain", "GlimTestSupport"], swiftSettings: swift),
         .testTarget(name: "GlimCommandTests", dependencies: ["GlimTestSupport"], swiftSettings: swift),

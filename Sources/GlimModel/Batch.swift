@@ -58,11 +58,17 @@ public final class Observer {
 }
 
 /// What every layer of one pass shares.
-struct Pass {
+package struct Pass {
     let batch: Batch
     let rotary: RotaryTable
     let tape: Tape?
     let observer: Observer?
     /// Weight of the sequence-wise balance loss, per token of the step.
     let balance: Float
+
+    package init(
+        batch: Batch, rotary: RotaryTable, tape: Tape? = nil, observer: Observer? = nil, balance: Float = 0
+    ) {
+        (self.batch, self.rotary, self.tape, self.observer, self.balance) = (batch, rotary, tape, observer, balance)
+    }
 }

@@ -107,7 +107,8 @@ public struct Indexer: Sendable {
     private var headCount: Int { headWeights.outputs }
 
     /// What scores are made of: rotated queries `[T, I X]`, head weights `[T, I]`.
-    func queries(_ x_TD: Tensor, _ latent_TQ: Tensor, _ pass: Pass, tape: Tape?) -> (q: Tensor, weights: Tensor) {
+    package func queries(_ x_TD: Tensor, _ latent_TQ: Tensor, _ pass: Pass, tape: Tape?) -> (q: Tensor, weights: Tensor)
+    {
         let q = Tensor.rope(
             Tensor.linear(latent_TQ, query, tape: tape), heads: headCount, positions: pass.batch.positions,
             pass.rotary, halfSplit: halfSplit, tape: tape)
@@ -116,7 +117,7 @@ public struct Indexer: Sendable {
     }
 
     /// Rotated keys `[T, X]`.
-    func keys(_ x_TD: Tensor, _ pass: Pass, tape: Tape?) -> Tensor {
+    package func keys(_ x_TD: Tensor, _ pass: Pass, tape: Tape?) -> Tensor {
         let normed = Tensor.layerNorm(
             Tensor.linear(x_TD, key, tape: tape), keyNorm, bias: keyBias, epsilon: 1e-6, tape: tape)
         return Tensor.rope(

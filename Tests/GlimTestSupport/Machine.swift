@@ -1,0 +1,30 @@
+public import Foundation
+import GlimTensor
+
+/// The one thread pool of the process, lent to one test at a time.
+///
+/// Tests run side by side. A test that wants its work spread over a certain number of threads has to be alone with the
+/// pool: a second caller runs its pieces itself.
+public enum Machine {
+    private static let lock = NSRecursiveLock()
+
+    /// Runs `body` while no other test that asks for it uses the pool.
+    public static func alone<R>(threads: Int? = nil, _ body: () throws -> R) rethrows -> R {
+        lock.lock()
+        let before = ThreadPool.shared.threadCount
+        defer {
+            ThreadPool.shared.threadCount = before
+            lock.unlock()
+        }
+        if let threads { ThreadPool.shared.threadCount = threads }
+        return try body()
+    }
+}
+
+/// Lends a new folder, removed afterwards.
+public func withTemporaryFolder<R>(_ body: (URL) throws -> R) throws -> R {
+    let folder = FileManager.default.temporaryDirectory.appending(path: "glim-test-\(UUID().uuidString)")
+    try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
+    defer { try? FileManager.default.removeItem(at: folder) }
+    return try body(folder)
+}
