@@ -26,8 +26,10 @@ extension ModelConfig {
     ///   - batch: sequences that share the pass.
     ///   - bytesPerWeight: how weights are held; nil takes the checkpoint's own formats.
     ///   - bytesPerCached: of a number in the cache.
+    ///   - logitsOfAll: every position has logits, as in training; otherwise the last of each sequence.
     public func inferenceCost(
-        context: Int, tokens: Int = 1, batch: Int = 1, bytesPerWeight: Double? = nil, bytesPerCached: Int = 4
+        context: Int, tokens: Int = 1, batch: Int = 1, bytesPerWeight: Double? = nil, bytesPerCached: Int = 4,
+        logitsOfAll: Bool = false
     ) -> ModelCost {
         let rows = tokens * batch
         var cost = ModelCost()
@@ -39,8 +41,11 @@ extension ModelConfig {
             let width = bytesPerWeight ?? stored
             // A pass reads every weight once, and of the experts those that some row chose.
             let read = part.name == "routed experts" ? expertsRead(rows) * oneExpert : Double(part.activeCount)
+            let share = part.name == "head" && !logitsOfAll ? 1 / Double(tokens) : 1
             cost.parts.append(
-                .init(name: part.name, operations: 2 * Double(part.activeCount), bytes: read * width / Double(rows)))
+                .init(
+                    name: part.name, operations: 2 * Double(part.activeCount) * share,
+                    bytes: read * width / Double(rows)))
         }
         // Row t of a pass, from 1, sees context + t positions; a pass of many reads what its last row sees, once.
         let last = Double(context + tokens)
@@ -73,7 +78,7 @@ extension ModelConfig {
     ///   - pass: tokens of a micro-batch, which share the reading of the weights.
     public func trainingCost(sequence: Int, tokens: Int, pass: Int) -> ModelCost {
         var cost = inferenceCost(
-            context: 0, tokens: sequence, batch: max(1, pass / sequence), bytesPerWeight: 4)
+            context: 0, tokens: sequence, batch: max(1, pass / sequence), bytesPerWeight: 4, logitsOfAll: true)
         if let mtpSize {
             // One more layer over the same positions, and the head a second time.
             let attention = cost.parts.first { $0.name == "attention over positions" }?.operations ?? 0
