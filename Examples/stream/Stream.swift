@@ -12,7 +12,7 @@ var generator = Generator(model, sampler: Sampler(temperature: 0.8, seed: 1))
 var decoder = StreamDecoder(tokenizer, skipsSpecial: true)
 
 generator.feed(tokenizer.encode(CommandLine.arguments[2]))
-while let token = generator.next() {
+while let token = generator.next(), token.position < 512 {
     print(try decoder.push(token.id), terminator: "")
     fflush(nil)
 }
