@@ -11,7 +11,6 @@ LINTED = Package.swift Sources Tests Examples
 # Suites of seconds, from every room: see `smoke`.
 SMOKE = GlimTextTests|GlimCheckpointTests|ModelConfig|RowKernel|PackedLoader|TrainRecipe
 SMOKE_LEAST = 20
-PYTHON = python3
 VENV = .venv-golden
 # More arguments for one run: make quickstart ARGS="--minutes 3 --data ~/src"
 ARGS =
@@ -62,8 +61,8 @@ bench: build ## speed of training, prefill and decode on a fresh nano, held agai
 	@set -e; for kind in train prefill decode "decode --context 8192"; do $(GLIM) bench $$kind --preset nano $(ARGS); echo; done
 
 $(VENV)/ready: Tools/requirements.txt
-	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { echo "error: python3 with venv is needed (Debian: apt-get install python3-venv)" >&2; exit 1; }
-	$(PYTHON) -m venv $(VENV)
+	@sh Tools/setup.sh python
+	python3 -m venv $(VENV)
 	$(VENV)/bin/pip install --quiet -r Tools/requirements.txt
 	@touch $@
 

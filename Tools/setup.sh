@@ -1,12 +1,18 @@
 #!/bin/sh
 # Checks that a build can work, and installs what it lacks beside the Swift toolchain: git, C and C++ headers and a
 # linker, and the shared libraries that the toolchain itself loads. Says nothing where nothing is missing.
+# With the argument `python`: what a virtual environment needs instead.
 set -u
 
 fail() { echo "error: $*" >&2; exit 1; }
 
 linux_packages=""
-if [ "$(uname -s)" = Linux ]; then
+if [ "${1-}" = python ]; then
+    if ! python3 -c 'import venv, ensurepip' 2>/dev/null; then
+        [ "$(uname -s)" = Linux ] || fail "no python3. Install it (brew install python), then run make again"
+        linux_packages="python3 python3-venv"
+    fi
+elif [ "$(uname -s)" = Linux ]; then
     command -v git >/dev/null || linux_packages="$linux_packages git ca-certificates"
     # libstdc++'s headers stand for the whole C and C++ side: libc6-dev, binutils and libgcc come with them.
     { [ -e /usr/include/stdio.h ] && ls /usr/include/c++/*/string >/dev/null 2>&1; } ||
@@ -30,6 +36,8 @@ if [ -n "$linux_packages" ]; then
     $as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $linux_packages </dev/null >/dev/null ||
         fail "apt-get install failed for:$linux_packages"
 fi
+
+[ "${1-}" = python ] && exit 0
 
 if ! command -v swift >/dev/null; then
     case "$(uname -s)" in

@@ -17,8 +17,8 @@ public struct Gradients {
         to weight: Weight, _ body: (UnsafeMutablePointer<Float>, _ accumulate: Bool) -> Void
     ) {
         let key = ObjectIdentifier(weight)
-        if let entry = entries[key] {
-            body(entry.tensor.pointer, true)
+        if entries[key] != nil {
+            body(own(key).pointer, true)
         } else {
             // Padding columns of a panel are never written: they must be zero.
             let fresh =
@@ -32,12 +32,20 @@ public struct Gradients {
     /// Adds another set, in place. Weights that only one set has keep what they have.
     public mutating func add(_ other: Gradients) {
         for (key, entry) in other.entries {
-            guard let mine = entries[key] else {
+            if entries[key] == nil {
                 entries[key] = entry
-                continue
+            } else {
+                Tensor.accumulate(entry.tensor, into: own(key))
             }
-            Tensor.accumulate(entry.tensor, into: mine.tensor)
         }
+    }
+
+    /// The entry of a key, in memory that no other set shares.
+    private mutating func own(_ key: ObjectIdentifier) -> Tensor {
+        if !isKnownUniquelyReferenced(&entries[key]!.tensor.buffer) {
+            entries[key]!.tensor = Tensor.copy(entries[key]!.tensor)
+        }
+        return entries[key]!.tensor
     }
 
     /// Gives the contents away, leaving nothing: so that memory has one owner.

@@ -2,6 +2,8 @@
 ///
 /// Operations record themselves when they are given a tape; without one they save nothing, and the same code is the
 /// inference path. A tape belongs to one thread and is used once.
+///
+/// Pullbacks refer to their tape without holding it: a tape that is dropped before it went back frees what it kept.
 public final class Tape {
     /// Where the gradient of one value gathers.
     package final class Node {
@@ -43,7 +45,7 @@ public final class Tape {
     ///   - body: makes one value of `inputs`; called with no tape now, with an inner tape later.
     public func recompute(_ inputs: [Tensor], _ body: @escaping ([Tensor], Tape?) -> Tensor) -> Tensor {
         var output = body(inputs.map(\.untracked), nil)
-        record(&output) { [self] gradient in
+        record(&output) { [unowned self] gradient in
             let inner = Tape()
             inner.gradients = gradients.moved()
             let copies = inputs.map { input in

@@ -57,7 +57,7 @@ extension Tensor {
                 }
             }
         }
-        tape?.record(&out) { [tape, out] dout in
+        tape?.record(&out) { [unowned tape, out] dout in
             let dq = Tensor(uninitialized: q.shape)
             // The keys are shared by the groups: each sums its own part, and the parts are added in order.
             let partial = Tensor(zeros: [groups.count, T, W])

@@ -23,7 +23,7 @@ extension Tensor {
         overElements(y.shape.count) { i, n in
             kernels.pointee.add(y.pointer + i, a.pointer + i, b.pointer + i, Int64(n))
         }
-        tape?.record(&y) { [tape] dy in
+        tape?.record(&y) { [unowned tape] dy in
             tape!.add(dy, to: a)
             tape!.add(dy, to: b)
         }
@@ -34,7 +34,7 @@ extension Tensor {
     public static func scale(_ x: Tensor, by factor: Float, tape: Tape? = nil) -> Tensor {
         var y = Tensor(uninitialized: x.shape)
         overElements(y.shape.count) { i, n in kernels.pointee.scale(y.pointer + i, x.pointer + i, factor, Int64(n)) }
-        tape?.record(&y) { [tape] dy in tape!.add(scale(dy, by: factor), to: x) }
+        tape?.record(&y) { [unowned tape] dy in tape!.add(scale(dy, by: factor), to: x) }
         return y
     }
 
@@ -47,7 +47,7 @@ extension Tensor {
             y.row(t).update(from: a.row(t), count: A)
             (y.row(t) + A).update(from: b.row(t), count: B)
         }
-        tape?.record(&y) { [tape] dy in
+        tape?.record(&y) { [unowned tape] dy in
             let (da, db) = (Tensor(uninitialized: a.shape), Tensor(uninitialized: b.shape))
             for t in 0..<rows {
                 da.row(t).update(from: dy.row(t), count: A)
@@ -65,7 +65,7 @@ extension Tensor {
         precondition(rows.allSatisfy { $0 >= 0 && $0 < x.shape.rows }, "selectRows: a row is not in \(x.shape)")
         var y = Tensor(uninitialized: [rows.count, width])
         for (i, row) in rows.enumerated() { y.row(i).update(from: x.row(row), count: width) }
-        tape?.record(&y) { [tape] dy in
+        tape?.record(&y) { [unowned tape] dy in
             let dx = Tensor(zeros: x.shape)
             for (i, row) in rows.enumerated() {
                 kernels.pointee.add_scaled(dx.row(row), dy.row(i), 1, Int64(width))

@@ -26,7 +26,7 @@ extension Tensor {
                 }
             }
         }
-        tape?.record(&y) { [tape] dy in
+        tape?.record(&y) { [unowned tape] dy in
             tape!.write(to: table) { gradient, accumulate in
                 if !accumulate {
                     overElements(table.elementCount) { i, n in (gradient + i).update(repeating: 0, count: n) }

@@ -53,7 +53,7 @@ extension Tensor {
                 }
             }
         }
-        tape?.record(&y) { [tape] dy in
+        tape?.record(&y) { [unowned tape] dy in
             mixturePullback(
                 dy, x, routing, experts, plan, gathered: gathered, gate: gate, up: up, inner: inner, tape: tape!)
         }

@@ -68,7 +68,7 @@ extension Tensor {
             indexScores(held, q.row(first), weights.row(first), held.shape.first, I, X, pages, first, scale)
             for t in 0..<held.shape.first { scores.row(first + t).update(from: held.row(t), count: first + t + 1) }
         }
-        tape?.record(&scores) { [tape] dscores in
+        tape?.record(&scores) { [unowned tape] dscores in
             let (dq, dweights) = (Tensor(uninitialized: q.shape), Tensor(uninitialized: weights.shape))
             let dkeys = Tensor(zeros: keys.shape)
             let scratch = Tensor(uninitialized: [Int(glim_attention_scratch(Int64(block * I), Int64(X)))])

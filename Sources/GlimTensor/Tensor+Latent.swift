@@ -35,7 +35,7 @@ extension Tensor {
                     rows: rows, halfSplit: halfSplit, inverse: false)
             }
         }
-        tape?.record(&y) { [tape] dy in
+        tape?.record(&y) { [unowned tape] dy in
             let dx = Tensor(uninitialized: x.shape)
             rmsNormPullback(
                 dx: dx.pointer, dy: dy.pointer, x: x.pointer, stride: W, norm, inverse: inverse!, rows: T,
@@ -82,7 +82,7 @@ extension Tensor {
                     rows: rows, halfSplit: halfSplit, inverse: false)
             }
         }
-        tape?.record(&y) { [tape] dy in
+        tape?.record(&y) { [unowned tape] dy in
             let dq = Tensor(uninitialized: q.shape)
             let turned = keyUp.transposedPanels()
             positions.withUnsafeBufferPointer { positions in
@@ -125,7 +125,7 @@ extension Tensor {
                 y.row(first) + h * V, stride: H * V, x.pointer + place.offset + first * place.stride,
                 stride: place.stride, valueUp, matrix: h, rows: rows)
         }
-        tape?.record(&y) { [tape] dy in
+        tape?.record(&y) { [unowned tape] dy in
             let dx = Tensor(uninitialized: x.shape)
             let turned = valueUp.transposedPanels()
             overHeads(T, H, work: V * C) { h, first, rows in

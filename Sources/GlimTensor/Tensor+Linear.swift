@@ -15,7 +15,7 @@ extension Tensor {
         var y = Tensor(uninitialized: [rows, weight.outputs])
         Product.forward(
             y.pointer, stride: weight.outputs, x.pointer, stride: weight.inputs, weight, matrix: 0, rows: rows)
-        tape?.record(&y) { [tape] dy in
+        tape?.record(&y) { [unowned tape] dy in
             tape!.write(to: x) { dx, accumulate in
                 Product.inputGradient(
                     dx, stride: weight.inputs, dy.pointer, stride: weight.outputs, weight, matrix: 0, rows: rows,

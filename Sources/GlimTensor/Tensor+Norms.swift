@@ -22,11 +22,18 @@ extension Tensor {
                 y.row(first), Int64(width), inverse.map { $0.pointer + first }, x.row(first), Int64(width),
                 weight.floats, Int64(count), Int64(width), epsilon)
         }
-        tape?.record(&y) { [tape] dy in
-            tape!.write(to: x) { dx, accumulate in
+        tape?.record(&y) { [unowned tape] dy in
+            func pullback(_ dx: UnsafeMutablePointer<Float>, _ accumulate: Bool) {
                 rmsNormPullback(
                     dx: dx, dy: dy.pointer, x: x.pointer, stride: width, weight, inverse: inverse!, rows: rows,
                     accumulate: accumulate, tape: tape!)
+            }
+            // The kernel makes both gradients at once; the weight wants its own even where x wants none.
+            if x.node == nil {
+                let unused = Tensor(uninitialized: x.shape)
+                withExtendedLifetime(unused) { pullback(unused.pointer, false) }
+            } else {
+                tape!.write(to: x, pullback)
             }
         }
         return y
@@ -69,7 +76,7 @@ extension Tensor {
                 y.row(first), Int64(width), stats.map { $0.row(first) }, x.row(first), Int64(width), weight.floats,
                 bias.floats, Int64(count), Int64(width), epsilon)
         }
-        tape?.record(&y) { [tape] dy in
+        tape?.record(&y) { [unowned tape] dy in
             let blocks = (rows + gradientRows - 1) / gradientRows
             let (dweight, dbias) = (Tensor(zeros: [max(1, blocks), width]), Tensor(zeros: [max(1, blocks), width]))
             let dx = Tensor(uninitialized: x.shape)

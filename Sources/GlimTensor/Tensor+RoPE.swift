@@ -56,7 +56,7 @@ extension Tensor {
         precondition(stride % heads == 0 && table.dimensions <= stride / heads, "rope: \(heads) heads in \(x.shape)")
         precondition(positions.count == rows, "rope: \(positions.count) positions for \(x.shape)")
         var y = turned(x, inverse: false)
-        tape?.record(&y) { [tape] dy in tape!.add(turned(dy, inverse: true), to: x) }
+        tape?.record(&y) { [unowned tape] dy in tape!.add(turned(dy, inverse: true), to: x) }
         return y
 
         func turned(_ x: Tensor, inverse: Bool) -> Tensor {

@@ -55,7 +55,7 @@ extension Tensor {
         }
         var load = [Int](repeating: 0, count: E)
         for e in experts { load[Int(e)] += 1 }
-        tape?.record(&weights) { [tape] dweights in
+        tape?.record(&weights) { [unowned tape] dweights in
             let extra =
                 balance == 0
                 ? nil : balanceGradient(probabilities, experts, K, slices: slices, balance: balance)

@@ -9,7 +9,7 @@ extension Tensor {
         overElements(count) { i, n in
             kernels.pointee.swiglu(y.pointer + i, gate.pointer + i, up.pointer + i, Int64(n))
         }
-        tape?.record(&y) { [tape] dy in
+        tape?.record(&y) { [unowned tape] dy in
             let (dgate, dup) = (Tensor(uninitialized: gate.shape), Tensor(uninitialized: gate.shape))
             overElements(count) { i, n in
                 kernels.pointee.swiglu_backward(

@@ -96,8 +96,7 @@ public struct PretrainRun {
         if config.maximumPositions < recipe.sequenceLength { config.maximumPositions = recipe.sequenceLength }
         let byteCounts = tokenizer.byteCounts(config.vocabularySize)
         if recipe.steps == nil {
-            recipe.steps = try plannedSteps(config, loader, store, validation, byteCounts)
-            recipe.minutes = nil
+            try planSteps(config, loader, store, validation, byteCounts)
         }
         try saveRecipe()
 
@@ -162,7 +161,8 @@ public struct PretrainRun {
                 progress.update(step: step, loss: metrics.loss, tokensPerSecond: metrics.tokensPerSecond))
             if let bits = metrics.validationBitsPerByte {
                 ProgressLine.write(progress.interrupt())
-                say("step \(step): validation loss \(metrics.validationLoss ?? .nan), \(bits) bits per byte")
+                let loss = (metrics.validationLoss ?? .nan).formatted(digits: 3)
+                say("step \(step): validation loss \(loss), \(bits.formatted(digits: 3)) bits per byte")
             }
             if step == total || sampleEvery > 0 && step % sampleEvery == 0 {
                 try samples.append(step, Self.sample(trainer.model, tokenizer, seed: recipe.seed))
@@ -184,7 +184,7 @@ public struct PretrainRun {
             seconds: trainingTime.seconds, wasInterrupted: !trainer.isDone)
     }
 
-    private static let validationTokens = 1 << 16
+    private static let validationTokens = 1 << 15
     private static let secondsBetweenSaves = 120.0
 
     /// A few continuations, always of the same prompts with the same random numbers.
@@ -273,23 +273,29 @@ public struct PretrainRun {
         TokenStore(documents, endOfText: tokenizer.endOfText, threads: recipe.threads) { tokenizer.encode($0) }
     }
 
-    /// Steps that fill the minutes, measured once on a copy that is thrown away; or one pass over the data.
-    private func plannedSteps(
+    /// Fixes the number of steps: what fills the minutes, measured once on a copy that is thrown away; or one pass
+    /// over the data.
+    private mutating func planSteps(
         _ config: ModelConfig, _ loader: PackedLoader, _ store: TokenStore, _ validation: [PackedRow],
         _ byteCounts: [Int]
-    ) throws -> Int {
+    ) throws {
         let stepTokens = recipe.rowsPerBatch * recipe.sequenceLength
-        guard let minutes = recipe.minutes else { return max(1, store.tokenCount / stepTokens) }
+        guard let minutes = recipe.minutes else {
+            recipe.steps = max(1, store.tokenCount / stepTokens)
+            return
+        }
         say("measuring a step to plan \(minutes) minutes")
         var trial = Trainer(try makeModel(config), loader, recipe, totalSteps: 1000)
         _ = trial.trainStep()
         let clock = ContinuousClock()
         let times = (0..<3).map { _ in clock.measure { _ = trial.trainStep() }.seconds }.sorted()
         let evaluation = clock.measure { _ = Evaluation(trial.model, validation, byteCounts: byteCounts) }.seconds
-        let left = minutes * 60 - 10 * evaluation
-        let steps = max(1, Int(left / times[1]))
-        say("\(steps) steps of \(stepTokens) tokens, \(times[1]) s each")
-        return steps
+        // At most a twentieth of the time goes to evaluations.
+        let evaluations = min(10, max(1, Int(minutes * 3 / max(evaluation, 1e-3))))
+        let steps = max(1, Int((minutes * 60 - Double(evaluations) * evaluation) / times[1]))
+        (recipe.steps, recipe.minutes) = (steps, nil)
+        if recipe.evaluateEvery == nil { recipe.evaluateEvery = max(1, (steps + evaluations - 1) / evaluations) }
+        say("\(steps) steps of \(stepTokens) tokens, \(times[1].formatted(digits: 2)) s each")
     }
 
     // MARK: Files
@@ -330,6 +336,11 @@ extension Tokenizer {
 extension Duration {
     /// As a number of seconds.
     package var seconds: Double { Double(components.seconds) + Double(components.attoseconds) * 1e-18 }
+}
+
+extension Double {
+    /// For people.
+    package func formatted(digits: Int) -> String { String(format: "%.\(digits)f", self) }
 }
 
 /// Whether someone asked the process to end: it then finishes its step and saves.

@@ -1,0 +1,158 @@
+import GlimTensor
+import GlimTestSupport
+import Testing
+
+@Suite("weights") struct WeightTests {
+    private static let shapes = [(1, 1), (31, 7), (32, 8), (33, 5), (100, 3), (64, 64)]
+
+    /// To the nearest bf16, ties to even.
+    private static func rounded(_ x: Float) -> Float {
+        let bits = x.bitPattern
+        return Float(bitPattern: (bits + 0x7FFF + (bits >> 16 & 1)) & 0xFFFF_0000)
+    }
+
+    @Test("what is set is read back, in both orientations", arguments: [Weight.Format.f32, .bf16], shapes)
+    func roundTrip(format: Weight.Format, shape: (Int, Int)) {
+        var draw = Draw(shape.0)
+        let (outputs, inputs) = shape
+        let weight = Weight(outputs: outputs, inputs: inputs, count: 3, format: format)
+        var matrices = (0..<3).map { _ in draw.floats(outputs * inputs) }
+        func turned(_ rows: [Float]) -> [Float] {
+            (0..<inputs).flatMap { i in (0..<outputs).map { rows[$0 * inputs + i] } }
+        }
+        matrices[0].withUnsafeBufferPointer { weight.set($0, matrix: 0) }
+        turned(matrices[1]).withUnsafeBufferPointer { weight.set($0, matrix: 1, transposed: true) }
+        matrices[2].withUnsafeBufferPointer { weight.set($0, matrix: 2) }
+        if format == .bf16 { matrices = matrices.map { $0.map(Self.rounded) } }
+        for (i, rows) in matrices.enumerated() {
+            expectSame(weight.rows(matrix: i).elements, rows, "matrix \(i)")
+            expectSame(weight.rows(matrix: i, transposed: true).elements, turned(rows), "matrix \(i), turned")
+        }
+        #expect(weight.parameterCount == 3 * outputs * inputs && weight.byteCount >= weight.parameterCount * 2)
+    }
+
+    @Test("a gradient is read back in the order of its weight", arguments: shapes) func gradientRows(shape: (Int, Int))
+    {
+        var draw = Draw(shape.1)
+        let (outputs, inputs) = shape
+        let weight = draw.weight(outputs, inputs)
+        // One row of ones at a time: dW[o, i] = dy[o] · x[i].
+        let (x, dy) = (draw.tensor([1, inputs]), draw.tensor([1, outputs]))
+        let tape = Tape()
+        tape.backward(from: [(Tensor.linear(x, weight, tape: tape), dy)])
+        let expected = dy.elements.flatMap { d in x.elements.map { d * $0 } }
+        let gradient = tape.gradients[weight]!
+        expectSame(weight.rows(of: gradient).elements, expected)
+        expectSame(
+            weight.rows(of: gradient, transposed: true).elements,
+            x.elements.flatMap { x in dy.elements.map { $0 * x } })
+    }
+
+    @Test("a product is the sum it should be, in both formats, for one row and for many", arguments: shapes)
+    func product(shape: (Int, Int)) {
+        var draw = Draw(shape.0 + shape.1)
+        let (outputs, inputs) = shape
+        for format in [Weight.Format.f32, .bf16] {
+            let weight = draw.weight(outputs, inputs, format: format)
+            let (x, rows) = (draw.tensor([5, inputs]), weight.rows().elements)
+            let y = Tensor.linear(x, weight)
+            let expected = (0..<5).flatMap { t in
+                (0..<outputs).map { o in
+                    Float(
+                        (0..<inputs).reduce(0.0) {
+                            $0 + Double(x.elements[t * inputs + $1]) * Double(rows[o * inputs + $1])
+                        })
+                }
+            }
+            expectClose(y.elements, expected, within: 2e-6)
+            for t in 0..<5 {
+                let one = Tensor.linear(Tensor.selectRows(x, [t]), weight)
+                expectSame(one.elements, Array(y.elements[t * outputs..<(t + 1) * outputs]))
+            }
+        }
+    }
+
+    @Test("derived forms follow a weight that changed") func version() {
+        var draw = Draw(5)
+        let (x, weight, dy) = (draw.tensor([2, 4]), draw.weight(3, 4), draw.tensor([2, 3]))
+        func dx() -> [Float] {
+            let tape = Tape()
+            let followed = tape.follow(x)
+            tape.backward(from: [(Tensor.linear(followed, weight, tape: tape), dy)])
+            return tape.gradient(of: followed)!.elements
+        }
+        let (before, version) = (dx(), weight.version)
+        weight.rows().elements.map { 2 * $0 }.withUnsafeBufferPointer { weight.set($0) }
+        weight.changed()
+        #expect(weight.version > version)
+        expectSame(dx(), before.map { 2 * $0 })
+    }
+
+    @Test("a vector is itself") func vector() {
+        let weight = Weight(vector: [1, -2, 3])
+        #expect(weight.isVector && weight.count == 1 && weight.outputs == 3 && weight.rows().elements == [1, -2, 3])
+        [4, 5, 6].withUnsafeBufferPointer { weight.set($0) }
+        #expect(weight.rows().elements == [4, 5, 6])
+    }
+
+    @Test("a blueprint tells its shape and takes no memory") func blueprint() {
+        let weight = Weight(outputs: 1 << 24, inputs: 1 << 17, count: 64, isBlueprint: true)
+        #expect(weight.parameterCount == 1 << 47 && weight.byteCount == 1 << 49)
+    }
+
+    // MARK: AdamW
+
+    @Test("AdamW's first step, by hand") func firstStep() {
+        // The first step goes by the learning rate whatever the gradient's size; decay pulls by rate · decay · weight.
+        let weight = Weight(vector: [1, 1, -2])
+        let state = AdamWState(for: weight)
+        let version = weight.version
+        weight.adamW(
+            state, gradient: Tensor([8, -0.25, 0], [3]), gradientScale: 0.5, learningRate: 0.125, beta1: 0.5,
+            beta2: 0.75, epsilon: 0, decay: 0.5, step: 1)
+        let (mean, square, numbers) = (state.mean.elements, state.square.elements, weight.rows().elements)
+        #expect(mean == [2, -0.0625, 0] && square == [4, 0.00390625, 0])
+        #expect(numbers[0] == 1 - 0.125 * (1 + 0.5) && numbers[1] == 1 - 0.125 * (-1 + 0.5))
+        #expect(weight.version > version)
+    }
+
+    @Test("five steps of AdamW are PyTorch's") func torch() {
+        // torch.optim.AdamW(lr=0.01, betas=(0.9, 0.95), eps=1e-8, weight_decay=0.1)
+        let weight = Weight(vector: [0.5, -1.25, 2, 0, 1e-3, -3.5, 0.75])
+        let state = AdamWState(for: weight)
+        let expected: [Int: [Float]] = [
+            1: [0.5095000, -1.2587500, 1.9880000, 0.0100000, -0.0090010, -3.4965000, 0.7592500],
+            5: [0.5083374, -1.2601483, 1.9702407, 0.0245493, -0.0116061, -3.4812555, 0.7651758],
+        ]
+        for step in 1...5 {
+            // Handed over twice too large, with the scale that corrects it.
+            let gradient = (0..<7).map { Float(($0 * 7 + step * 3) % 11 - 5) * 0.1 }
+            weight.adamW(
+                state, gradient: Tensor(gradient, [7]), gradientScale: 0.5, learningRate: 0.01, beta1: 0.9,
+                beta2: 0.95, epsilon: 1e-8, decay: 0.1, step: step)
+            if let expected = expected[step] { expectClose(weight.rows().elements, expected, within: 2e-7) }
+        }
+    }
+
+    @Test("AdamW moves a matrix as it moves each number, whatever the threads") func matrix() {
+        func moved(threads: Int) -> [Float] {
+            Machine.alone(threads: threads) {
+                var draw = Draw(9)
+                let (weight, x, dy) = (draw.weight(333, 130), draw.tensor([4, 130]), draw.tensor([4, 333]))
+                let state = AdamWState(for: weight)
+                for step in 1...3 {
+                    let tape = Tape()
+                    tape.backward(from: [(Tensor.linear(x, weight, tape: tape), dy)])
+                    weight.adamW(
+                        state, gradient: tape.gradients[weight]!, gradientScale: 1, learningRate: 0.01, beta1: 0.9,
+                        beta2: 0.95, epsilon: 1e-8, decay: 0.1, step: step)
+                }
+                return weight.rows().elements
+            }
+        }
+        let one = moved(threads: 1)
+        #expect(one.allSatisfy { $0.isFinite })
+        expectSame(moved(threads: 2), one)
+        expectSame(moved(threads: 4), one)
+    }
+}
