@@ -57,7 +57,8 @@ let package = Package(
             dependencies: ["GlimModel", "GlimTensor", "GlimCheckpoint", "GlimTrain", "GlimTestSupport"],
             swiftSettings: swift),
         .testTarget(
-            name: "GlimTrainTests", dependencies: ["GlimTrain", "GlimTestSupport"], swiftSettings: swift),
+            name: "GlimTrainTests",
+            dependencies: ["GlimTensor", "GlimText", "GlimModel", "GlimTrain", "GlimTestSupport"], swiftSettings: swift),
         .testTarget(name: "GlimCommandTests", dependencies: ["GlimTestSupport"], swiftSettings: swift),
     ],
     cLanguageStandard: .c17

@@ -70,8 +70,8 @@ INLINE v16 flushed(v16 x, v16 tested, float limit) {
     return v_select_gt(v_set1(limit), size, v_mul(x, v_zero()), x);
 }
 
-/// a · b + sum as the bf16 dot instruction has it: no denormals in or out. It judges what is denormal after rounding as
-/// if exponents had no end, hence the same sum once more, 2^32 larger.
+/// a · b + sum as the bf16 dot instruction has it: no denormals in or out. It judges what is denormal after rounding
+/// as if exponents had no end, hence the same sum once more, 2^32 larger.
 INLINE v16 fma_flushed(v16 a, v16 b, v16 sum) {
     a = flushed(a, a, 0x1p-126f);
     b = flushed(b, b, 0x1p-126f);
@@ -204,8 +204,8 @@ INLINE v16 tile_load(const float *p, int64_t columns) {
 #endif
 }
 
-/// The inner loop of all products. All but the first argument are constants. Beyond TILE_VECTORS a tile is wide: it spans
-/// whole panels.
+/// The inner loop of all products. All but the first argument are constants. Beyond TILE_VECTORS a tile is wide: it
+/// spans whole panels.
 INLINE void tile(const tile_job *job, const int kind, const int rows, const int vectors, const int transposed) {
     const tile_job t = *job;
     const int wide = vectors > TILE_VECTORS;
@@ -248,9 +248,11 @@ INLINE void tile(const tile_job *job, const int kind, const int rows, const int 
     }
     if (kind == F32_BF16 && k > 0) {
         UNROLL for (int i = 0; i < rows; i++) {
-            UNROLL for (int j = 0; j < vectors; j++)
-                sum[i * vectors + j] = v_fma(v_set1_from(a + i * t.a_step),
-                                             pair_even(v_load(b + j / 2 * t.b_panel + j % 2 * 16)), sum[i * vectors + j]);
+            const v16 y = v_set1_from(a + i * t.a_step);
+            UNROLL for (int j = 0; j < vectors; j++) {
+                v16 *s = &sum[i * vectors + j];
+                *s = v_fma(y, pair_even(v_load(b + j / 2 * t.b_panel + j % 2 * 16)), *s);
+            }
         }
     }
     if (wide || t.columns >= TILE_COLUMNS) {
@@ -276,8 +278,9 @@ TILE_TRANSPOSED(1) TILE_TRANSPOSED(2) TILE_TRANSPOSED(3) TILE_TRANSPOSED(4) TILE
 #if defined(GLIM_AVX512)
 TILE_TRANSPOSED(7) TILE_TRANSPOSED(8) TILE_TRANSPOSED(9) TILE_TRANSPOSED(10) TILE_TRANSPOSED(11) TILE_TRANSPOSED(12)
 static tile_function *const tiles_transposed[] = {
-    0, tile_transposed_1, tile_transposed_2, tile_transposed_3, tile_transposed_4, tile_transposed_5, tile_transposed_6,
-    tile_transposed_7, tile_transposed_8, tile_transposed_9, tile_transposed_10, tile_transposed_11, tile_transposed_12};
+    0, tile_transposed_1, tile_transposed_2, tile_transposed_3, tile_transposed_4, tile_transposed_5,
+    tile_transposed_6, tile_transposed_7, tile_transposed_8, tile_transposed_9, tile_transposed_10,
+    tile_transposed_11, tile_transposed_12};
 #define TILES(kind) \
     TILE(kind, 1, 2) TILE(kind, 2, 2) TILE(kind, 3, 2) TILE(kind, 4, 2) TILE(kind, 5, 2) TILE(kind, 6, 2) \
     TILE(kind, 7, 2) TILE(kind, 8, 2) TILE(kind, 9, 2) TILE(kind, 10, 2) TILE(kind, 11, 2) TILE(kind, 12, 2) \
@@ -308,6 +311,16 @@ static const int64_t wide_columns[] = {0, 64, 32};
 #endif
 TILES(F32)
 TILES(BF16)
+#if defined(GLIM_AVX512)
+// At most half a panel, as at the end of 80 columns: half the work.
+TILE(F32, 1, 1) TILE(F32, 2, 1) TILE(F32, 3, 1) TILE(F32, 4, 1) TILE(F32, 5, 1) TILE(F32, 6, 1)
+TILE(F32, 7, 1) TILE(F32, 8, 1) TILE(F32, 9, 1) TILE(F32, 10, 1) TILE(F32, 11, 1) TILE(F32, 12, 1)
+static tile_function *const narrow_tiles[] = {
+    0, tile_F32_1x1, tile_F32_2x1, tile_F32_3x1, tile_F32_4x1, tile_F32_5x1, tile_F32_6x1,
+    tile_F32_7x1, tile_F32_8x1, tile_F32_9x1, tile_F32_10x1, tile_F32_11x1, tile_F32_12x1};
+#else
+#define narrow_tiles tiles_F32
+#endif
 WIDE_TILES(F32)
 WIDE_TILES(F32_BF16)
 WIDE_TILES(BF16)
@@ -319,8 +332,8 @@ static void copy_rows(float *out, const char *a, int64_t a_step, int64_t rows, i
     for (int64_t i = 0; i < rows; i++) memcpy(out + i * COPY_STEP, a + i * a_step, (size_t)k * sizeof(float));
 }
 
-/// Copies strips of a transposed A, each to k steps of TILE_ROWS. Strip s begins at row start[s] of `rows`; where a strip
-/// is shorter than TILE_ROWS, the rows behind it are copied too if there are any.
+/// Copies strips of a transposed A, each to k steps of TILE_ROWS. Strip s begins at row start[s] of `rows`; where a
+/// strip is shorter than TILE_ROWS, the rows behind it are copied too if there are any.
 static void copy_transposed(float *out, const float *a, int64_t lda, const int64_t *start, int64_t strips, int64_t rows,
                             int64_t k) {
     const int64_t last = start[strips - 1], whole = last + TILE_ROWS <= rows ? strips : strips - 1;
@@ -381,19 +394,18 @@ static int64_t product_wide(tile_job t, tile_function *run, const char *a, const
     return j;
 }
 
-/// One chunk of rows over one block of k and the columns of B up to n: copies of A, then panel by panel, strip by strip.
+/// One chunk of rows over one block of k and the columns of B up to n: A copied, then panel by panel, strip by strip.
 /// `below` is where A is read after this chunk.
 INLINE void chunk(const int kind, tile_job t, const char *a, const float *b, float *c, const int64_t *start,
                   int64_t strips, int64_t rows, int64_t n, const int copy_a, const int transposed, const char *below) {
     float a_copy[CHUNK_STRIPS * TILE_ROWS * COPY_STEP], b_copy[GLIM_K_BLOCK * GLIM_PANEL];
-    tile_function *const *const tiles = kind == BF16 ? tiles_BF16 : transposed ? tiles_transposed : tiles_F32;
     const int64_t a_step = t.a_step, row_step = transposed ? 4 : a_step, ldb = t.ldb;
     if (copy_a && transposed) {
         copy_transposed(a_copy, (const float *)(const void *)a, a_step / 4, start, strips, rows, t.k);
         t.a_step = TILE_ROWS * sizeof(float);
     } else if (copy_a) {
         for (int64_t s = 0; s < strips; s++)
-            copy_rows(a_copy + s * TILE_ROWS * COPY_STEP, a + start[s] * row_step, a_step, start[s + 1] - start[s], t.k);
+            copy_rows(a_copy + s * TILE_ROWS * COPY_STEP, a + start[s] * a_step, a_step, start[s + 1] - start[s], t.k);
         t.a_step = COPY_STEP * sizeof(float);
     }
     for (int64_t j = 0; j < n; j += GLIM_PANEL) {
@@ -407,6 +419,10 @@ INLINE void chunk(const int kind, tile_job t, const char *a, const float *b, flo
         if (kind == F32_BF16) widen_panel(b_copy, bj, columns, t.k);
         else if (copied) copy_panel(b_copy, bj, ldb, columns, t.k);
         t.ldb = copied ? GLIM_PANEL : ldb;
+        tile_function *const *const tiles = kind == BF16    ? tiles_BF16
+                                            : transposed    ? tiles_transposed
+                                            : columns <= 16 ? narrow_tiles
+                                                            : tiles_F32;
         for (int64_t s = 0; s < strips; s++) {
             t.a = copy_a ? (const char *)(a_copy + s * TILE_ROWS * COPY_STEP) : a + start[s] * row_step;
             for (int64_t jj = 0; jj < columns; jj += TILE_COLUMNS) {
@@ -431,12 +447,16 @@ INLINE void product(const int kind, float *c, int64_t ldc, int64_t c_panel, cons
 
     int64_t done = 0;
     if (m <= WIDE_ROWS && !transposed && k > 0) {
-        tile_function *const *const wide = kind == BF16 ? wide_tiles_BF16 : kind == F32 ? wide_tiles_F32 : wide_tiles_F32_BF16;
+        tile_function *const *const wide = kind == BF16  ? wide_tiles_BF16
+                                           : kind == F32 ? wide_tiles_F32
+                                                         : wide_tiles_F32_BF16;
         done = product_wide(t, wide[m], a, b, c, wide_columns[m], n, k, k_block, b_pairs, add);
     }
     const int64_t strips = (m + TILE_ROWS - 1) / TILE_ROWS;
     const int64_t rows = m / strips, longer = m % strips;  // the first `longer` strips have a row more
     const int64_t row_step = transposed ? 4 : a_step, k_step = transposed ? a_step : 4;
+    // Two or three panels do not repay a copy of A, unless its rows share cache sets.
+    const int copy_a = m > TILE_ROWS / 2 && (transposed || n > 3 * GLIM_PANEL || a_step % 1024 == 0);
     for (int64_t left = done; left < n; left += GROUP_COLUMNS) {
         const int64_t panel = left / GLIM_PANEL, columns = least(n - left, GROUP_COLUMNS);
         for (int64_t group = 0; group < strips; group += GROUP_STRIPS) {
@@ -452,8 +472,8 @@ INLINE void product(const int kind, float *c, int64_t ldc, int64_t c_panel, cons
                     for (int64_t s = 0; s <= count; s++) start[s] = (s0 + s) * rows + least(s0 + s, longer) - row;
                     const int last = s0 + count >= group_end;
                     const int64_t below = last ? group * rows + least(group, longer) : row + start[count];
-                    chunk(kind, t, a + row * row_step + first * k_step, bk, c + row * ldc + panel * c_panel, start, count,
-                          m - row, columns, m > TILE_ROWS / 2, transposed,
+                    chunk(kind, t, a + row * row_step + first * k_step, bk, c + row * ldc + panel * c_panel, start,
+                          count, m - row, columns, copy_a, transposed,
                           a + below * row_step + (last ? first + k_block : first) * k_step);
                 }
             }
@@ -567,7 +587,8 @@ static void to_bf16_pairs(uint16_t *out, const float *x, int64_t ld, int64_t row
     }
 }
 
-static void gather_rows_f32(float *out, int64_t ldo, const float *packed, const int32_t *rows, int64_t count, int64_t k) {
+static void gather_rows_f32(float *out, int64_t ldo, const float *packed, const int32_t *rows, int64_t count,
+                            int64_t k) {
     for (int64_t i = 0; i < count; i++) {
         const float *from = packed + rows[i] / GLIM_PANEL * GLIM_PANEL * k + rows[i] % GLIM_PANEL;
         for (int64_t kk = 0; kk < k; kk++) out[i * ldo + kk] = from[kk * GLIM_PANEL];

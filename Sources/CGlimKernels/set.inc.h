@@ -5,6 +5,7 @@
 #include "rows.inc.h"
 #include "select.inc.h"
 #include "attention.inc.h"
+#include "probe.inc.h"
 
 const glim_kernels GLIM_SET_TABLE = {
     .name = GLIM_SET_NAME,
@@ -12,4 +13,5 @@ const glim_kernels GLIM_SET_TABLE = {
     ROWS_ENTRIES
     SELECT_ENTRIES
     ATTENTION_ENTRIES
+    PROBE_ENTRIES
 };

@@ -150,12 +150,15 @@ extension CheckpointTensor {
         return whole
     }
 
-    /// Fills the weights from the checkpoint's numbers.
-    func fill(from numbers: UnsafeBufferPointer<Float>) {
+    /// Fills the weights from the checkpoint's numbers; `changed()` is the caller's.
+    ///
+    /// - Parameter target: numbers in a weight's layout to fill instead of the weight's own: optimizer state.
+    package func fill(from numbers: UnsafeBufferPointer<Float>, _ target: (Weight) -> Tensor? = { _ in nil }) {
         let width = shape.count == 2 ? shape[1] : 1
         for part in parts {
             let rows = UnsafeBufferPointer(rebasing: numbers[part.row * width..<(part.row + part.rowCount) * width])
-            part.weight.set(rows, matrix: part.matrix, transposed: part.isTransposed)
+            part.weight.set(
+                rows, matrix: part.matrix, transposed: part.isTransposed, numbers: target(part.weight))
         }
     }
 }

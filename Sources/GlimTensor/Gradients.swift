@@ -7,6 +7,12 @@ public struct Gradients {
     /// The gradient of a weight, in its layout, if the pass reached it.
     public subscript(_ weight: Weight) -> Tensor? { entries[ObjectIdentifier(weight)]?.tensor }
 
+    /// Sets the entry of a weight: numbers in its layout.
+    public mutating func set(_ numbers: Tensor, for weight: Weight) {
+        precondition(numbers.shape.count == weight.elementCount, "Gradients: \(numbers.shape) for \(weight.layout)")
+        entries[ObjectIdentifier(weight)] = (weight, numbers)
+    }
+
     package mutating func write(
         to weight: Weight, _ body: (UnsafeMutablePointer<Float>, _ accumulate: Bool) -> Void
     ) {

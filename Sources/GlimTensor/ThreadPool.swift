@@ -74,8 +74,11 @@ public final class ThreadPool: @unchecked Sendable {
             work()
             // Close, then wait for whoever is inside. A worker that came too late finds the gate closed.
             var state = gate.bitwiseAnd(~Self.open, ordering: .acquiringAndReleasing).newValue
+            var spin = 0
             while state & Self.inside != 0 {
-                glim_relax()
+                // A worker that takes this long has lost its processor to another program: let it have this one.
+                spin += 1
+                if spin % Self.spins == 0 { sched_yield() } else { glim_relax() }
                 state = gate.load(ordering: .acquiring)
             }
         }

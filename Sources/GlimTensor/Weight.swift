@@ -147,11 +147,16 @@ public final class Weight: @unchecked Sendable {
 
     /// Sets matrix `index` (or the vector) from rows: `[outputs, inputs]` row-major, or `[inputs, outputs]` where
     /// `transposed`. Different matrices may be set at one time; `changed()` is to be called after the last.
-    public func set(_ rows: UnsafeBufferPointer<Float>, matrix index: Int = 0, transposed: Bool = false) {
+    ///
+    /// - Parameter numbers: f32 numbers in this layout to set instead of the weight's own.
+    public func set(
+        _ rows: UnsafeBufferPointer<Float>, matrix index: Int = 0, transposed: Bool = false, numbers: Tensor? = nil
+    ) {
         precondition(index < count && rows.count == outputs * inputs, "Weight.set: \(rows.count) numbers for \(layout)")
+        precondition(numbers.map { $0.shape.count == elementCount } ?? true, "Weight.set: \(layout)")
         guard let base = rows.baseAddress else { return }
         if isVector {
-            floats.update(from: base, count: outputs)
+            (numbers?.pointer ?? floats).update(from: base, count: outputs)
             return
         }
         let turned = transposed ? Tensor(uninitialized: [outputs, inputs]) : nil
@@ -161,12 +166,11 @@ public final class Weight: @unchecked Sendable {
             }
         }
         let from = turned.map { UnsafePointer($0.pointer) } ?? base
-        switch format {
-        case .f32:
-            kernels.pointee.pack_f32(matrix(index), from, Int64(inputs), Int64(outputs), Int64(inputs))
-        case .bf16:
-            kernels.pointee.pack_bf16(
-                halves + index * matrixStride, from, Int64(inputs), Int64(outputs), Int64(inputs))
+        let (N, K) = (Int64(outputs), Int64(inputs))
+        if format == .f32 || numbers != nil {
+            kernels.pointee.pack_f32((numbers?.pointer ?? floats) + index * matrixStride, from, K, N, K)
+        } else {
+            kernels.pointee.pack_bf16(halves + index * matrixStride, from, K, N, K)
         }
     }
 

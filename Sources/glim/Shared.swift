@@ -1,5 +1,6 @@
 import ArgumentParser
 import Foundation
+import GlimModel
 import GlimTensor
 
 /// Options of every command that computes.
@@ -16,6 +17,23 @@ struct ComputeOptions: ParsableArguments {
         if let threads, !(1...1024).contains(threads) {
             throw ValidationError("--threads is \(threads), not within 1...1024.")
         }
+    }
+}
+
+/// Options of every command that draws tokens.
+struct SamplingOptions: ParsableArguments {
+    @Option(help: "Divides the logits; 0 takes the most probable token each time.") var temperature = 1.0
+    @Option(help: "Draw only from the most probable tokens whose probabilities reach this sum.")
+    var topP = 1.0
+    @Option(help: "The same seed draws the same tokens.") var seed: UInt64 = 0
+
+    var sampler: Sampler { Sampler(temperature: temperature, topP: topP, seed: seed) }
+
+    func validate() throws {
+        guard temperature >= 0, temperature.isFinite else {
+            throw ValidationError("--temperature is \(temperature); it must be 0 or more.")
+        }
+        guard topP > 0, topP <= 1 else { throw ValidationError("--top-p is \(topP), not above 0 and at most 1.") }
     }
 }
 
@@ -47,7 +65,9 @@ struct TokenLine: Decodable {
             guard seen.insert(parsed.id).inserted else { throw Failure("\(place): id \"\(parsed.id)\" appears twice") }
             lines.append(parsed)
         }
-        guard !lines.isEmpty else { throw Failure("\(path) has no lines; expected {\"id\": \"a\", \"tokens\": [1, 2]}") }
+        guard !lines.isEmpty else {
+            throw Failure("\(path) has no lines; expected {\"id\": \"a\", \"tokens\": [1, 2]}")
+        }
         return lines
     }
 }
@@ -55,4 +75,13 @@ struct TokenLine: Decodable {
 /// Writes to standard error: progress and logs, never results.
 func log(_ text: String) {
     FileHandle.standardError.write(Data((text + "\n").utf8))
+}
+
+/// Writes to standard output at once: what a person watches as it comes.
+func emit(_ text: String) throws {
+    do {
+        try FileHandle.standardOutput.write(contentsOf: Data(text.utf8))
+    } catch {
+        throw Failure("standard output cannot be written to")
+    }
 }

@@ -175,6 +175,13 @@ typedef struct glim_kernels {
                                   int64_t lds, const float *q, const float *weights, int64_t tokens, int64_t heads,
                                   const float *_Nonnull const *_Nonnull pages, int64_t ldk, int64_t first,
                                   int64_t width, float scale, float *scratch);
+
+    // ---- Probes (probe.inc.h): for measuring the machine, never for results
+
+    /// The sum of an array, read as fast as memory gives it.
+    float (*probe_read)(const float *x, int64_t count);
+    /// Multiply-adds from registers alone; `out` is one float, read and written. Returns how many operations it did.
+    double (*probe_fma)(float *out, int64_t rounds);
 } glim_kernels;
 
 /// Floats of scratch that an attention or indexer call needs, for `rows` = tokens · heads of one call.

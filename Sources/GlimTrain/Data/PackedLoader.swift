@@ -61,6 +61,13 @@ public struct PackedLoader: Sendable {
         CounterRandom(seed: seed, purpose: "shuffle.epoch.\(epoch)").permutation(store.documentCount)
     }
 
+    /// The same rows from another place on.
+    ///
+    /// - Throws: `DataError` if the position is not of this data.
+    public func moved(to position: Position) throws(DataError) -> PackedLoader {
+        try PackedLoader(store, sequenceLength: sequenceLength, seed: seed, position: position)
+    }
+
     /// The next row; takes time proportional to its length, and to the number of documents once per epoch.
     public mutating func nextRow() -> PackedRow {
         var row = PackedRow(capacity: sequenceLength)

@@ -32,8 +32,8 @@ public struct TrainRecipe: Codable, Sendable, Equatable {
     public var out = "run"
     /// A `tokenizer.json`, or a folder with one; none: the one of `model`, or else one trained on the data.
     public var tokenizer: String?
-    /// Tokens in a vocabulary that is trained here.
-    public var vocabularySize = 8192
+    /// Tokens in a vocabulary that is trained here; none: what the preset has.
+    public var vocabularySize: Int?
 
     // MARK: How much
 
@@ -45,7 +45,8 @@ public struct TrainRecipe: Codable, Sendable, Equatable {
     public var sequenceLength = 512
     /// Tokens in an optimizer step; as many whole rows as fit.
     public var batchTokens = 8192
-    /// Tokens in one forward and backward pass; none: the trainer's choice. Changes memory and time only.
+    /// Tokens in one forward and backward pass, whole rows; none: about 4,096. Changes memory and time, and the last
+    /// bits of gradient sums.
     public var microBatchTokens: Int?
 
     // MARK: How

@@ -1,0 +1,81 @@
+# Everything a person runs. `make help` lists it; .ci/run calls the same targets.
+# Plain make: works with GNU make 3.81 and later.
+
+.POSIX:
+SHELL = /bin/sh
+
+# A room that imports what Package.swift does not allow fails to build.
+CONFIGURATION = -c release --explicit-target-dependency-import-check error
+GLIM = .build/release/glim
+LINTED = Package.swift Sources Tests Examples
+# Suites of seconds, from every room: see `smoke`.
+SMOKE = GlimTextTests|GlimCheckpointTests|ModelConfig|RowKernel|PackedLoader|TrainRecipe
+SMOKE_LEAST = 20
+VENV = .venv-golden
+# More arguments for one run: make quickstart ARGS="--minutes 3 --data ~/src"
+ARGS =
+
+help: ## this list
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1	\2/p' Makefile | expand -t 20
+
+quickstart: build ## train a small model on text found here (about 10 minutes), write quickstart/report.html
+	$(GLIM) quickstart --out quickstart $(ARGS)
+
+setup: ## install what a build lacks (the Swift toolchain is yours to install)
+	@sh Tools/setup.sh
+
+build: setup ## the glim command, optimised
+	swift build $(CONFIGURATION) --product glim
+
+tests: setup
+	swift build $(CONFIGURATION) --build-tests
+
+test: tests kernels examples ## everything: C kernels, examples, all suites (under 25 minutes on 2 cores)
+	swift test -c release --skip-build
+
+smoke: tests ## the quick suites only (under 5 minutes, build included)
+	@swift test -c release --skip-build --filter '$(SMOKE)' 2>&1 | tee .build/smoke.log
+	@grep -Eq 'Test run with [0-9]+ tests? .*passed' .build/smoke.log || { echo "error: smoke tests failed" >&2; exit 1; }
+	@sed -n 's/.*Test run with \([0-9]*\) test.*/\1/p' .build/smoke.log | tail -n 1 | { read n; \
+	  [ "$$n" -ge $(SMOKE_LEAST) ] || { echo "error: smoke ran $$n tests: the filter has lost its suites" >&2; exit 1; }; }
+
+kernels: setup ## all kernel tables against the plain one, as a C program
+	@mkdir -p .build
+	clang -O2 -Wall -Wextra -ISources/CGlimKernels/include Tests/CKernels/check.c Sources/CGlimKernels/*.c -lm -o .build/kernels
+	@.build/kernels
+
+neon: ## the same for 64-bit ARM, under emulation (Debian: installs a cross compiler and qemu)
+	bash Tools/neon.sh
+
+# In the same build folder: what both need is compiled once.
+examples: setup ## the package that uses glim as a library
+	swift build $(CONFIGURATION) --package-path Examples --scratch-path .build
+
+lint: ## formatting, as CI sees it
+	swift format lint --strict --parallel --recursive $(LINTED)
+
+format: ## rewrite to that formatting
+	swift format --in-place --parallel --recursive $(LINTED)
+
+bench: build ## speed of training, prefill and decode on a fresh nano, held against what this machine can do
+	@set -e; for kind in train prefill decode "decode --context 8192"; do $(GLIM) bench $$kind --preset nano $(ARGS); echo; done
+
+$(VENV)/ready: Tools/requirements.txt
+	@sh Tools/setup.sh python
+	python3 -m venv $(VENV)
+	$(VENV)/bin/pip install --quiet -r Tools/requirements.txt
+	@touch $@
+
+golden: $(VENV)/ready ## make the golden files of Tests/Golden again, with PyTorch and transformers
+	set -e; for script in Tools/*_golden.py; do echo "$$script"; $(VENV)/bin/python $$script; done
+
+parity: build $(VENV)/ready ## hold glim against transformers on random models
+	$(VENV)/bin/python Tools/parity.py --glim $(GLIM) $(ARGS)
+
+docs: build ## the DocC pages of every library, into docs-out/
+	@sh Tools/docs.sh docs-out
+
+clean: ## remove what builds made (runs and models stay)
+	rm -rf .build Examples/.build docs-out $(VENV)
+
+.PHONY: help quickstart setup build tests test smoke kernels neon examples lint format bench golden parity docs clean

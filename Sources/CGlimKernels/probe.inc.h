@@ -1,0 +1,43 @@
+// What this machine can do at most: the roofs that measurements are held against.
+
+// As many chains as hide the latency of a multiply-add, and no more than stay in registers.
+#if defined(GLIM_AVX512)
+#define PROBE_CHAINS 12
+#elif defined(GLIM_AVX2)
+#define PROBE_CHAINS 5
+#elif defined(GLIM_NEON)
+#define PROBE_CHAINS 6
+#else
+#define PROBE_CHAINS 1
+#endif
+
+static float probe_read(const float *x, int64_t count) {
+    v16 sums[4] = {v_zero(), v_zero(), v_zero(), v_zero()};
+    int64_t i = 0;
+    for (; i + 64 <= count; i += 64) {
+#pragma clang loop unroll(full)
+        for (int j = 0; j < 4; j++) sums[j] = v_add(sums[j], v_load(x + i + 16 * j));
+    }
+    float sum = v_sum(v_add(v_add(sums[0], sums[1]), v_add(sums[2], sums[3])));
+    for (; i < count; i++) sum += x[i];
+    return sum;
+}
+
+static double probe_fma(float *out, int64_t rounds) {
+    v16 chains[PROBE_CHAINS];
+    // Different from each other, or the compiler would keep only one.
+    for (int j = 0; j < PROBE_CHAINS; j++) chains[j] = v_set1(out[0] + (float)j);
+    const v16 a = v_set1(0.75f), b = v_set1(0.5f);
+    for (int64_t i = 0; i < rounds; i++) {
+#pragma clang loop unroll(full)
+        for (int j = 0; j < PROBE_CHAINS; j++) chains[j] = v_fma(chains[j], a, b);
+    }
+    v16 sum = chains[0];
+    for (int j = 1; j < PROBE_CHAINS; j++) sum = v_add(sum, chains[j]);
+    out[0] = v_sum(sum);
+    return 2.0 * 16 * PROBE_CHAINS * (double)rounds;
+}
+
+#undef PROBE_CHAINS
+
+#define PROBE_ENTRIES .probe_read = probe_read, .probe_fma = probe_fma,

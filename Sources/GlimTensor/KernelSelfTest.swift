@@ -1,0 +1,28 @@
+import CGlimKernels
+
+extension KernelSet {
+    /// The names of the tables that do not compute a small product and a softmax exactly as the portable one does.
+    ///
+    /// None on a machine that works: all tables give the same bits.
+    public static func failingSelfTest() -> [String] {
+        let answers = available.indices.map { answer(of: glim_kernels_at(Int32($0))) }
+        return zip(available, answers).filter { $1 != answers[answers.count - 1] }.map(\.0)
+    }
+
+    /// `softmax(A · Bᵀ)`, as bits, for sizes that fill no vector and no block.
+    private static func answer(of table: UnsafePointer<glim_kernels>) -> [UInt32] {
+        let (m, n, k) = (7, 45, 301)
+        let panels = (n + Int(GLIM_PANEL) - 1) / Int(GLIM_PANEL)
+        let random = CounterRandom(seed: 1, purpose: "self-test")
+        let a = Tensor((0..<m * k).map { Float(random.uniform(UInt64($0))) - 0.5 }, [m, k])
+        let b = Tensor((m * k..<(m + n) * k).map { Float(random.uniform(UInt64($0))) - 0.5 }, [n, k])
+        let packed = Tensor(zeros: [panels * Int(GLIM_PANEL) * k])
+        let c = Tensor(zeros: [m, n])
+        table.pointee.pack_f32(packed.pointer, b.pointer, Int64(k), Int64(n), Int64(k))
+        table.pointee.matmul_f32(
+            c.pointer, Int64(n), Int64(GLIM_PANEL), a.pointer, Int64(k), packed.pointer, Int64(GLIM_PANEL),
+            Int64(Int(GLIM_PANEL) * k), Int64(m), Int64(n), Int64(k), 0)
+        table.pointee.softmax(c.pointer, Int64(n), c.pointer, Int64(n), Int64(m), Int64(n))
+        return c.elements.map(\.bitPattern)
+    }
+}

@@ -1,0 +1,92 @@
+import CGlimKernels
+
+#if canImport(Glibc)
+import Glibc
+#else
+import Darwin
+#endif
+
+/// What the threads of this machine can do at most, measured: the roofs for every other measurement.
+public struct MachineProbe: Sendable, Equatable {
+    /// Bytes read from memory in a second, all threads together.
+    public let bytesPerSecond: Double
+    /// f32 operations in a second (a multiply-add is two), all threads together, from registers alone.
+    public let operationsPerSecond: Double
+
+    /// The higher of two measurements: neighbours on a shared machine only ever take away.
+    public static func best(_ a: MachineProbe, _ b: MachineProbe) -> MachineProbe {
+        MachineProbe(
+            bytesPerSecond: max(a.bytesPerSecond, b.bytesPerSecond),
+            operationsPerSecond: max(a.operationsPerSecond, b.operationsPerSecond))
+    }
+
+    /// Measures for about a second, with the threads that `ThreadPool.shared` has.
+    public static func measure() -> MachineProbe {
+        MachineProbe(bytesPerSecond: readRate(), operationsPerSecond: operationRate())
+    }
+
+    /// Beyond every cache; not from the buffer pool, whose peak is a measurement of its own.
+    private static let probedBytes = 256 << 20
+
+    private static func readRate() -> Double {
+        let count = probedBytes / 4
+        var raw: UnsafeMutableRawPointer?
+        guard posix_memalign(&raw, 2 << 20, probedBytes) == 0, let raw else { return 0 }
+        defer { free(raw) }
+        #if os(Linux)
+        madvise(raw, probedBytes, 14 /* MADV_HUGEPAGE */)
+        #endif
+        let numbers = raw.assumingMemoryBound(to: Float.self)
+        numbers.update(repeating: 1, count: count)
+        let pieces = ThreadPool.shared.threadCount * 4
+        let each = count / pieces
+        return fastest(seconds: 0.4) {
+            spread(pieces) { i in Double(kernels.pointee.probe_read(numbers + i * each, Int64(each))) }
+            return Double(each * pieces * 4)
+        }
+    }
+
+    private static func operationRate() -> Double {
+        let threads = ThreadPool.shared.threadCount
+        var rounds: Int64 = 1 << 12
+        // Long enough that starting the threads does not show: about 10 ms.
+        while rounds < 1 << 30 {
+            let time = seconds { _ = chain(rounds) }
+            if time > 0.01 { break }
+            rounds *= 2
+        }
+        return fastest(seconds: 0.4) { spread(threads) { _ in chain(rounds) } }
+    }
+
+    private static func chain(_ rounds: Int64) -> Double {
+        var value: Float = 1
+        return kernels.pointee.probe_fma(&value, rounds)
+    }
+
+    /// The sum of what the pieces return.
+    @discardableResult
+    private static func spread(_ pieces: Int, _ body: (Int) -> Double) -> Double {
+        let results = UnsafeMutableBufferPointer<Double>.allocate(capacity: pieces)
+        defer { results.deallocate() }
+        results.initialize(repeating: 0)
+        ThreadPool.shared.run(pieces) { results[$0] = body($0) }
+        return results.reduce(0, +)
+    }
+
+    /// Repeats `body`, which returns how much it did; the highest rate of at least three runs.
+    private static func fastest(seconds limit: Double, _ body: () -> Double) -> Double {
+        var (best, spent, runs) = (0.0, 0.0, 0)
+        while runs < 3 || spent < limit {
+            var done = 0.0
+            let time = seconds { done = body() }
+            best = max(best, done / max(time, 1e-9))
+            spent += time
+            runs += 1
+        }
+        return best
+    }
+
+    private static func seconds(_ body: () -> Void) -> Double {
+        ContinuousClock().measure(body) / .seconds(1)
+    }
+}

@@ -1,0 +1,21 @@
+import Foundation
+
+extension TrainRecipe {
+    /// Steps of linear warm-up in a run of `total` steps.
+    func warmup(of total: Int) -> Int { warmupSteps ?? min(total, Int((warmupRatio * Double(total)).rounded(.up))) }
+
+    /// The learning rate of a step, from 1 to `total`: linear warm-up, then the schedule down to its last share.
+    public func learningRate(step: Int, of total: Int) -> Double {
+        let warmup = warmup(of: total)
+        if step <= warmup { return learningRate * Double(step) / Double(warmup) }
+        let progress = total > warmup ? Double(step - warmup) / Double(total - warmup) : 1
+        let last = minimumLearningRateRatio
+        let share: Double =
+            switch schedule {
+            case .constant: 1
+            case .linear: 1 - (1 - last) * progress
+            case .cosine: last + (1 - last) * (1 + cos(.pi * progress)) / 2
+            }
+        return learningRate * share
+    }
+}

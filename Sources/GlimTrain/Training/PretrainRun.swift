@@ -1,0 +1,359 @@
+public import Foundation
+import GlimCheckpoint
+import GlimModel
+import GlimTensor
+import GlimText
+import Synchronization
+
+/// Pre-training from text to a model folder: what `glim train pretrain` does.
+///
+/// The run's folder is itself a model folder, beside it `recipe.json` (every value, the number of steps included),
+/// `metrics.jsonl`, `samples.jsonl`, `loss.svg` and `training/` (what `--resume` goes on from).
+public struct PretrainRun {
+    /// What a run came to: the last line of `--json`.
+    public struct Summary: Codable, Sendable, Equatable {
+        public var steps: Int
+        public var tokens: Int
+        public var finalLoss: Double
+        public var validationBitsPerByte: Double?
+        public var tokensPerSecond: Double
+        /// Of training, this process only.
+        public var seconds: Double
+        /// Where the steps were cut short by a signal.
+        public var wasInterrupted = false
+
+        enum CodingKeys: String, CodingKey {
+            case steps, tokens, seconds
+            case finalLoss = "final_loss"
+            case validationBitsPerByte = "val_bits_per_byte"
+            case tokensPerSecond = "tokens_per_second"
+            case wasInterrupted = "interrupted"
+        }
+    }
+
+    /// For comparing with other engines.
+    public struct Recording: Sendable {
+        /// One JSON line a step: the rows as they are fed.
+        public var batches: URL?
+        /// The model before its first step.
+        public var initialModel: URL?
+
+        public init(batches: URL? = nil, initialModel: URL? = nil) {
+            (self.batches, self.initialModel) = (batches, initialModel)
+        }
+    }
+
+    private var recipe: TrainRecipe
+    private let run: URL
+    private let resumes: Bool
+    private let recording: Recording
+    private let say: @Sendable (String) -> Void
+
+    /// - Parameters:
+    ///   - recipe: validated.
+    ///   - resumes: go on where the run in `recipe.out` stopped; its own recipe then counts.
+    ///   - say: takes lines for people.
+    public init(
+        _ recipe: TrainRecipe, resumes: Bool, recording: Recording = Recording(),
+        say: @escaping @Sendable (String) -> Void
+    ) throws {
+        run = URL(filePath: recipe.out)
+        (self.resumes, self.recording, self.say) = (resumes, recording, say)
+        self.recipe = recipe
+        let recorded = run.appending(path: "recipe.json")
+        if resumes {
+            guard let data = try? Data(contentsOf: recorded) else {
+                // Killed before its first file, or never begun: the run begins now.
+                return
+            }
+            guard var earlier = try? JSONDecoder().decode(TrainRecipe.self, from: data) else {
+                throw RunError("\(recorded.path) is damaged; start a new --out")
+            }
+            (earlier.out, earlier.threads) = (recipe.out, recipe.threads)
+            self.recipe = earlier
+        } else if FileManager.default.fileExists(atPath: recorded.path) {
+            throw RunError("\(run.path) already holds a run; go on with --resume, or choose another --out")
+        }
+    }
+
+    /// Trains to the end, or to the next signal.
+    public mutating func train() throws -> Summary {
+        do {
+            try FileManager.default.createDirectory(at: run, withIntermediateDirectories: true)
+        } catch {
+            throw RunError("the folder \(run.path) cannot be made; choose another --out")
+        }
+        let text = try readText()
+        let tokenizer = try makeTokenizer(text.training)
+        var config = try makeConfig(tokenizer)
+        let store = tokenise(text.training, tokenizer)
+        let validation = PackedLoader.validationRows(
+            tokenise(text.validation, tokenizer), sequenceLength: recipe.sequenceLength,
+            maximumRows: max(8, Self.validationTokens / recipe.sequenceLength), padding: tokenizer.endOfText)
+        say("\(store.tokenCount) training tokens in \(store.documentCount) documents, \(tokenizer.vocabularySize) entries")
+        let loader = try PackedLoader(store, sequenceLength: recipe.sequenceLength, seed: recipe.seed)
+
+        if config.maximumPositions < recipe.sequenceLength { config.maximumPositions = recipe.sequenceLength }
+        let byteCounts = tokenizer.byteCounts(config.vocabularySize)
+        if recipe.steps == nil {
+            try planSteps(config, loader, store, validation, byteCounts)
+        }
+        try saveRecipe()
+
+        let model = try makeModel(config)
+        var trainer = Trainer(model, loader, recipe, totalSteps: recipe.steps ?? 1)
+        let fingerprint = store.fingerprint
+        if resumes, let state = TrainingState.latest(in: run) {
+            try TrainingState.restore(&trainer, from: state, fingerprint: fingerprint)
+            say("resuming after step \(trainer.step)")
+        } else if let folder = recording.initialModel {
+            try save(model, tokenizer, to: folder)
+        }
+        return try loop(&trainer, tokenizer, validation, byteCounts, fingerprint)
+    }
+
+    // MARK: The loop
+
+    private func loop(
+        _ trainer: inout Trainer, _ tokenizer: Tokenizer, _ validation: [PackedRow], _ byteCounts: [Int],
+        _ fingerprint: UInt64
+    ) throws -> Summary {
+        let total = trainer.totalSteps
+        let evaluateEvery = recipe.evaluateEvery ?? max(1, (total + 9) / 10)
+        let sampleEvery = recipe.sampleEvery ?? evaluateEvery
+        let log = try MetricsLog(file: run.appending(path: "metrics.jsonl"), afterStep: trainer.step)
+        let samples = try SampleLog(file: run.appending(path: "samples.jsonl"), afterStep: trainer.step)
+        let batches = try recording.batches.map { try BatchLog(file: $0) }
+        var progress = ProgressLine(label: "pretrain", goal: .steps(total), firstStep: trainer.step)
+        var last = try MetricsLog.read(file: run.appending(path: "metrics.jsonl")).last
+        var (trainingTime, firstTokens) = (Duration.zero, trainer.tokens)
+        var lastSave = ContinuousClock.now
+        StopSignal.install()
+
+        func save(final: Bool) throws {
+            try TrainingState.save(trainer, fingerprint: fingerprint, run: run)
+            try self.save(trainer.model, tokenizer, to: run)
+            if final { try writeCurve() }
+            lastSave = .now
+        }
+
+        while !trainer.isDone, !StopSignal.arrived {
+            let start = ContinuousClock.now
+            let rows = trainer.nextRows()
+            try batches?.append(trainer.step + 1, rows)
+            var metrics = trainer.trainStep(on: rows)
+            let elapsed = ContinuousClock.now - start
+            trainingTime += elapsed
+            let tokens = recipe.rowsPerBatch * recipe.sequenceLength
+            metrics.tokensPerSecond = Double(tokens) / elapsed.seconds
+            guard metrics.loss.isFinite, metrics.gradientNorm.isFinite else {
+                throw RunError(
+                    "step \(metrics.step): the loss is \(metrics.loss), its gradient \(metrics.gradientNorm); "
+                        + "the last good state is kept: start again with a lower learning rate")
+            }
+            let step = metrics.step
+            if step == total || evaluateEvery > 0 && step % evaluateEvery == 0, !validation.isEmpty {
+                let evaluation = Evaluation(trainer.model, validation, byteCounts: byteCounts)
+                (metrics.validationLoss, metrics.validationBitsPerByte) = (evaluation.loss, evaluation.bitsPerByte)
+            }
+            try log.append(metrics)
+            ProgressLine.write(
+                progress.update(step: step, loss: metrics.loss, tokensPerSecond: metrics.tokensPerSecond))
+            if let bits = metrics.validationBitsPerByte {
+                ProgressLine.write(progress.interrupt())
+                let loss = (metrics.validationLoss ?? .nan).formatted(digits: 3)
+                say("step \(step): validation loss \(loss), \(bits.formatted(digits: 3)) bits per byte")
+            }
+            if step == total || sampleEvery > 0 && step % sampleEvery == 0 {
+                try samples.append(step, Self.sample(trainer.model, tokenizer, seed: recipe.seed))
+            }
+            last = metrics
+            let isDue =
+                recipe.saveEvery.map { $0 > 0 && step % $0 == 0 }
+                ?? (ContinuousClock.now - lastSave > .seconds(Self.secondsBetweenSaves))
+            if isDue, step < total { try save(final: false) }
+        }
+        ProgressLine.write(progress.finish())
+        try save(final: true)
+        if StopSignal.arrived, !trainer.isDone { say("stopped after step \(trainer.step); go on with --resume") }
+        return Summary(
+            steps: trainer.step, tokens: trainer.tokens, finalLoss: last?.loss ?? .nan,
+            validationBitsPerByte: last?.validationBitsPerByte,
+            tokensPerSecond: trainingTime == .zero
+                ? 0 : Double(trainer.tokens - firstTokens) / trainingTime.seconds,
+            seconds: trainingTime.seconds, wasInterrupted: !trainer.isDone)
+    }
+
+    private static let validationTokens = 1 << 15
+    private static let secondsBetweenSaves = 120.0
+
+    /// A few continuations, always of the same prompts with the same random numbers.
+    private static func sample(_ model: Model, _ tokenizer: Tokenizer, seed: UInt64) -> [Report.Sample] {
+        ["import ", "def ", "The "].map { prompt in
+            var generator = Generator(model, sampler: Sampler(temperature: 0.7, topP: 0.95, seed: seed))
+            generator.feed([tokenizer.endOfText] + tokenizer.encode(prompt))
+            var ids: [Int32] = []
+            while ids.count < 96, let token = generator.next(), token.id != tokenizer.endOfText { ids.append(token.id) }
+            return Report.Sample(prompt: prompt, continuation: (try? tokenizer.decodeText(ids)) ?? "")
+        }
+    }
+
+    // MARK: What a run begins with
+
+    private func readText() throws -> ValidationSplit {
+        var line = -1
+        let progress: (Corpus.Totals) -> Void = { totals in
+            if totals.files / 2000 != line {
+                line = totals.files / 2000
+                say("reading text: \(totals.bytes >> 20) MB in \(totals.files) files")
+            }
+        }
+        let corpus =
+            recipe.data.isEmpty
+            ? try Corpus.found(progress: progress) : try Corpus.collect(recipe.data, progress: progress)
+        say("text: \(corpus.totals)")
+        return ValidationSplit(corpus.documents, fraction: recipe.validationFraction, seed: recipe.seed)
+    }
+
+    private func makeTokenizer(_ documents: [Document]) throws -> Tokenizer {
+        let own = run.appending(path: "tokenizer.json")
+        if resumes, FileManager.default.fileExists(atPath: own.path) { return try Tokenizer(file: own) }
+        let tokenizer: Tokenizer
+        if let path = recipe.tokenizer ?? recipe.model {
+            let isFolder = (try? URL(filePath: path).resourceValues(forKeys: [.isDirectoryKey]))?.isDirectory ?? false
+            tokenizer = isFolder ? try Tokenizer(folder: URL(filePath: path)) : try Tokenizer(file: URL(filePath: path))
+            guard tokenizer.id(of: .endOfText) != nil else {
+                throw RunError("\(path) has no <|endoftext|> token, which ends each document")
+            }
+        } else {
+            let entries = try recipe.vocabularySize ?? baseConfig().vocabularySize
+            say("training a tokenizer of \(entries) entries")
+            var trainer = TokenizerTrainer(vocabularySize: entries, threads: recipe.threads)
+            trainer.add(documents.lazy.map(\.bytes))
+            tokenizer = try trainer.train()
+        }
+        try tokenizer.save(to: own)
+        return tokenizer
+    }
+
+    private func baseConfig() throws -> ModelConfig {
+        if let folder = recipe.model { return try ModelConfig(folder: URL(filePath: folder)) }
+        if let file = recipe.config { return try ModelConfig(file: URL(filePath: file)) }
+        if let depth = recipe.depth { return ModelConfig.depth(depth) }
+        return try ModelConfig.preset(named: recipe.preset)
+    }
+
+    private func makeConfig(_ tokenizer: Tokenizer) throws -> ModelConfig {
+        var config = try baseConfig()
+        if recipe.model == nil {
+            // Whole panels of the head: 32 outputs.
+            if let size = recipe.vocabularySize { config.vocabularySize = size }
+            if tokenizer.vocabularySize > config.vocabularySize || recipe.tokenizer != nil {
+                config.vocabularySize = (tokenizer.vocabularySize + 31) / 32 * 32
+            }
+            config.dtype = .float32
+        } else if tokenizer.vocabularySize > config.vocabularySize {
+            throw RunError("the tokenizer has \(tokenizer.vocabularySize) entries, the model \(config.vocabularySize)")
+        }
+        let stops: [ControlToken] = [.endOfText, .user, .observation]
+        config.endOfTextIDs = stops.compactMap { tokenizer.id(of: $0).map { Int($0) } }
+        config.padID = Int(tokenizer.endOfText)
+        try config.validate()
+        return config
+    }
+
+    private func makeModel(_ config: ModelConfig) throws -> Model {
+        guard let folder = recipe.model else { return Model(config, seed: recipe.seed) }
+        var model = try Model(folder: URL(filePath: folder), format: .f32)
+        model.config = config.with { $0.mtpLayerCount = model.config.mtpLayerCount }
+        return model
+    }
+
+    private func tokenise(_ documents: [Document], _ tokenizer: Tokenizer) -> TokenStore {
+        TokenStore(documents, endOfText: tokenizer.endOfText, threads: recipe.threads) { tokenizer.encode($0) }
+    }
+
+    /// Fixes the number of steps: what fills the minutes, measured once on a copy that is thrown away; or one pass
+    /// over the data.
+    private mutating func planSteps(
+        _ config: ModelConfig, _ loader: PackedLoader, _ store: TokenStore, _ validation: [PackedRow],
+        _ byteCounts: [Int]
+    ) throws {
+        let stepTokens = recipe.rowsPerBatch * recipe.sequenceLength
+        guard let minutes = recipe.minutes else {
+            recipe.steps = max(1, store.tokenCount / stepTokens)
+            return
+        }
+        say("measuring a step to plan \(minutes) minutes")
+        var trial = Trainer(try makeModel(config), loader, recipe, totalSteps: 1000)
+        _ = trial.trainStep()
+        let clock = ContinuousClock()
+        let times = (0..<3).map { _ in clock.measure { _ = trial.trainStep() }.seconds }.sorted()
+        let evaluation = clock.measure { _ = Evaluation(trial.model, validation, byteCounts: byteCounts) }.seconds
+        // At most a twentieth of the time goes to evaluations.
+        let evaluations = min(10, max(1, Int(minutes * 3 / max(evaluation, 1e-3))))
+        let steps = max(1, Int((minutes * 60 - Double(evaluations) * evaluation) / times[1]))
+        (recipe.steps, recipe.minutes) = (steps, nil)
+        if recipe.evaluateEvery == nil { recipe.evaluateEvery = max(1, (steps + evaluations - 1) / evaluations) }
+        say("\(steps) steps of \(stepTokens) tokens, \(times[1].formatted(digits: 2)) s each")
+    }
+
+    // MARK: Files
+
+    private func saveRecipe() throws {
+        let encoder = JSONEncoder()
+        encoder.outputFormatting = [.prettyPrinted, .sortedKeys]
+        try AtomicFile.write(encoder.encode(recipe), to: run.appending(path: "recipe.json"))
+    }
+
+    private func save(_ model: Model, _ tokenizer: Tokenizer, to folder: URL) throws {
+        try model.save(to: folder)
+        try tokenizer.save(to: folder.appending(path: "tokenizer.json"))
+        let end = ControlToken.endOfText.rawValue
+        try AtomicFile.write(
+            """
+            {
+              "tokenizer_class": "PreTrainedTokenizerFast",
+              "eos_token": "\(end)",
+              "pad_token": "\(end)",
+              "model_max_length": \(model.config.maximumPositions)
+            }
+
+            """, to: folder.appending(path: "tokenizer_config.json"))
+    }
+
+    private func writeCurve() throws {
+        let metrics = try MetricsLog.read(file: run.appending(path: "metrics.jsonl"))
+        try LossCurve(title: "Pre-training", metrics: metrics).write(to: run.appending(path: "loss.svg"))
+    }
+}
+
+extension Tokenizer {
+    /// The token that ends a document; a tokenizer without one is refused before training.
+    var endOfText: Int32 { id(of: .endOfText) ?? 0 }
+}
+
+extension Duration {
+    /// As a number of seconds.
+    package var seconds: Double { Double(components.seconds) + Double(components.attoseconds) * 1e-18 }
+}
+
+extension Double {
+    /// For people.
+    package func formatted(digits: Int) -> String { String(format: "%.\(digits)f", self) }
+}
+
+/// Whether someone asked the process to end: it then finishes its step and saves.
+enum StopSignal {
+    private static let flag = Atomic<Bool>(false)
+    static var arrived: Bool { flag.load(ordering: .relaxed) }
+
+    static func install() {
+        for number in [SIGINT, SIGTERM] {
+            signal(number) { _ in
+                // A second signal ends the process at once.
+                if StopSignal.flag.exchange(true, ordering: .relaxed) { _exit(130) }
+            }
+        }
+    }
+}

@@ -1,0 +1,90 @@
+public import Foundation
+import GlimCheckpoint
+import GlimModel
+import GlimTensor
+
+/// The main job on its defaults: text, tokenizer, a `nano` model, and a page that shows what came of it.
+///
+/// `DIR/model` is the run and the model folder, `DIR/report.html` and `DIR/report.json` tell about it. Stopped at any
+/// moment, the same call goes on where it was.
+public struct Quickstart {
+    private let folder: URL
+    private let minutes: Double
+    private let data: [String]
+    private let threads: Int?
+    private let seed: UInt64
+    private let say: @Sendable (String) -> Void
+
+    /// - Parameters:
+    ///   - minutes: of training.
+    ///   - data: none: text found on this machine.
+    ///   - say: takes lines for people.
+    public init(
+        folder: URL, minutes: Double, data: [String], threads: Int? = nil, seed: UInt64 = 0,
+        say: @escaping @Sendable (String) -> Void
+    ) {
+        (self.folder, self.minutes, self.data, self.threads) = (folder, minutes, data, threads)
+        (self.seed, self.say) = (seed, say)
+    }
+
+    /// Where the model is.
+    public var modelFolder: URL { folder.appending(path: "model") }
+
+    /// Runs all of it.
+    ///
+    /// - Returns: the report, as `report.json` holds it; nil when a signal stopped the run before its end.
+    public func run() throws -> Report? {
+        var recipe = TrainRecipe()
+        (recipe.preset, recipe.out, recipe.minutes) = ("nano", modelFolder.path, minutes)
+        (recipe.data, recipe.threads, recipe.seed) = (data, threads, seed)
+        try recipe.validate()
+        let began = FileManager.default.fileExists(atPath: modelFolder.appending(path: "recipe.json").path)
+        if began { say("going on with \(modelFolder.path)") }
+        let probe = MachineProbe.measure()
+        var pretraining = try PretrainRun(recipe, resumes: began, say: say)
+        let summary = try pretraining.train()
+        if summary.wasInterrupted { return nil }
+        let report = try makeReport(summary, MachineProbe.best(probe, .measure()))
+        let metrics = try MetricsLog.read(file: modelFolder.appending(path: "metrics.jsonl"))
+        try report.write(to: folder, curve: LossCurve(title: "Loss over training", metrics: metrics))
+        return report
+    }
+
+    private func makeReport(_ summary: PretrainRun.Summary, _ probe: MachineProbe) throws -> Report {
+        let config = try ModelConfig(folder: modelFolder)
+        let recipe = try JSONDecoder().decode(
+            TrainRecipe.self, from: Data(contentsOf: modelFolder.appending(path: "recipe.json")))
+        let metrics = try MetricsLog.read(file: modelFolder.appending(path: "metrics.jsonl"))
+        // Over all processes that took part, from the log: each step says how fast it was.
+        let seconds = zip(metrics, [0] + metrics.map(\.tokens)).reduce(0.0) { sum, step in
+            sum + Double(step.0.tokens - step.1) / step.0.tokensPerSecond
+        }
+        let rate = seconds > 0 ? Double(summary.tokens) / seconds : 0
+        let stepTokens = recipe.rowsPerBatch * recipe.sequenceLength
+        let cost = config.trainingCost(
+            sequence: recipe.sequenceLength, tokens: stepTokens, pass: recipe.microBatchTokens ?? stepTokens / 2)
+        let size = config.size
+        return Report(
+            title: "Glim quickstart",
+            summary: "A GLM-5 model of \(size.parameterCount / 100_000 * 100_000) parameters, trained on this machine "
+                + "from text found here. \(summary.steps) steps of \(stepTokens) tokens.",
+            figures: Report.Figures(
+                validationBitsPerByte: summary.validationBitsPerByte, tokensPerSecond: rate,
+                fractionOfPeak: rate * cost.operationsPerToken / probe.operationsPerSecond, seconds: seconds,
+                totalParameters: size.parameterCount, activeParameters: size.activeCount, tokens: summary.tokens),
+            stages: [
+                Report.Stage(
+                    name: "pretrain", steps: summary.steps, tokens: summary.tokens, seconds: seconds,
+                    finalLoss: summary.finalLoss, validationBitsPerByte: summary.validationBitsPerByte)
+            ],
+            samples: SampleLog.last(modelFolder.appending(path: "samples.jsonl")),
+            machine: [
+                Report.Fact("Kernels", KernelSet.name),
+                Report.Fact("Threads", "\(ThreadPool.shared.threadCount)"),
+                Report.Fact("Peak, f32", "\(Int(probe.operationsPerSecond / 1e9)) GFLOP/s"),
+                Report.Fact("Read bandwidth", "\(Int(probe.bytesPerSecond / 1e9)) GB/s"),
+                Report.Fact("Most memory in use", "\(BufferPool.peakBytes >> 20) MB"),
+            ],
+            chatCommand: "glim chat --model \(modelFolder.path)")
+    }
+}

@@ -1,0 +1,78 @@
+public import GlimModel
+import GlimTensor
+
+/// The state of a training run and its one step: pass, optimizer, load balancing.
+///
+/// Everything that decides the next step is here and in the recipe: the same state gives the same step, to the bit,
+/// at any thread count.
+public struct Trainer {
+    public let model: Model
+    public internal(set) var optimizer: AdamW
+    public internal(set) var loader: PackedLoader
+    /// Tokens trained on.
+    public internal(set) var tokens = 0
+    public let recipe: TrainRecipe
+    /// Steps of the whole run; the schedule ends there.
+    public let totalSteps: Int
+
+    public var step: Int { optimizer.step }
+    public var isDone: Bool { step >= totalSteps }
+
+    public init(_ model: Model, _ loader: PackedLoader, _ recipe: TrainRecipe, totalSteps: Int) {
+        (self.model, self.loader, self.recipe, self.totalSteps) = (model, loader, recipe, totalSteps)
+        optimizer = AdamW(model)
+        (optimizer.beta1, optimizer.beta2, optimizer.epsilon) = (recipe.beta1, recipe.beta2, recipe.epsilon)
+        (optimizer.decay, optimizer.clip) = (recipe.weightDecay, recipe.clip)
+    }
+
+    /// How a step's rows are divided and summed.
+    public var passOptions: TrainingPass.Options {
+        var options = TrainingPass.Options()
+        let micro = recipe.microBatchTokens ?? Self.microBatchTokens
+        options.microBatchRows = max(1, micro / recipe.sequenceLength)
+        (options.mtpWeight, options.balanceWeight) = (recipe.mtpWeight, recipe.sequenceBalanceWeight)
+        return options
+    }
+
+    /// Enough rows to fill the products, few enough to keep activations small.
+    private static let microBatchTokens = 4096
+
+    /// Trains on the next rows.
+    ///
+    /// - Returns: what the step measured, but for its rate.
+    public mutating func trainStep() -> StepMetrics { trainStep(on: nextRows()) }
+
+    /// The rows of the next step.
+    public mutating func nextRows() -> [PackedRow] { loader.batch(rows: recipe.rowsPerBatch) }
+
+    /// Trains on the given rows.
+    public mutating func trainStep(on rows: [PackedRow]) -> StepMetrics {
+        let pass = TrainingPass(model, rows, passOptions)
+        let rate = recipe.learningRate(step: step + 1, of: totalSteps)
+        let norm = optimizer.update(pass.gradients, learningRate: rate)
+        if recipe.balanceRate > 0 { balance(pass.expertLoad) }
+        tokens += rows.reduce(0) { $0 + $1.tokens.count }
+        return StepMetrics(
+            step: step, tokens: tokens, loss: pass.loss, mtpLoss: pass.mtpLoss, learningRate: rate, gradientNorm: norm,
+            tokensPerSecond: .nan)
+    }
+
+    /// Moves each router's bias by one constant step towards equal load (DeepSeek-V3 report, section 2.1.2).
+    private func balance(_ load: [Int: [Int]]) {
+        for (layer, bias) in model.routerBiases {
+            guard let load = load[layer] else { continue }
+            let moved = Self.balanced(bias.rows().elements, load: load, rate: Float(recipe.balanceRate))
+            moved.withUnsafeBufferPointer { bias.set($0) }
+            bias.changed()
+        }
+    }
+
+    /// Biases after one step of balancing: up for experts below the mean load, down for those above.
+    package static func balanced(_ biases: [Float], load: [Int], rate: Float) -> [Float] {
+        let total = load.reduce(0, +)
+        return zip(biases, load).map { bias, count in
+            let sign = total - count * load.count  // of mean - load
+            return bias + (sign > 0 ? rate : sign < 0 ? -rate : 0)
+        }
+    }
+}

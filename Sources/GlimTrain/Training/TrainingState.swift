@@ -1,0 +1,109 @@
+import Foundation
+import GlimCheckpoint
+import GlimModel
+import GlimTensor
+
+/// The saved state of a run: `RUN/training/step-N`, complete or not there at all.
+///
+/// A folder is written under a temporary name and renamed when whole, and only then older ones are removed: a run
+/// that is killed at any moment finds its last state.
+struct TrainingState: Codable {
+    var step: Int
+    var tokens: Int
+    var position: PackedLoader.Position
+    /// Of the data: a run must go on with what it began with.
+    var fingerprint: UInt64
+
+    private static let file = "state.json"
+
+    /// The newest complete state of a run, or nil.
+    static func latest(in run: URL) -> URL? {
+        let folder = run.appending(path: "training")
+        let names = (try? FileManager.default.contentsOfDirectory(atPath: folder.path)) ?? []
+        let newest = names.compactMap { name in name.hasPrefix("step-") ? Int(name.dropFirst(5)) : nil }.max()
+        return newest.map { folder.appending(path: "step-\($0)") }
+    }
+
+    /// Saves weights, optimizer and position.
+    static func save(_ trainer: Trainer, fingerprint: UInt64, run: URL) throws {
+        let folder = run.appending(path: "training")
+        let temporary = folder.appending(path: ".partial-\(trainer.step)")
+        let final = folder.appending(path: "step-\(trainer.step)")
+        let files = FileManager.default
+        if files.fileExists(atPath: final.path) { return }
+        if files.fileExists(atPath: temporary.path) { try files.removeItem(at: temporary) }
+
+        var optimizer = trainer.optimizer
+        let tensors = Dictionary(uniqueKeysWithValues: trainer.model.tensors.map { ($0.name, $0) })
+        var (mean, square) = (Gradients(), Gradients())
+        for weight in trainer.model.weights where optimizer.hasState(weight) {
+            let state = optimizer.state(weight)
+            mean.set(state.mean, for: weight)
+            square.set(state.square, for: weight)
+        }
+        var declarations: [TensorDeclaration] = []
+        for tensor in trainer.model.tensors {
+            declarations.append(TensorDeclaration(tensor.name, .f32, tensor.shape))
+            if optimizer.hasState(tensor.parts[0].weight) {
+                declarations.append(TensorDeclaration("adamw.mean.\(tensor.name)", .f32, tensor.shape))
+                declarations.append(TensorDeclaration("adamw.square.\(tensor.name)", .f32, tensor.shape))
+            }
+        }
+        try CheckpointWriter(folder: temporary).write(declarations) { declaration, sink in
+            let (kind, name) = Self.split(declaration.name)
+            let source: Gradients? = kind == .mean ? mean : kind == .square ? square : nil
+            guard let numbers = tensors[name]?.numbers(in: source) else { return }
+            try numbers.withElements { try sink.append($0) }
+        }
+        let state = TrainingState(
+            step: trainer.step, tokens: trainer.tokens, position: trainer.loader.position, fingerprint: fingerprint)
+        try AtomicFile.write(JSONEncoder().encode(state), to: temporary.appending(path: file))
+        guard rename(temporary.path, final.path) == 0 else {
+            throw RunError("\(final.path) cannot be written: \(String(cString: strerror(errno)))")
+        }
+        // The new state is whole: older ones, and leftovers of killed saves, may go.
+        for name in (try? files.contentsOfDirectory(atPath: folder.path)) ?? [] where name != final.lastPathComponent {
+            try? files.removeItem(at: folder.appending(path: name))
+        }
+    }
+
+    /// Puts a trainer where the saved one was.
+    static func restore(_ trainer: inout Trainer, from folder: URL, fingerprint: UInt64) throws {
+        let path = folder.appending(path: file)
+        guard let data = try? Data(contentsOf: path), let state = try? JSONDecoder().decode(Self.self, from: data)
+        else { throw RunError("\(path.path) is damaged; remove \(folder.path) to start over") }
+        guard state.fingerprint == fingerprint else {
+            throw RunError("the data is not what the run began with; resume with the same --data, or start a new --out")
+        }
+        let checkpoint = try Checkpoint(folder: folder)
+        var optimizer = trainer.optimizer
+        for tensor in trainer.model.tensors {
+            _ = try checkpoint.require(tensor.name, shape: tensor.shape)
+            try checkpoint.floats(tensor.name).withUnsafeBufferPointer { tensor.fill(from: $0) }
+            guard checkpoint.contains("adamw.mean.\(tensor.name)") else { continue }
+            let mean = try checkpoint.floats("adamw.mean.\(tensor.name)")
+            let square = try checkpoint.floats("adamw.square.\(tensor.name)")
+            mean.withUnsafeBufferPointer { tensor.fill(from: $0) { optimizer.state($0).mean } }
+            square.withUnsafeBufferPointer { tensor.fill(from: $0) { optimizer.state($0).square } }
+        }
+        for weight in trainer.model.weights { weight.changed() }
+        optimizer.step = state.step
+        trainer.optimizer = optimizer
+        trainer.tokens = state.tokens
+        trainer.loader = try trainer.loader.moved(to: state.position)
+    }
+
+    private enum Kind { case weight, mean, square }
+    private static func split(_ name: String) -> (Kind, String) {
+        for (kind, prefix) in [(Kind.mean, "adamw.mean."), (.square, "adamw.square.")] where name.hasPrefix(prefix) {
+            return (kind, String(name.dropFirst(prefix.count)))
+        }
+        return (.weight, name)
+    }
+}
+
+/// Why a run cannot begin or go on.
+public struct RunError: Error, Equatable, CustomStringConvertible {
+    public let description: String
+    init(_ description: String) { self.description = description }
+}

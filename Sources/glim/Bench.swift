@@ -1,0 +1,227 @@
+import ArgumentParser
+import Foundation
+import GlimModel
+import GlimTensor
+
+struct Bench: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Measure speed and memory, and hold them against what this machine can do.",
+        discussion: """
+            prefill reads --tokens more where --context tokens are in the cache; decode draws --tokens one at a time \
+            from there; train makes whole steps of --batch sequences; cost only computes what a token costs by \
+            arithmetic. Times are medians of at least three runs and two seconds. The memory bandwidth and the f32 \
+            peak are measured before and after with the same threads.
+            """)
+
+    enum Kind: String, CaseIterable, ExpressibleByArgument {
+        case prefill, decode, train, cost
+    }
+
+    @Argument(help: "prefill, decode, train or cost.") var kind: Kind
+    @Option(help: "Model folder.") var model: String?
+    @Option(help: "Random weights of a known shape: \(ModelConfig.presetNames.joined(separator: ", ")).")
+    var preset: String?
+    @Option(help: "Tokens that are in the cache before: prefill, decode and cost.") var context = 512
+    @Option(help: "Tokens that are measured (default: 512 for prefill, 64 for decode).") var tokens: Int?
+    @Option(help: "Tokens of a sequence in training.") var sequenceLength = 512
+    @Option(help: "Sequences at a time (default: 16 for train, otherwise 1).") var batch: Int?
+    @Option(help: "Seed of the random weights and tokens.") var seed: UInt64 = 0
+    @Flag(help: "End standard output with one JSON object.") var json = false
+    @OptionGroup var compute: ComputeOptions
+
+    func validate() throws {
+        guard (model == nil) != (preset == nil) else { throw ValidationError("Give either --model or --preset.") }
+        func check(_ name: String, _ value: Int?, from least: Int) throws {
+            if let value, !(least...1 << 24).contains(value) {
+                throw ValidationError("--\(name) is \(value), not within \(least)...\(1 << 24).")
+            }
+        }
+        try check("context", context, from: 0)
+        try check("tokens", tokens, from: 1)
+        try check("sequence-length", sequenceLength, from: 2)
+        try check("batch", batch, from: 1)
+    }
+
+    func run() throws {
+        compute.apply()
+        let config = try model.map { try ModelConfig(folder: URL(filePath: $0)) } ?? .preset(named: preset ?? "")
+        try checkRoom(config)
+        if kind == .cost { return try printCost(config) }
+        let before = MachineProbe.measure()
+        ResidentMemory.resetPeak()
+        BufferPool.resetPeak()
+        let result = try measure(try loadModel(config))
+        let peaks = (BufferPool.peakBytes, ResidentMemory.peak)
+        let after = MachineProbe.measure()
+        let report = BenchReport(result, before: before, after: after, peaks: peaks)
+        try emit(report.text(title: "\(kind.rawValue), \(model ?? preset ?? "")"))
+        if json { try emit(report.jsonLine + "\n") }
+    }
+
+    private var tokenCount: Int { tokens ?? (kind == .prefill ? 512 : kind == .decode ? 64 : 1) }
+    private var batchCount: Int { batch ?? (kind == .train ? 16 : 1) }
+
+    private func checkRoom(_ config: ModelConfig) throws {
+        let wanted = kind == .train ? sequenceLength : kind == .cost ? context : context + tokenCount
+        guard wanted <= config.maximumPositions else {
+            throw Failure("\(wanted) tokens were asked for, but the model's context is \(config.maximumPositions)")
+        }
+    }
+
+    private func loadModel(_ config: ModelConfig) throws -> Model {
+        if let model {
+            return try Model(folder: URL(filePath: model), format: kind == .train ? .f32 : .asStored)
+        }
+        // In f32, and with the gradient and two averages in training.
+        let parameters = config.size.parameterCount + (config.mtpSize?.parameterCount ?? 0)
+        let bytes = 4 * parameters * (kind == .train ? 4 : 1)
+        let memory = Int(clamping: ProcessInfo.processInfo.physicalMemory)
+        guard bytes < memory / 10 * 9 else {
+            throw Failure(
+                "\(preset ?? "") needs \(bytes >> 30) GiB and this machine has \(memory >> 30); "
+                    + "glim bench cost computes without running")
+        }
+        return Model(config, seed: seed)
+    }
+
+    private func measure(_ model: Model) throws -> BenchResult {
+        let config = model.config
+        let weights = model.weights
+        let width =
+            Double(weights.reduce(0) { $0 + $1.byteCount }) / Double(weights.reduce(0) { $0 + $1.parameterCount })
+        let workload = BenchWorkload(model, seed: seed, batch: batchCount)
+        switch kind {
+        case .prefill:
+            let cost = config.inferenceCost(
+                context: context, tokens: min(tokenCount, Generator.chunk), batch: batchCount, bytesPerWeight: width)
+            let seconds = workload.inference(context: context, tokens: tokenCount, chunk: Generator.chunk)
+            return BenchResult(tokens: tokenCount * batchCount, seconds: seconds, cost: cost)
+        case .decode:
+            // Half way through what is drawn.
+            let cost = config.inferenceCost(
+                context: context + tokenCount / 2, batch: batchCount, bytesPerWeight: width)
+            let seconds = workload.inference(context: context, tokens: tokenCount, chunk: 1)
+            return BenchResult(tokens: tokenCount * batchCount, seconds: seconds, cost: cost)
+        case .train, .cost:
+            let tokens = sequenceLength * batchCount
+            let cost = config.trainingCost(
+                sequence: sequenceLength, tokens: tokens, pass: min(tokens, workload.passTokens(sequenceLength)))
+            return BenchResult(tokens: tokens, seconds: workload.training(sequenceLength), cost: cost)
+        }
+    }
+
+    private func printCost(_ config: ModelConfig) throws {
+        let cost = config.inferenceCost(
+            context: context, tokens: tokenCount, batch: batchCount, bytesPerCached: config.dtype.byteCount)
+        let title =
+            "\(model ?? preset ?? ""): cost of a token, \(tokenCount) at a time in \(batchCount) sequence"
+            + "\(batchCount == 1 ? "" : "s") with \(context) positions in the cache"
+        try emit(([title] + BenchReport.table(cost)).joined(separator: "\n") + "\n")
+        if json { try emit(BenchReport(cost: cost).jsonLine + "\n") }
+    }
+}
+
+/// What a measurement found.
+struct BenchResult {
+    /// That one timed run computes.
+    var tokens: Int
+    /// The median run.
+    var seconds: Double
+    var cost: ModelCost
+}
+
+/// The measured work itself.
+private struct BenchWorkload {
+    let model: Model
+    let batch: Int
+    private let random: CounterRandom
+
+    init(_ model: Model, seed: UInt64, batch: Int) {
+        (self.model, self.batch) = (model, batch)
+        random = CounterRandom(seed: seed, purpose: "bench tokens")
+    }
+
+    /// Seconds of computing `tokens` more in each of `batch` sequences, `chunk` at a time, after `context`.
+    func inference(context: Int, tokens: Int, chunk: Int) -> Double {
+        let caches = (0..<batch).map { _ in model.makeCache() }
+        feed(caches, context, chunk: Generator.chunk, logits: false)
+        return median {
+            feed(caches, tokens, chunk: chunk, logits: true)
+            for cache in caches { cache.truncate(to: context) }
+        }
+    }
+
+    private func feed(_ caches: [Cache], _ count: Int, chunk: Int, logits: Bool) {
+        for first in stride(from: 0, to: count, by: chunk) {
+            let more = min(chunk, count - first)
+            let hidden = model.hidden(
+                Batch(caches.enumerated().map { b, cache in (ids(b, cache.count, more), cache) }))
+            // As generation does: of the last token of each sequence.
+            if logits, chunk == 1 || first + more == count {
+                _ = model.logits(Tensor.selectRows(hidden, (1...batch).map { $0 * more - 1 }))
+            }
+        }
+    }
+
+    private func ids(_ sequence: Int, _ first: Int, _ count: Int) -> [Int32] {
+        (first..<first + count).map {
+            Int32(random.integer(UInt64(sequence) << 32 + UInt64($0), below: model.config.vocabularySize))
+        }
+    }
+
+    /// Tokens that go through the network together in training.
+    func passTokens(_ length: Int) -> Int { max(1, 2048 / length) * length }
+
+    /// Seconds of a training step: forward, backward and AdamW.
+    func training(_ length: Int) -> Double {
+        let weights = model.weights.filter { !$0.isFrozen }
+        let states = weights.map { AdamWState(for: $0) }
+        var step = 0
+        return median {
+            step += 1
+            let gradients = gradients(length)
+            for (weight, state) in zip(weights, states) {
+                guard let gradient = gradients[weight] else { continue }
+                weight.adamW(
+                    state, gradient: gradient, gradientScale: 1, learningRate: 1e-4, beta1: 0.9, beta2: 0.95,
+                    epsilon: 1e-8, decay: 0.1, step: step)
+            }
+        }
+    }
+
+    private func gradients(_ length: Int) -> Gradients {
+        let together = passTokens(length) / length
+        let scale = 1 / Float(batch * length)
+        var tree = GradientTree()
+        for first in stride(from: 0, to: batch, by: together) {
+            let rows = first..<min(batch, first + together)
+            let tokens = rows.flatMap { ids($0, 0, length) }
+            let next = rows.flatMap { ids($0, 1, length) }
+            let sequences = Batch(tokens: tokens, lengths: rows.map { _ in length })
+            let tape = Tape()
+            let hidden = model.hidden(sequences, tape: tape)
+            _ = Tensor.crossEntropy(hidden, head: model.head, targets: next, lossScale: scale, tape: tape)
+            if model.prediction != nil {
+                let ahead = model.predictAhead(hidden, next: next, sequences, tape: tape)
+                _ = Tensor.crossEntropy(
+                    ahead, head: model.head, targets: rows.flatMap { ids($0, 2, length) }, lossScale: 0.3 * scale,
+                    tape: tape)
+            }
+            tape.backward()
+            tree.push(tape.gradients)
+        }
+        return tree.sum()
+    }
+
+    /// The median time of at least three runs and two seconds, after one that warms up.
+    private func median(_ body: () -> Void) -> Double {
+        body()
+        var times: [Double] = []
+        while times.count < 3 || times.reduce(0, +) < 2 {
+            times.append(ContinuousClock().measure(body) / .seconds(1))
+        }
+        times.sort()
+        return times.count.isMultiple(of: 2)
+            ? (times[times.count / 2 - 1] + times[times.count / 2]) / 2 : times[times.count / 2]
+    }
+}

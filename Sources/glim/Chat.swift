@@ -1,0 +1,296 @@
+import ArgumentParser
+import Foundation
+import GlimModel
+import GlimText
+import Synchronization
+
+#if canImport(Glibc)
+import Glibc
+#else
+import Darwin
+#endif
+
+struct Chat: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Talk with a model in the terminal.",
+        discussion: """
+            Replies appear as they are drawn, thinking dim. Ctrl-C ends a reply, Ctrl-D the program; /help lists the \
+            commands. With input from a pipe each line is a turn, and only the replies are printed.
+            """)
+
+    @Option(help: "Model folder: config.json, *.safetensors and tokenizer.json.") var model: String
+    @Option(help: "Draw at most this many tokens for a reply.") var maxTokens = 512
+    @OptionGroup var sampling: SamplingOptions
+    @OptionGroup var compute: ComputeOptions
+
+    func validate() throws {
+        guard maxTokens >= 1 else { throw ValidationError("--max-tokens is \(maxTokens); it must be 1 or more.") }
+    }
+
+    func run() throws {
+        compute.apply()
+        let folder = URL(filePath: model)
+        let config = try ModelConfig(folder: folder)
+        let format = try ChatTurn(
+            Tokenizer(folder: folder), vocabulary: config.vocabularySize, endOfText: config.endOfTextIDs)
+        let conversation = Conversation(
+            try Model(folder: folder), format, sampler: sampling.sampler, maxTokens: maxTokens)
+        let isTerminal = isatty(STDIN_FILENO) == 1 && isatty(STDOUT_FILENO) == 1
+        var loop = ChatLoop(conversation, isTerminal: isTerminal)
+        try loop.run()
+    }
+}
+
+/// What was said, as tokens and as the cache that the model keeps of them.
+///
+/// The tokens are the truth: a reply stays what was drawn and is never encoded again.
+private struct Conversation {
+    let model: Model
+    let format: ChatTurn
+    var sampler: Sampler
+    let maxTokens: Int
+    private var cache: Cache
+    /// Everything said, the stops that ended replies left out.
+    private(set) var tokens: [Int32] = []
+
+    init(_ model: Model, _ format: ChatTurn, sampler: Sampler, maxTokens: Int) {
+        (self.model, self.format, self.sampler, self.maxTokens) = (model, format, sampler, maxTokens)
+        cache = model.makeCache()
+    }
+
+    mutating func reset() {
+        tokens = []
+        cache = model.makeCache()
+    }
+
+    /// Draws the reply to `text`, a token at a time, and stops when `body` returns false.
+    ///
+    /// - Returns: false where `text` no longer fits the model's context; nothing changed then.
+    mutating func reply(to text: String, _ body: (Int32) throws -> Bool) rethrows -> Bool {
+        let asked = tokens + format.asking(text, isFirst: tokens.isEmpty)
+        guard asked.count < model.config.maximumPositions else { return false }
+        var generator = Generator(model, sampler: sampler, stops: format.stops, cache: cache)
+        // The last token of a reply that was cut off has been drawn but not read yet.
+        let before = cache.count
+        for first in stride(from: before, to: asked.count, by: Generator.chunk) {
+            generator.feed(Array(asked[first..<min(asked.count, first + Generator.chunk)]))
+            if Interrupt.happened {
+                cache.truncate(to: before)
+                return true
+            }
+        }
+        tokens = asked
+        for _ in 0..<maxTokens {
+            guard let token = generator.next(), !format.stops.contains(token.id) else { break }
+            tokens.append(token.id)
+            if try !body(token.id) { break }
+        }
+        return true
+    }
+}
+
+/// Reads lines, answers them, and obeys the ones that begin with a slash.
+private struct ChatLoop {
+    private var conversation: Conversation
+    private let isTerminal: Bool
+    private var lines = LineReader()
+
+    init(_ conversation: Conversation, isTerminal: Bool) {
+        (self.conversation, self.isTerminal) = (conversation, isTerminal)
+    }
+
+    mutating func run() throws {
+        Interrupt.catchFirst()
+        if isTerminal { try emit("Ctrl-C ends a reply, Ctrl-D leaves, /help lists the commands.\n") }
+        while true {
+            if isTerminal { try emit("\n> ") }
+            switch lines.next() {
+            case .end:
+                if isTerminal { try emit("\n") }
+                return
+            case .interrupted:
+                if !isTerminal { return }
+                try emit("\n(Ctrl-D or /exit leaves)")
+            case .line(let line):
+                let text = line.trimmingCharacters(in: .whitespaces)
+                if text.isEmpty { continue }
+                if text.hasPrefix("/") {
+                    if try !obey(text) { return }
+                } else {
+                    try answer(line)
+                }
+            }
+        }
+    }
+
+    private mutating func answer(_ text: String) throws {
+        Interrupt.clear()
+        var display = ReplyDisplay(conversation.format, isTerminal: isTerminal)
+        let fits = try conversation.reply(to: text) { id in
+            try display.show(id)
+            return !Interrupt.happened
+        }
+        try display.finish()
+        if !fits {
+            let longest = conversation.model.config.maximumPositions
+            log("The conversation would exceed the model's \(longest) tokens: say less, or begin again with /reset.")
+        }
+    }
+
+    /// Returns false for a command that ends the program.
+    private mutating func obey(_ text: String) throws -> Bool {
+        let words = text.split(separator: " ", maxSplits: 1).map { $0.trimmingCharacters(in: .whitespaces) }
+        let value = words.count > 1 ? words[1] : ""
+        switch words[0] {
+        case "/help": try emit(Self.help)
+        case "/exit", "/quit": return false
+        case "/reset": conversation.reset()
+        case "/save": save(to: value)
+        case "/temperature":
+            if let number = Double(value), number >= 0, number.isFinite {
+                conversation.sampler.temperature = number
+            } else {
+                log("/temperature wants a number, 0 or more; it is \(conversation.sampler.temperature)")
+            }
+        case "/top-p":
+            if let number = Double(value), number > 0, number <= 1 {
+                conversation.sampler.topP = number
+            } else {
+                log("/top-p wants a number above 0 and at most 1; it is \(conversation.sampler.topP)")
+            }
+        case "/seed":
+            if let number = UInt64(value) {
+                conversation.sampler.seed = number
+            } else {
+                log("/seed wants a whole number, 0 or more; it is \(conversation.sampler.seed)")
+            }
+        default: log("There is no \(words[0]); /help lists the commands.")
+        }
+        return true
+    }
+
+    private static let help = """
+        /reset           Forget the conversation.
+        /save FILE       Write the conversation to a file, as text with its control tokens.
+        /temperature X   Draw more boldly (above 1) or carefully (below); 0 takes the most probable token.
+        /top-p X         Draw only from the most probable tokens whose probabilities reach this sum.
+        /seed N          Draw by another seed.
+        /exit            Leave, as Ctrl-D does.
+
+        """
+
+    private func save(to path: String) {
+        guard !path.isEmpty else { return log("/save wants the name of a file") }
+        let bytes = (try? conversation.format.tokenizer.decode(conversation.tokens)) ?? []
+        do {
+            try Data(bytes).write(to: URL(filePath: path), options: .atomic)
+        } catch {
+            log("\(path) cannot be written")
+        }
+    }
+}
+
+/// Prints a reply as it comes: thinking dim on a terminal, and in its tags elsewhere.
+private struct ReplyDisplay {
+    private let format: ChatTurn
+    private let isTerminal: Bool
+    private var decoder: StreamDecoder
+    private var endsLine = true
+
+    init(_ format: ChatTurn, isTerminal: Bool) {
+        (self.format, self.isTerminal) = (format, isTerminal)
+        decoder = StreamDecoder(format.tokenizer, skipsSpecial: true)
+    }
+
+    mutating func show(_ id: Int32) throws {
+        if isTerminal, id == format.thinking.begin || id == format.thinking.end {
+            try write(decoder.finish())
+            try emit(id == format.thinking.begin ? "\u{1B}[2m" : "\u{1B}[0m\n")
+            endsLine = id == format.thinking.end
+        } else {
+            // A model may have more ids than its tokenizer has words: those have no text.
+            try write((try? decoder.push(id)) ?? "")
+        }
+    }
+
+    mutating func finish() throws {
+        try write(decoder.finish())
+        if isTerminal { try emit("\u{1B}[0m") }
+        if !endsLine || !isTerminal { try emit("\n") }
+    }
+
+    private mutating func write(_ text: String) throws {
+        if text.isEmpty { return }
+        endsLine = text.hasSuffix("\n")
+        try emit(isTerminal ? harmless(text) : text)
+    }
+
+    /// A model's text must not move the cursor or rename the window: control characters show as U+FFFD.
+    private func harmless(_ text: String) -> String {
+        var safe = String.UnicodeScalarView()
+        for scalar in text.unicodeScalars {
+            let isControl = scalar.properties.generalCategory == .control && scalar != "\n" && scalar != "\t"
+            safe.append(isControl ? "\u{FFFD}" : scalar)
+        }
+        return String(safe)
+    }
+}
+
+/// Lines of standard input. Unlike `readLine`, it tells Ctrl-C from the end.
+private struct LineReader {
+    enum Event {
+        case line(String)
+        case interrupted
+        case end
+    }
+
+    private var held: [UInt8] = []
+    private var isAtEnd = false
+
+    mutating func next() -> Event {
+        while true {
+            if let end = held.firstIndex(of: UInt8(ascii: "\n")) {
+                defer { held.removeSubrange(...end) }
+                return .line(text(held[..<end]))
+            }
+            if isAtEnd {
+                defer { held = [] }
+                return held.isEmpty ? .end : .line(text(held[...]))
+            }
+            var chunk = [UInt8](repeating: 0, count: 4096)
+            let count = read(STDIN_FILENO, &chunk, chunk.count)
+            if count > 0 {
+                held += chunk[..<count]
+            } else if count < 0, errno == EINTR {
+                Interrupt.clear()
+                return .interrupted
+            } else {
+                isAtEnd = true
+            }
+        }
+    }
+
+    private func text(_ line: ArraySlice<UInt8>) -> String {
+        String(decoding: line.last == UInt8(ascii: "\r") ? line.dropLast() : line, as: UTF8.self)
+    }
+}
+
+/// Ctrl-C, as a flag.
+private enum Interrupt {
+    private static let flag = Atomic<Bool>(false)
+
+    static var happened: Bool { flag.load(ordering: .relaxed) }
+    static func clear() { flag.store(false, ordering: .relaxed) }
+
+    /// From here on Ctrl-C raises the flag and interrupts a read, and does not end the program.
+    static func catchFirst() {
+        clear()  // also makes the flag, which a signal handler must not do
+        var action = sigaction()
+        #if canImport(Darwin)
+        action.__sigaction_u.__sa_handler = { _ in Interrupt.flag.store(true, ordering: .relaxed) }
+        #else
+        action.__sigaction_handler.sa_handler = { _ in Interrupt.flag.store(true, ordering: .relaxed) }
+        #endif
+        sigaction(SIGINT, &action, nil)
+    }
+}

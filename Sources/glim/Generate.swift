@@ -1,0 +1,148 @@
+import ArgumentParser
+import Foundation
+import GlimModel
+import GlimText
+
+struct Generate: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Continue a text or a list of tokens.",
+        discussion: """
+            The text appears on standard output as it is drawn. The prompt is plain text: control tokens written in it \
+            stay text, unless --special is given. An empty prompt begins with the model's end-of-text token. With \
+            --tokens the folder needs no tokenizer.json.
+            """)
+
+    @Option(help: "Model folder: config.json, *.safetensors and tokenizer.json.") var model: String
+    @Option(help: "Text to continue.") var prompt: String?
+    @Option(help: "Token ids to continue instead of a text, such as \"1,2,3\".") var tokens: String?
+    @Option(help: "Draw at most this many tokens.") var maxTokens = 256
+    @OptionGroup var sampling: SamplingOptions
+    @Flag(help: "Let added tokens written in the prompt become control tokens.") var special = false
+    @Flag(help: "Print one JSON object at the end instead of the text as it is drawn.") var json = false
+    @OptionGroup var compute: ComputeOptions
+
+    func validate() throws {
+        guard (prompt == nil) != (tokens == nil) else { throw ValidationError("Give either --prompt or --tokens.") }
+        guard maxTokens >= 0 else { throw ValidationError("--max-tokens is \(maxTokens); it must not be negative.") }
+    }
+
+    func run() throws {
+        compute.apply()
+        let folder = URL(filePath: model)
+        // What is wrong with a prompt is said before gigabytes are read.
+        let config = try ModelConfig(folder: folder)
+        let tokenizer = try loadTokenizer(folder)
+        let start = try startTokens(config, tokenizer)
+        let generator = Generator(try Model(folder: folder), sampler: sampling.sampler)
+        let reply = try draw(generator, start, tokenizer)
+        if json {
+            try emit(reply.jsonLine + "\n")
+        } else {
+            if tokenizer == nil { try emit(reply.tokens.map(String.init).joined(separator: ",")) }
+            try emit("\n")
+        }
+    }
+
+    /// Ids can be continued without a tokenizer; text cannot.
+    private func loadTokenizer(_ folder: URL) throws -> Tokenizer? {
+        if tokens != nil, !FileManager.default.fileExists(atPath: folder.appending(path: "tokenizer.json").path) {
+            return nil
+        }
+        return try Tokenizer(folder: folder)
+    }
+
+    private func startTokens(_ config: ModelConfig, _ tokenizer: Tokenizer?) throws -> [Int32] {
+        var start: [Int32]
+        if let tokens {
+            start = try tokens.split(separator: ",", omittingEmptySubsequences: false).map { word in
+                guard let id = Int32(word.trimmingCharacters(in: .whitespaces)) else {
+                    throw Failure("--tokens: \"\(word)\" is not a token id; expected ids as in \"1,2,3\"")
+                }
+                return id
+            }
+        } else {
+            start = tokenizer?.encode(prompt ?? "", special: special) ?? []
+            if start.isEmpty {
+                guard let end = tokenizer?.id(of: .endOfText) ?? config.endOfTextIDs.first.map({ Int32($0) }) else {
+                    throw Failure("--prompt is empty, and \(model) has no end-of-text token to begin with; give a text")
+                }
+                start = [end]
+            }
+        }
+        if let bad = start.first(where: { $0 < 0 || Int($0) >= config.vocabularySize }) {
+            let source = tokens == nil ? "tokenizer.json gives" : "--tokens:"
+            throw Failure("\(source) token \(bad), which is not within the model's 0..<\(config.vocabularySize)")
+        }
+        guard start.count <= config.maximumPositions else {
+            throw Failure(
+                "the prompt has \(start.count) tokens, but the model's context is \(config.maximumPositions); shorten it"
+            )
+        }
+        return start
+    }
+
+    private func draw(_ generator: Generator, _ start: [Int32], _ tokenizer: Tokenizer?) throws -> Reply {
+        var generator = generator
+        var decoder = tokenizer.map { StreamDecoder($0, skipsSpecial: true) }
+        let clock = ContinuousClock()
+        let began = clock.now
+        generator.feed(start)
+        let fed = clock.now
+        var reply = Reply(promptTokens: start.count, text: tokenizer == nil ? nil : "")
+        while reply.tokens.count < maxTokens, let token = generator.next() {
+            reply.tokens.append(token.id)
+            reply.logprobs.append(token.logprob.isFinite ? token.logprob : nil)
+            if generator.stops.contains(token.id) { reply.stopReason = .stop }
+            // A model may have more ids than its tokenizer has words: those have no text.
+            try show((try? decoder?.push(token.id)) ?? "", &reply)
+        }
+        let done = clock.now
+        try show(decoder?.finish() ?? "", &reply)
+        if reply.stopReason != .stop, reply.tokens.count < maxTokens { reply.stopReason = .context }
+        // The first token comes of the prompt's own pass.
+        reply.prefillTokensPerSecond = rate(start.count, began.duration(to: fed))
+        reply.decodeTokensPerSecond = rate(reply.tokens.count - 1, fed.duration(to: done))
+        return reply
+    }
+
+    private func show(_ piece: String, _ reply: inout Reply) throws {
+        if piece.isEmpty { return }
+        reply.text? += piece
+        if !json { try emit(piece) }
+    }
+
+    private func rate(_ count: Int, _ time: Duration) -> Double {
+        count > 0 ? Double(count) / max(time / .seconds(1), 1e-9) : 0
+    }
+
+    /// What `--json` prints.
+    private struct Reply: Encodable {
+        enum StopReason: String, Encodable {
+            /// The model ended its text.
+            case stop
+            /// `--max-tokens` were drawn.
+            case length
+            /// The model's longest context is full.
+            case context
+        }
+
+        var promptTokens: Int
+        var tokens: [Int32] = []
+        var text: String?
+        /// nil where a broken model gave no number.
+        var logprobs: [Float?] = []
+        var stopReason = StopReason.length
+        var prefillTokensPerSecond = 0.0
+        var decodeTokensPerSecond = 0.0
+
+        enum CodingKeys: String, CodingKey {
+            case tokens, text, logprobs
+            case promptTokens = "prompt_tokens"
+            case stopReason = "stop_reason"
+            case prefillTokensPerSecond = "prefill_tokens_per_second"
+            case decodeTokensPerSecond = "decode_tokens_per_second"
+        }
+
+        init(promptTokens: Int, text: String?) { (self.promptTokens, self.text) = (promptTokens, text) }
+    }
+}

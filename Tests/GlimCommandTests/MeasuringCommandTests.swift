@@ -1,0 +1,49 @@
+import Foundation
+import Testing
+
+@Suite("glim bench, doctor and tokenize") struct MeasuringCommandTests {
+    private static let keys = [
+        "tokens_per_second", "seconds", "peak_bytes", "bytes_per_token", "flops_per_token", "fraction_of_bandwidth",
+        "fraction_of_peak",
+    ]
+
+    @Test("cost follows from the config alone, as the report's arithmetic has it") func cost() async throws {
+        let output = try await Program.succeed("bench", "cost", "--preset", "glm-5", "--context", "131072", "--json")
+        let json = try output.json
+        for key in Self.keys { #expect(json[key] != nil, "\(key)") }
+        let parts = try #require(json["parts"] as? [[String: Any]])
+        let flops = Dictionary(
+            parts.map { ($0["name"] as? String ?? "", $0["flops"] as? Double ?? 0) }, uniquingKeysWith: { $1 })
+        // Per layer 8192 operations a position for the indexer, 139,264 for each of 2048 chosen ones.
+        #expect(flops["indexing of positions"] == 78.0 * 8192 * 131_073)
+        #expect(flops["attention over positions"] == 78.0 * 139_264 * 2048)
+        #expect(json["tokens_per_second"] is NSNull)
+    }
+
+    @Test("decode is measured against the machine") func decode() async throws {
+        let json = try await Program.succeed(
+            "bench", "decode", "--model", Golden.model("sparse"), "--context", "20", "--tokens", "8", "--json"
+        ).json
+        for key in Self.keys { #expect((json[key] as? Double ?? 0) > 0, "\(key)") }
+    }
+
+    @Test("doctor finds that all kernels agree") func doctor() async throws {
+        let json = try await Program.succeed("doctor", "--json").json
+        #expect(json["self_test"] as? Bool == true)
+        #expect((json["kernels_available"] as? [String])?.last == "portable")
+        #expect((json["bandwidth_bytes_per_second"] as? Double ?? 0) > 1e8)
+    }
+
+    @Test("tokenize goes there and back") func tokenize() async throws {
+        let folder = try Golden.speaker()
+        let text = "Zürich <|user|>\n\n🙂"
+        let ids = try await Program.succeed("tokenize", "--model", folder.url.path, "--whole", input: text)
+        #expect(ids.text == "[\(text.utf8.map(String.init).joined(separator: ","))]\n")
+        let back = try await Program.succeed(
+            "tokenize", "--model", folder.url.path, "--whole", "--decode", input: ids.text)
+        #expect(back.text == text)
+        let special = try await Program.succeed(
+            "tokenize", "--model", folder.url.path, "--special", input: "<|user|>")
+        #expect(special.text == "[259]\n")
+    }
+}

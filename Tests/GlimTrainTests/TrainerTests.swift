@@ -1,0 +1,180 @@
+import Foundation
+import GlimModel
+import GlimTensor
+import GlimTestSupport
+import GlimText
+import GlimTrain
+import Testing
+
+/// A model small enough to train in milliseconds.
+private func tinyConfig(mtp: Bool = true) -> ModelConfig {
+    var config = ModelConfig.depth(2)
+    (config.vocabularySize, config.hiddenSize, config.denseWidth, config.expertWidth) = (320, 32, 48, 24)
+    (config.headCount, config.queryLatent, config.latent, config.valueWidth) = (2, 24, 16, 12)
+    (config.keyPlain, config.keyRotated, config.routedExpertCount, config.mtpLayerCount) = (12, 8, 4, mtp ? 1 : 0)
+    return config
+}
+
+private func store() -> TokenStore {
+    let random = CounterRandom(seed: 3, purpose: "documents")
+    // A small grammar, so that there is something to learn.
+    return TokenStore(
+        (0..<40).map { d in
+            let length = 20 + random.integer(UInt64(d), below: 60)
+            return (0..<length).map { Int32(($0 * (1 + d % 3) + d) % 50) } + [319]
+        })
+}
+
+private func recipe(_ change: (inout TrainRecipe) -> Void = { _ in }) -> TrainRecipe {
+    var recipe = TrainRecipe()
+    (recipe.sequenceLength, recipe.batchTokens, recipe.microBatchTokens) = (32, 256, 64)
+    change(&recipe)
+    return recipe
+}
+
+private func trainer(_ recipe: TrainRecipe, total: Int = 10) throws -> Trainer {
+    let loader = try PackedLoader(store(), sequenceLength: recipe.sequenceLength, seed: recipe.seed)
+    return Trainer(Model(tinyConfig(), seed: 1), loader, recipe, totalSteps: total)
+}
+
+private func weightBits(_ model: Model) -> [[UInt32]] {
+    model.tensors.map { $0.numbers()!.elements.map(\.bitPattern) }
+}
+
+@Suite("trainer", .serialized) struct TrainerTests {
+    @Test("the loss of a small grammar falls by half in sixty steps, the MTP loss with it") func learns() throws {
+        var trainer = try trainer(recipe { $0.learningRate = 1e-2 }, total: 60)
+        let first = trainer.trainStep()
+        var last = first
+        while !trainer.isDone { last = trainer.trainStep() }
+        #expect(last.loss < first.loss / 2)
+        #expect(last.mtpLoss < first.mtpLoss / 2)
+    }
+
+    @Test("training gives the same bits at any thread count", arguments: [1, 3]) func reproducible(threads: Int) throws {
+        func train() throws -> ([[UInt32]], [Double]) {
+            var trainer = try trainer(recipe())
+            let losses = (0..<4).map { _ in trainer.trainStep().loss }
+            return (weightBits(trainer.model), losses)
+        }
+        let before = ThreadPool.shared.threadCount
+        defer { ThreadPool.shared.threadCount = before }
+        ThreadPool.shared.threadCount = 2
+        let two = try train()
+        ThreadPool.shared.threadCount = threads
+        let other = try train()
+        #expect(two.0 == other.0)
+        #expect(two.1 == other.1)
+    }
+
+    @Test("recomputing layers changes memory, not one bit of the gradients") func recomputes() throws {
+        let model = Model(tinyConfig(), seed: 2)
+        var loader = try PackedLoader(store(), sequenceLength: 32, seed: 0)
+        let rows = loader.batch(rows: 4)
+        var options = TrainingPass.Options()
+        options.microBatchRows = 2
+        let plain = TrainingPass(model, rows, options)
+        options.recomputes = true
+        let again = TrainingPass(model, rows, options)
+        #expect(plain.loss == again.loss && plain.mtpLoss == again.mtpLoss)
+        #expect(plain.expertLoad == again.expertLoad)
+        for tensor in model.tensors {
+            let (a, b) = (tensor.numbers(in: plain.gradients), tensor.numbers(in: again.gradients))
+            #expect(a?.elements.map(\.bitPattern) == b?.elements.map(\.bitPattern), "\(tensor.name)")
+        }
+    }
+
+    @Test("a document packed with others has the loss it has alone") func packing() throws {
+        let model = Model(tinyConfig(mtp: false), seed: 2)
+        let documents: [[Int32]] = [[1, 2, 3, 4, 5, 6, 7], [9, 8, 7], [20, 30, 40, 50]]
+        let rows = documents.map { PackedRow(document: $0) }
+        let alone = LossGradient(model, documents)
+        let together = TrainingPass(
+            model,
+            [
+                PackedRow(
+                    tokens: rows.flatMap(\.tokens),
+                    segments: [.init(start: 0, count: 7), .init(start: 7, count: 3), .init(start: 10, count: 4)],
+                    next: rows.flatMap(\.next), next2: rows.flatMap(\.next2))
+            ], TrainingPass.Options())
+        #expect(alone.loss == together.loss)
+    }
+
+    @Test("router biases move by one step towards equal load")
+    func balance() {
+        // GLM5: loads [10, 2, 4, 8], mean 6.
+        #expect(
+            Trainer.balanced([0, 0, 0, 0], load: [10, 2, 4, 8], rate: 0.001) == [-0.001, 0.001, 0.001, -0.001])
+        #expect(Trainer.balanced([0.5, 0.25], load: [3, 3], rate: 0.001) == [0.5, 0.25])
+    }
+
+    @Test("the learning rate rises linearly, then falls to its last share along the schedule")
+    func schedule() {
+        let recipe = recipe { ($0.learningRate, $0.warmupSteps, $0.minimumLearningRateRatio) = (1, 4, 0.1) }
+        #expect(recipe.learningRate(step: 1, of: 24) == 0.25)
+        #expect(recipe.learningRate(step: 4, of: 24) == 1)
+        #expect(abs(recipe.learningRate(step: 14, of: 24) - 0.55) < 1e-12)  // half-way of the cosine
+        #expect(abs(recipe.learningRate(step: 24, of: 24) - 0.1) < 1e-12)
+        var linear = recipe
+        linear.schedule = .linear
+        #expect(abs(linear.learningRate(step: 9, of: 24) - 0.775) < 1e-12)
+        linear.schedule = .constant
+        #expect(linear.learningRate(step: 24, of: 24) == 1)
+    }
+}
+
+@Suite("a pre-training run", .serialized) struct PretrainRunTests {
+    /// A folder with text and a tiny config, removed at the end.
+    final class Place {
+        let folder = FileManager.default.temporaryDirectory.appending(path: "glim-run-\(UUID().uuidString)")
+        init() throws {
+            try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
+            var text = ""
+            for i in 0..<400 { text += "def f\(i)(x):\n    return x + \(i % 7)\n\n" }
+            for part in 0..<12 {
+                try (text + "# part \(part)\n").write(
+                    to: folder.appending(path: "text\(part).py"), atomically: true, encoding: .utf8)
+            }
+            try tinyConfig().with { $0.vocabularySize = 384 }.json.write(to: folder.appending(path: "config.json"))
+        }
+        deinit { try? FileManager.default.removeItem(at: folder) }
+
+        func recipe(_ out: String, steps: Int) -> TrainRecipe {
+            var recipe = GlimTrainTests.recipe()
+            recipe.data = (0..<12).map { folder.appending(path: "text\($0).py").path }
+            recipe.config = folder.appending(path: "config.json").path
+            (recipe.out, recipe.steps, recipe.vocabularySize) = (folder.appending(path: out).path, steps, 384)
+            (recipe.evaluateEvery, recipe.saveEvery, recipe.sampleEvery) = (4, 3, 5)
+            return recipe
+        }
+    }
+
+    @Test("a run makes a folder that loads, with metrics, samples and a curve") func makesModel() throws {
+        let place = try Place()
+        var run = try PretrainRun(place.recipe("run", steps: 6), resumes: false) { _ in }
+        let summary = try run.train()
+        #expect(summary.steps == 6 && summary.tokens == 6 * 256 && !summary.wasInterrupted)
+        #expect(summary.validationBitsPerByte.map { $0 > 0 && $0 < 9 } ?? false)
+        let folder = place.folder.appending(path: "run")
+        let (model, tokenizer) = (try Model(folder: folder), try Tokenizer(folder: folder))
+        var generator = Generator(model, sampler: Sampler(seed: 5))
+        generator.feed(tokenizer.encode("def f"))
+        #expect(generator.next() != nil)
+        for name in ["metrics.jsonl", "samples.jsonl", "loss.svg", "recipe.json", "tokenizer_config.json"] {
+            #expect(FileManager.default.fileExists(atPath: folder.appending(path: name).path), "\(name)")
+        }
+        #expect(throws: RunError.self) {
+            _ = try PretrainRun(place.recipe("run", steps: 6), resumes: false) { _ in }
+        }
+    }
+
+    @Test("other data is refused on resume") func otherData() throws {
+        let place = try Place()
+        var run = try PretrainRun(place.recipe("run", steps: 3), resumes: false) { _ in }
+        _ = try run.train()
+        try "something else entirely\n".write(
+            to: place.folder.appending(path: "text3.py"), atomically: true, encoding: .utf8)
+        var again = try PretrainRun(place.recipe("run", steps: 3), resumes: true) { _ in }
+        #expect(throws: RunError.self) { _ = try again.train() }
+    }
+}
