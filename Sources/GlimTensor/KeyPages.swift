@@ -32,7 +32,9 @@ public struct KeyPages: @unchecked Sendable {
     public init(rows slice: SequenceSlice, of keys: Tensor) {
         precondition(
             slice.position == 0 && slice.row + slice.count <= keys.shape.rows, "KeyPages: \(slice) in \(keys.shape)")
-        pages = Swift.stride(from: 0, to: slice.count, by: Self.positions).map { UnsafePointer(keys.row(slice.row + $0)) }
+        pages = Swift.stride(from: 0, to: slice.count, by: Self.positions).map {
+            UnsafePointer(keys.row(slice.row + $0))
+        }
         stride = keys.shape.last
         owners = [keys.buffer]
     }

@@ -36,7 +36,9 @@ extension Tensor {
             let (block, g) = (blocks[blocks.count - 1 - i / groups.count], i % groups.count)
             let (slice, heads) = (slices[block.slice], groups.heads(in: g))
             let keys = pages[block.slice]
-            let scratch = Tensor(uninitialized: [Int(glim_attention_scratch(Int64(denseTokens * HeadGroups.size), Int64(W)))])
+            let scratch = Tensor(uninitialized: [
+                Int(glim_attention_scratch(Int64(denseTokens * HeadGroups.size), Int64(W)))
+            ])
             func at(_ tensor: Tensor, _ width: Int, _ t: Int) -> UnsafeMutablePointer<Float> {
                 tensor.pointer + groups.offset(g, tokens: T, width: width) + (slice.row + t) * heads * width
             }
@@ -65,7 +67,9 @@ extension Tensor {
                 let (s, g) = (slices.count - 1 - i / groups.count, i % groups.count)
                 let (slice, heads) = (slices[s], groups.heads(in: g))
                 precondition(slice.position == 0, "attention: gradients need whole sequences")
-                let scratch = Tensor(uninitialized: [Int(glim_attention_scratch(Int64(denseTokens * HeadGroups.size), Int64(W)))])
+                let scratch = Tensor(uninitialized: [
+                    Int(glim_attention_scratch(Int64(denseTokens * HeadGroups.size), Int64(W)))
+                ])
                 let dkeys = partial.pointer + (g * T + slice.row) * W
                 func at(_ tensor: Tensor, _ width: Int, _ t: Int) -> UnsafeMutablePointer<Float> {
                     tensor.pointer + groups.offset(g, tokens: T, width: width) + (slice.row + t) * heads * width

@@ -10,7 +10,8 @@ public struct ExpertWeights: Sendable {
     public let down: Weight
 
     public init(gate: Weight, up: Weight, down: Weight) {
-        precondition(gate.layout == up.layout && gate.count == down.count, "ExpertWeights: \(gate.layout), \(up.layout)")
+        precondition(
+            gate.layout == up.layout && gate.count == down.count, "ExpertWeights: \(gate.layout), \(up.layout)")
         precondition(down.inputs == gate.outputs && down.outputs == gate.inputs, "ExpertWeights: \(down.layout)")
         (self.gate, self.up, self.down) = (gate, up, down)
     }
@@ -34,13 +35,15 @@ extension Tensor {
         let gathered = plan.gather(x)
         let (gate, up) = (Tensor(uninitialized: [T * K, F]), Tensor(uninitialized: [T * K, F]))
         plan.overPieces { e, first, rows in
-            Product.serial(gate.row(first), stride: F, gathered.row(first), stride: D, experts.gate, matrix: e, rows: rows)
+            Product.serial(
+                gate.row(first), stride: F, gathered.row(first), stride: D, experts.gate, matrix: e, rows: rows)
             Product.serial(up.row(first), stride: F, gathered.row(first), stride: D, experts.up, matrix: e, rows: rows)
         }
         let inner = swiGLU(gate: gate, up: up)
         let outer = Tensor(uninitialized: [T * K, D])
         plan.overPieces { e, first, rows in
-            Product.serial(outer.row(first), stride: D, inner.row(first), stride: F, experts.down, matrix: e, rows: rows)
+            Product.serial(
+                outer.row(first), stride: D, inner.row(first), stride: F, experts.down, matrix: e, rows: rows)
         }
         var y = Tensor(uninitialized: [T, D])
         overRows(T, width: K * D) { first, rows in
