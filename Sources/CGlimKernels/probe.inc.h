@@ -27,10 +27,11 @@ static double probe_fma(float *out, int64_t rounds) {
     v16 chains[PROBE_CHAINS];
     // Different from each other, or the compiler would keep only one.
     for (int j = 0; j < PROBE_CHAINS; j++) chains[j] = v_set1(out[0] + (float)j);
-    const v16 a = v_set1(0.75f), b = v_set1(0.5f);
+    // Not constants, or the product would be made before; the chain is what is added to, as ARM's instruction wants.
+    const v16 a = v_set1(out[0] * 0.75f), b = v_set1(out[0] * 0.5f);
     for (int64_t i = 0; i < rounds; i++) {
 #pragma clang loop unroll(full)
-        for (int j = 0; j < PROBE_CHAINS; j++) chains[j] = v_fma(chains[j], a, b);
+        for (int j = 0; j < PROBE_CHAINS; j++) chains[j] = v_fma(a, b, chains[j]);
     }
     v16 sum = chains[0];
     for (int j = 1; j < PROBE_CHAINS; j++) sum = v_add(sum, chains[j]);

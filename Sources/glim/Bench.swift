@@ -2,6 +2,7 @@ import ArgumentParser
 import Foundation
 import GlimModel
 import GlimTensor
+import GlimTrain
 
 struct Bench: ParsableCommand {
     static let configuration = CommandConfiguration(
@@ -104,8 +105,9 @@ struct Bench: ParsableCommand {
             return BenchResult(tokens: tokenCount * batchCount, seconds: seconds, cost: cost)
         case .train, .cost:
             let tokens = sequenceLength * batchCount
+            let together = min(batchCount, workload.passOptions(sequenceLength).microBatchRows)
             let cost = config.trainingCost(
-                sequence: sequenceLength, tokens: tokens, pass: min(tokens, workload.passTokens(sequenceLength)))
+                sequence: sequenceLength, tokens: tokens, pass: together * sequenceLength)
             return BenchResult(tokens: tokens, seconds: workload.training(sequenceLength), cost: cost)
         }
     }
@@ -169,48 +171,25 @@ private struct BenchWorkload {
         }
     }
 
-    /// Tokens that go through the network together in training.
-    func passTokens(_ length: Int) -> Int { max(1, 2048 / length) * length }
+    /// How a training step is divided, as `glim train` does it.
+    func passOptions(_ length: Int) -> TrainingPass.Options {
+        var options = TrainingPass.Options()
+        options.microBatchRows = max(1, 4096 / length)
+        return options
+    }
 
     /// Seconds of a training step: forward, backward and AdamW.
     func training(_ length: Int) -> Double {
-        let weights = model.weights.filter { !$0.isFrozen }
-        let states = weights.map { AdamWState(for: $0) }
-        var step = 0
+        let options = passOptions(length)
+        let rows = (0..<batch).map { row in
+            PackedRow(
+                tokens: ids(row, 0, length), segments: [.init(start: 0, count: length)], next: ids(row, 1, length),
+                next2: ids(row, 2, length))
+        }
+        var optimizer = AdamW(model)
         return median {
-            step += 1
-            let gradients = gradients(length)
-            for (weight, state) in zip(weights, states) {
-                guard let gradient = gradients[weight] else { continue }
-                weight.adamW(
-                    state, gradient: gradient, gradientScale: 1, learningRate: 1e-4, beta1: 0.9, beta2: 0.95,
-                    epsilon: 1e-8, decay: 0.1, step: step)
-            }
+            _ = optimizer.update(TrainingPass(model, rows, options).gradients, learningRate: 1e-4)
         }
-    }
-
-    private func gradients(_ length: Int) -> Gradients {
-        let together = passTokens(length) / length
-        let scale = 1 / Float(batch * length)
-        var tree = GradientTree()
-        for first in stride(from: 0, to: batch, by: together) {
-            let rows = first..<min(batch, first + together)
-            let tokens = rows.flatMap { ids($0, 0, length) }
-            let next = rows.flatMap { ids($0, 1, length) }
-            let sequences = Batch(tokens: tokens, lengths: rows.map { _ in length })
-            let tape = Tape()
-            let hidden = model.hidden(sequences, tape: tape)
-            _ = Tensor.crossEntropy(hidden, head: model.head, targets: next, lossScale: scale, tape: tape)
-            if model.prediction != nil {
-                let ahead = model.predictAhead(hidden, next: next, sequences, tape: tape)
-                _ = Tensor.crossEntropy(
-                    ahead, head: model.head, targets: rows.flatMap { ids($0, 2, length) }, lossScale: 0.3 * scale,
-                    tape: tape)
-            }
-            tape.backward()
-            tree.push(tape.gradients)
-        }
-        return tree.sum()
     }
 
     /// The median time of at least three runs and two seconds, after one that warms up.

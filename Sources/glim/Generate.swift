@@ -13,8 +13,9 @@ struct Generate: ParsableCommand {
             """)
 
     @Option(help: "Model folder: config.json, *.safetensors and tokenizer.json.") var model: String
-    @Option(help: "Text to continue.") var prompt: String?
-    @Option(help: "Token ids to continue instead of a text, such as \"1,2,3\".") var tokens: String?
+    @Option(parsing: .unconditional, help: "Text to continue.") var prompt: String?
+    @Option(parsing: .unconditional, help: "Token ids to continue instead of a text, such as \"1,2,3\".")
+    var tokens: String?
     @Option(help: "Draw at most this many tokens.") var maxTokens = 256
     @OptionGroup var sampling: SamplingOptions
     @Flag(help: "Let added tokens written in the prompt become control tokens.") var special = false

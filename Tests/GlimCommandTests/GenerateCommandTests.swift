@@ -46,6 +46,10 @@ import Testing
         #expect(json["prompt_tokens"] as? Int == "Grüße <|user|>".utf8.count)
         let special = try await Program.run(arguments + ["--json", "--special"]).json
         #expect(special["prompt_tokens"] as? Int == "Grüße ".utf8.count + 1)
+        let dash = try await Program.succeed(
+            "generate", "--model", folder.url.path, "--prompt", "--json", "--max-tokens", "1", "--json"
+        ).json
+        #expect(dash["prompt_tokens"] as? Int == 6)
         let empty = try await Program.succeed(
             "generate", "--model", folder.url.path, "--prompt", "", "--max-tokens", "0", "--json"
         ).json

@@ -51,7 +51,8 @@ private func weightBits(_ model: Model) -> [[UInt32]] {
         #expect(last.mtpLoss < first.mtpLoss / 2)
     }
 
-    @Test("training gives the same bits at any thread count", arguments: [1, 3]) func reproducible(threads: Int) throws {
+    @Test("training gives the same bits at any thread count", arguments: [1, 3]) func reproducible(threads: Int) throws
+    {
         func train() throws -> ([[UInt32]], [Double]) {
             var trainer = try trainer(recipe())
             let losses = (0..<4).map { _ in trainer.trainStep().loss }

@@ -90,7 +90,9 @@ public struct PretrainRun {
         let validation = PackedLoader.validationRows(
             tokenise(text.validation, tokenizer), sequenceLength: recipe.sequenceLength,
             maximumRows: max(8, Self.validationTokens / recipe.sequenceLength), padding: tokenizer.endOfText)
-        say("\(store.tokenCount) training tokens in \(store.documentCount) documents, \(tokenizer.vocabularySize) entries")
+        say(
+            "\(store.tokenCount) training tokens in \(store.documentCount) documents, \(tokenizer.vocabularySize) entries"
+        )
         let loader = try PackedLoader(store, sequenceLength: recipe.sequenceLength, seed: recipe.seed)
 
         if config.maximumPositions < recipe.sequenceLength { config.maximumPositions = recipe.sequenceLength }
