@@ -38,6 +38,7 @@ public struct Batch: Sendable {
             tokens += more
             caches.append(cache)
         }
+        precondition(Set(caches.map { ObjectIdentifier($0) }).count == caches.count, "Batch: one cache twice")
         self.init(tokens: tokens, slices: slices, caches: caches)
     }
 

@@ -179,6 +179,12 @@ import Testing
         #expect(tree.sum()[bias]?.elements == [3])
         #expect(one[bias]?.elements == [1])
         #expect(sum.sumOfSquares([bias, other]) == 109)
+
+        // Nobody else holds this one: it is added to where it is.
+        var alone = set(1, bias)
+        let address = alone[bias]?.pointer
+        alone.add(two)
+        #expect(alone[bias]?.elements == [3] && alone[bias]?.pointer == address)
     }
 
     @Test("a gradient's sum of squares is exact enough over many pieces, and counts no padding") mutating func squares()

@@ -48,6 +48,22 @@ import Testing
             x.elements.flatMap { x in dy.elements.map { $0 * x } })
     }
 
+    @Test("numbers in a weight's layout are set and read without the weight", arguments: shapes)
+    func numbers(shape: (Int, Int)) {
+        var draw = Draw(shape.0)
+        let weight = draw.weight(shape.0, shape.1, count: 2)
+        let before = (0..<2).map { weight.rows(matrix: $0).elements }
+        let held = Tensor(zeros: [weight.elementCount])
+        let matrices = (0..<2).map { _ in draw.floats(shape.0 * shape.1) }
+        for (i, rows) in matrices.enumerated() {
+            rows.withUnsafeBufferPointer { weight.set($0, matrix: i, numbers: held) }
+        }
+        for i in 0..<2 {
+            expectSame(weight.rows(matrix: i, of: held).elements, matrices[i])
+            expectSame(weight.rows(matrix: i).elements, before[i])
+        }
+    }
+
     @Test("a product is the sum it should be, in both formats, for one row and for many", arguments: shapes)
     func product(shape: (Int, Int)) {
         var draw = Draw(shape.0 + shape.1)
