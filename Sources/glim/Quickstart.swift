@@ -25,10 +25,11 @@ struct Quickstart: ParsableCommand {
     func run() throws {
         compute.apply()
         let job = GlimTrain.Quickstart(
-            folder: URL(filePath: out), minutes: minutes, data: data, threads: compute.threads, seed: seed
+            folder: URL(filePath: out), minutes: minutes, data: data, threads: compute.threads, seed: seed,
+            program: CommandLine.arguments[0]
         ) { log($0) }
         guard let report = try job.run() else { throw ExitCode(130) }
-        if let bits = report.figures.validationBitsPerByte { print("validation: \(bits) bits per byte") }
+        if let bits = report.figures.validationBitsPerByte { print("validation: \(bits.formatted(digits: 3)) bits per byte") }
         print("report: \(out)/report.html")
         print("talk to it: \(report.chatCommand)")
         if json { print(try report.jsonLine) }

@@ -13,18 +13,20 @@ public struct Quickstart {
     private let data: [String]
     private let threads: Int?
     private let seed: UInt64
+    private let program: String
     private let say: @Sendable (String) -> Void
 
     /// - Parameters:
     ///   - minutes: of training.
     ///   - data: none: text found on this machine.
+    ///   - program: how the user calls `glim`, for the command that the report ends with.
     ///   - say: takes lines for people.
     public init(
-        folder: URL, minutes: Double, data: [String], threads: Int? = nil, seed: UInt64 = 0,
+        folder: URL, minutes: Double, data: [String], threads: Int? = nil, seed: UInt64 = 0, program: String = "glim",
         say: @escaping @Sendable (String) -> Void
     ) {
         (self.folder, self.minutes, self.data, self.threads) = (folder, minutes, data, threads)
-        (self.seed, self.say) = (seed, say)
+        (self.seed, self.program, self.say) = (seed, program, say)
     }
 
     /// Where the model is.
@@ -85,6 +87,6 @@ public struct Quickstart {
                 Report.Fact("Read bandwidth", "\(Int(probe.bytesPerSecond / 1e9)) GB/s"),
                 Report.Fact("Most memory in use", "\(BufferPool.peakBytes >> 20) MB"),
             ],
-            chatCommand: "glim chat --model \(modelFolder.path)")
+            chatCommand: "\(program) chat --model \(modelFolder.relativePath)")
     }
 }
