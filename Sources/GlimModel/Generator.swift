@@ -91,6 +91,9 @@ public struct Generator {
     public var room: Int { model.config.maximumPositions - cache.count }
 
     /// Reads tokens without drawing: a prompt, or the next turn.
+    ///
+    /// The token drawn last is not in the sequence yet: a turn that should contain it begins with it. (A stop token
+    /// such as `<|user|>` is how the next turn begins anyway.)
     public mutating func feed(_ tokens: [Int32]) {
         for first in stride(from: 0, to: tokens.count, by: Self.chunk) {
             let end = min(tokens.count, first + Self.chunk)

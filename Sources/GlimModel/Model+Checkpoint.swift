@@ -42,7 +42,13 @@ extension Model {
         }
         self.init(config) { name in
             guard format == .asStored else { return .f32 }
-            return (try? checkpoint.info(fused[name]?.name ?? name))?.dtype == .bf16 ? .bf16 : .f32
+            // A layer's experts are one weight: bf16 only where all of them are, so that none is rounded.
+            let first = ".mlp.experts.0."
+            let names =
+                fused[name].map { [$0.name] }
+                ?? (name.contains(first)
+                    ? (0..<config.routedExpertCount).map { name.replacing(first, with: ".mlp.experts.\($0).") } : [name])
+            return names.allSatisfy { (try? checkpoint.info($0))?.dtype == .bf16 } ? .bf16 : .f32
         }
         let failure = Mutex<CheckpointError?>(nil)
         let tensors = tensors

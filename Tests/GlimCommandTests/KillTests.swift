@@ -42,7 +42,8 @@ import Testing
 
     @Test("at several moments, inside saves too, ends as if it had not been") func killed() async throws {
         let folder = try place()
-        _ = try await Program.succeed(arguments(folder, "whole"))
+        let done = try await Program.run(arguments(folder, "whole"))
+        #expect(done.status == 0, "\(done.stderr)")
         let whole = try metrics(folder.path("whole/metrics.jsonl"))
         #expect(whole.count == 60)
 
@@ -63,7 +64,8 @@ import Testing
             process.waitUntilExit()
             if process.terminationReason == .exit { break }
         }
-        _ = try await Program.succeed(arguments)
+        let last = try await Program.run(arguments)
+        #expect(last.status == 0, "\(last.stderr)")
         #expect(kills > 0)
         #expect(try metrics(folder.path("cut/metrics.jsonl")) == whole)
         for name in ["model.safetensors", "samples.jsonl", "tokenizer.json"] {
