@@ -95,7 +95,9 @@ void describe(check *c, const char *format, ...) {
 }
 
 void fail(check *c, const char *what, const char *how, int64_t at) {
-    if (c->failures++ < 20) printf("%s: %s %s at %lld, %s\n", c->tables[0]->name, what, how, (long long)at, c->shape);
+    if (c->failures++ == 0 || c->said != what)
+        printf("%s: %s %s at %lld, %s\n", c->tables[0]->name, what, how, (long long)at, c->shape);
+    c->said = what;
 }
 
 void same(check *c, const char *what, const void *tested, const void *reference, int64_t bytes) {

@@ -11,6 +11,7 @@
 typedef struct {
     const glim_kernels *tables[2];  ///< the tested one, and the reference
     char shape[160];                ///< what is being checked, for messages
+    const char *said;               ///< what failed last: told once, not for every shape
     int64_t failures, count;
     struct {
         char *base;

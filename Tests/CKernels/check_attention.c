@@ -133,8 +133,9 @@ static void check_indexer(check *c, int64_t tokens, int64_t heads, int64_t first
 
 void check_attention(check *c) {
     // tokens, heads: few rows, whole and broken blocks, blocks that end within a token
-    static const int64_t shapes[][2] = {{1, 1}, {1, 15},  {1, 16}, {4, 4},  {1, 17}, {17, 1}, {11, 3}, {1, 31}, {33, 1},
-                                        {9, 7}, {95, 1}, {12, 8}, {97, 1}, {7, 16}, {2, 52}, {1, 100}, {70, 2}, {2, 97}};
+    static const int64_t shapes[][2] = {{1, 1}, {1, 15}, {1, 16}, {4, 4},  {1, 17}, {17, 1},
+                                        {11, 3}, {1, 31}, {33, 1}, {9, 7},  {95, 1}, {12, 8},
+                                        {97, 1}, {7, 16}, {2, 52}, {1, 100}, {70, 2}, {2, 97}};
     static const int64_t firsts[] = {0, 1, 14, 47, 62, 63, 64, 100, 127, 150};
     static const int64_t widths[] = {1, 2, 7, 15, 16, 17, 31, 32, 33, 48, 65, 72};
     for (int64_t i = 0; i < COUNT_OF(shapes); i++)

@@ -94,7 +94,8 @@ static void check_layouts(check *c, int64_t n, int64_t k) {
     for (int64_t i = 0; i < n; i++) {
         same(c, "unpack_f32 of pack_f32", r[0].unpacked + i * ld, x + i * ld, 4 * k);
         for (int64_t j = 0; j < k; j++)
-            same(c, "transpose_panels_f32 of pack_f32", r[0].turned + j / 32 * 32 * n + i * 32 + j % 32, x + i * ld + j, 4);
+            same(c, "transpose_panels_f32 of pack_f32", r[0].turned + j / 32 * 32 * n + i * 32 + j % 32,
+                 x + i * ld + j, 4);
     }
     for (int64_t i = 0; i < count; i++)
         same(c, "gather_rows_f32 of pack_f32", r[0].gathered + i * k, x + rows[i] * ld, 4 * k);
@@ -112,12 +113,13 @@ static void check_layouts(check *c, int64_t n, int64_t k) {
 }
 
 void check_products(check *c) {
-    static const int64_t ns[] = {1, 15, 16, 17, 31, 32, 33, 64, 100, 128, 160}, ks[] = {0, 1, 2, 63, 64, 255, 256, 257, 520};
+    static const int64_t ns[] = {1, 15, 16, 17, 31, 32, 33, 64, 100, 128, 160};
+    static const int64_t ks[] = {0, 1, 2, 63, 64, 255, 256, 257, 520};
     for (int64_t m = 0; m <= 28; m++)
         for (int64_t i = 0; i < COUNT_OF(ns); i++)
             for (int32_t v = 0; v < 2; v++) {
-                check_matmul_f32(c, m, ns[i], ks[random_in(0, 8)], (int32_t)random_in(0, 3), v, (int)random_in(0, 1));
-                if (m) check_matmul_bf16(c, m, ns[i], ks[random_in(0, 8)], (int32_t)random_in(0, 1), v);
+                check_matmul_f32(c, m, ns[i], ANY_OF(ks), (int32_t)random_in(0, 3), v, (int)random_in(0, 1));
+                if (m) check_matmul_bf16(c, m, ns[i], ANY_OF(ks), (int32_t)random_in(0, 1), v);
             }
     for (int i = 0; i < 100; i++) {
         check_matmul_f32(c, random_in(1, 120), random_in(1, 120), random_in(1, 600), (int32_t)random_in(0, 3),
