@@ -41,7 +41,7 @@ smoke: tests ## the quick suites only (under 5 minutes, build included)
 
 kernels: setup ## all kernel tables against the plain one, as a C program
 	@mkdir -p .build
-	clang -O2 -Wall -Wextra -ISources/CGlimKernels/include Tests/CKernels/check.c Sources/CGlimKernels/*.c -lm -o .build/kernels
+	clang -O2 -Wall -Wextra -ISources/CGlimKernels/include Tests/CKernels/*.c Sources/CGlimKernels/*.c -lm -o .build/kernels
 	@.build/kernels
 
 neon: ## the same for 64-bit ARM, under emulation (Debian: installs a cross compiler and qemu)

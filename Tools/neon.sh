@@ -11,7 +11,7 @@ fi
 
 out=$(mktemp -d)
 trap 'rm -rf "$out"' EXIT
-sources=(Tests/CKernels/check.c Sources/CGlimKernels/*.c)
+sources=(Tests/CKernels/*.c Sources/CGlimKernels/*.c)
 include=-ISources/CGlimKernels/include
 
 clang -O2 -Wall -Wextra $include "${sources[@]}" -lm -o "$out/native"

@@ -1,183 +1,125 @@
 // Compares every entry of every kernel table that runs here with the portable table, bit for bit.
 //
-// One function a group of kernels; each fills exactly sized buffers, so that AddressSanitizer sees any step outside.
-// Run by Tools/neon.sh, natively and under an emulator.
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
+// One function a group of kernels, in check_*.c. Run by `make kernels`, and by Tools/neon.sh under an emulator.
+#include "check.h"
 
-#include "glim_kernels.h"
+#include <stdarg.h>
 
-typedef struct {
-    const glim_kernels *tested, *reference;
-    int64_t failures;
-} check;
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define GUARD 0
+#endif
+#endif
+#ifndef GUARD
+#define GUARD 64
+#endif
 
 static uint64_t state = 88172645463325252u;
-static uint32_t random_bits(void) {
+uint32_t random_bits(void) {
     state ^= state << 13;
     state ^= state >> 7;
     state ^= state << 17;
     return (uint32_t)(state >> 16);
 }
-static int64_t random_in(int64_t low, int64_t high) { return low + random_bits() % (uint64_t)(high - low + 1); }
+int64_t random_in(int64_t low, int64_t high) { return low + random_bits() % (uint64_t)(high - low + 1); }
 
-static float *filled(int64_t count) {
-    float *x = malloc((size_t)count * sizeof(float));
+// ---- Buffers
+
+void *room(check *c, int64_t count, int64_t size) {
+    if (c->count == COUNT_OF(c->buffers)) abort();
+    const int64_t front = GUARD ? GUARD - size : 0, bytes = count < 0 ? 0 : count * size;
+    char *base = malloc((size_t)(front + bytes + GUARD));
+    memset(base, 0xA5, (size_t)(front + bytes + GUARD));
+    c->buffers[c->count].base = base;
+    c->buffers[c->count].front = front;
+    c->buffers[c->count++].bytes = bytes;
+    return base + front;
+}
+
+void *zeroed(check *c, int64_t count, int64_t size) { return memset(room(c, count, size), 0, (size_t)(count * size)); }
+
+void *copied(check *c, const void *x, int64_t count, int64_t size) {
+    return memcpy(room(c, count, size), x, (size_t)(count < 0 ? 0 : count * size));
+}
+
+void release(check *c) {
+    for (int64_t i = 0; i < c->count; i++) {
+        const int64_t front = c->buffers[i].front, bytes = c->buffers[i].bytes;
+        for (int64_t j = 0; j < front + GUARD; j++)
+            if (c->buffers[i].base[j < front ? j : bytes + j] != (char)0xA5) {
+                fail(c, "a buffer", "was written outside", j < front ? j - front : j - front + bytes);
+                break;
+            }
+        free(c->buffers[i].base);
+    }
+    c->count = 0;
+}
+
+float *filled(check *c, int64_t count) {
+    float *x = room(c, count, 4);
     for (int64_t i = 0; i < count; i++) x[i] = (float)(int32_t)random_bits() * 0x1p-31f;
     return x;
 }
-static void *copied(const void *x, int64_t bytes) { return memcpy(malloc((size_t)bytes), x, (size_t)bytes); }
 
-static void same(check *c, const char *what, const void *tested, const void *reference, int64_t bytes, const char *shape) {
-    if (memcmp(tested, reference, (size_t)bytes) == 0) return;
-    int64_t i = 0;
-    while (((const char *)tested)[i] == ((const char *)reference)[i]) i++;
-    if (c->failures++ < 20)
-        printf("%s: %s differs at byte %lld of %lld, %s\n", c->tested->name, what, (long long)i, (long long)bytes, shape);
+float *matrix(check *c, int64_t rows, int64_t ld, int64_t width) {
+    return filled(c, rows ? (rows - 1) * ld + width : 0);
 }
 
-// MARK: - Products
-
-static void check_matmul_f32(check *c, int64_t m, int64_t n, int64_t k, int32_t flags, int packed_b, int packed_c) {
-    const int64_t panels = (n + 31) / 32, extra = random_in(0, 2);
-    const int transposed = flags & GLIM_A_TRANSPOSED;
-    const int64_t lda = (transposed ? m : k) + extra, ldb = packed_b ? 32 : n + extra, ldc = packed_c ? 32 : n + extra;
-    const int64_t b_panel = packed_b ? 32 * k : 32, c_panel = packed_c ? 32 * m : 32;
-    // The last row ends with the last column that may be touched.
-    const int64_t a_count = m && k ? (transposed ? (k - 1) * lda + m : (m - 1) * lda + k) : 0;
-    const int64_t b_count = k && n ? (panels - 1) * b_panel + (k - 1) * ldb + n - 32 * (panels - 1) : 0;
-    const int64_t c_count = m && n ? (panels - 1) * c_panel + (m - 1) * ldc + n - 32 * (panels - 1) : 0;
-    float *a = filled(a_count), *b = filled(b_count), *x = filled(c_count);
-    float *y = copied(x, 4 * c_count);
-    c->tested->matmul_f32(x, ldc, c_panel, a, lda, b, ldb, b_panel, m, n, k, flags);
-    c->reference->matmul_f32(y, ldc, c_panel, a, lda, b, ldb, b_panel, m, n, k, flags);
-    char shape[120];
-    snprintf(shape, sizeof shape, "m %lld n %lld k %lld flags %d packed %d %d", (long long)m, (long long)n, (long long)k,
-             flags, packed_b, packed_c);
-    same(c, "matmul_f32", x, y, 4 * c_count, shape);
-    free(a), free(b), free(x), free(y);
-}
-
-/// Values for bf16: ordinary ones, zeros, and some so small that products underflow.
-static uint16_t *filled_bf16(int64_t count) {
-    uint16_t *x = malloc((size_t)count * sizeof *x);
+float *values(check *c, int64_t count, int kind) {
+    float *x = filled(c, count);
     for (int64_t i = 0; i < count; i++) {
-        const uint32_t u = random_bits();
-        const uint32_t exponent = u % 16 == 0 ? 0 : u % 16 < 4 ? u >> 4 & 63 : 110 + (u >> 4 & 15);
-        x[i] = (uint16_t)((u >> 16 & 0x807F) | exponent << 7);
+        if (kind == LARGE) x[i] *= 100;
+        if (kind < WIDE) continue;
+        const uint32_t u = random_bits(), chance = u % 64;
+        uint32_t bits = (u & 0x807FFFFF) | (87 + (random_bits() & 63)) << 23;
+        if (chance < 8) bits = chance < 4 ? u & 0x80000000 : u & 0x807FFFFF;
+        if (kind == SPECIAL && chance > 60) bits = chance == 61 ? 0x7FC00000 : (u & 0x80000000) | 0x7F800000;
+        memcpy(x + i, &bits, 4);
     }
     return x;
 }
 
-/// Both products with bf16 weights. Where a k is missing its half of the pair is zero in B, as pack_bf16 leaves it.
-static void check_matmul_bf16(check *c, int64_t m, int64_t n, int64_t k, int32_t flags, int packed_c) {
-    const int64_t panels = (n + 31) / 32, pairs = (k + 1) / 2, extra = random_in(0, 2);
-    const int64_t ldc = packed_c ? 32 : n + extra, c_panel = packed_c ? 32 * m : 32, b_panel = 64 * pairs;
-    const int64_t lda = k + extra, ldp = 2 * pairs + extra;
-    const int64_t b_count = pairs ? (panels - 1) * b_panel + (pairs - 1) * 64 + 2 * (n - 32 * (panels - 1)) : 0;
-    const int64_t c_count = (panels - 1) * c_panel + (m - 1) * ldc + n - 32 * (panels - 1);
-    const int64_t a_count = k ? (m - 1) * lda + k : 0, p_count = k ? (m - 1) * ldp + 2 * pairs : 0;
-    uint16_t *b = filled_bf16(b_count), *p = filled_bf16(p_count);
-    for (int64_t i = 0; k % 2 && i < b_count; i += 2)
-        if (i % b_panel / 64 == pairs - 1) b[i] = 0;
-    for (int64_t i = 0; k % 2 && i < m; i++) p[i * ldp + k - 1] = 0;
-    float *a = filled(a_count), *before = filled(c_count);
-    float *x = copied(before, 4 * c_count), *y = copied(before, 4 * c_count);
-    char shape[120];
-    snprintf(shape, sizeof shape, "m %lld n %lld k %lld flags %d packed %d", (long long)m, (long long)n, (long long)k,
-             flags, packed_c);
-
-    c->tested->matmul_f32_bf16(x, ldc, c_panel, a, lda, b, b_panel, m, n, k, flags);
-    c->reference->matmul_f32_bf16(y, ldc, c_panel, a, lda, b, b_panel, m, n, k, flags);
-    same(c, "matmul_f32_bf16", x, y, 4 * c_count, shape);
-
-    memcpy(x, before, 4 * (size_t)c_count), memcpy(y, before, 4 * (size_t)c_count);
-    c->tested->matmul_bf16(x, ldc, c_panel, p, ldp, b, b_panel, m, n, k, flags);
-    c->reference->matmul_bf16(y, ldc, c_panel, p, ldp, b, b_panel, m, n, k, flags);
-    same(c, "matmul_bf16", x, y, 4 * c_count, shape);
-    free(a), free(b), free(p), free(before), free(x), free(y);
+outputs outputs_of(check *c, int64_t rows, int64_t ld, int64_t width, const float *from) {
+    const int64_t count = rows ? (rows - 1) * ld + width : 0;
+    float *before = from ? copied(c, from, count, 4) : filled(c, count);
+    return (outputs){{copied(c, before, count, 4), copied(c, before, count, 4)}, before, rows, ld, width};
 }
 
-/// Every change of layout, on the tested table and on the reference.
-static void check_layouts(check *c, int64_t n, int64_t k) {
-    const int64_t panels = (n + 31) / 32, pairs = (k + 1) / 2, ld = k + random_in(0, 2), count = 9;
-    const int64_t x_count = (n - 1) * ld + k, packed_count = 32 * panels * k, turned_count = 32 * ((k + 31) / 32) * n;
-    const int64_t first = random_in(0, k - 1), last = random_in(first, k);
-    float *x = filled(x_count), *added = filled((count - 1) * ld + k);
-    for (int64_t i = 0; i < x_count; i += 7) x[i] *= 0x1p-130f;  // denormals must survive
-    int32_t rows[9];
-    for (int i = 0; i < count; i++) rows[i] = (int32_t)random_in(0, n - 1);
-    const glim_kernels *tables[] = {c->tested, c->reference};
-    struct {
-        float *packed, *unpacked, *turned, *gathered, *widened, *gathered_bf16;
-        uint16_t *packed_bf16, *pairs;
-    } r[2];
-    for (int t = 0; t < 2; t++) {
-        r[t].packed = calloc((size_t)packed_count, 4);
-        r[t].unpacked = calloc((size_t)x_count, 4);
-        r[t].turned = calloc((size_t)turned_count, 4);
-        r[t].gathered = calloc((size_t)(count * k), 4);
-        r[t].widened = calloc((size_t)x_count, 4);
-        r[t].gathered_bf16 = calloc((size_t)(count * k), 4);
-        r[t].packed_bf16 = calloc((size_t)(64 * panels * pairs), 2);
-        r[t].pairs = calloc((size_t)(n * 2 * pairs), 2);
-        tables[t]->pack_f32(r[t].packed, x, ld, n, k);
-        tables[t]->unpack_f32(r[t].unpacked, ld, r[t].packed, n, k);
-        tables[t]->transpose_panels_f32(r[t].turned, r[t].packed, n, k);
-        tables[t]->gather_rows_f32(r[t].gathered, k, r[t].packed, rows, count, k);
-        tables[t]->pack_bf16(r[t].packed_bf16, x, ld, n, k);
-        tables[t]->unpack_bf16(r[t].widened, ld, r[t].packed_bf16, n, k);
-        tables[t]->gather_rows_bf16(r[t].gathered_bf16, k, r[t].packed_bf16, rows, count, k);
-        tables[t]->to_bf16_pairs(r[t].pairs, x, ld, n, k);
-    }
-    char shape[80];
-    snprintf(shape, sizeof shape, "n %lld k %lld", (long long)n, (long long)k);
-    for (int64_t i = 0; i < n; i++) {
-        same(c, "unpack_f32 of pack_f32", r[0].unpacked + i * ld, x + i * ld, 4 * k, shape);
-        for (int64_t j = 0; j < k; j++)
-            same(c, "transpose_panels_f32 of pack_f32", r[0].turned + j / 32 * 32 * n + i * 32 + j % 32, x + i * ld + j, 4,
-                 shape);
-    }
-    for (int64_t i = 0; i < count; i++)
-        same(c, "gather_rows_f32 of pack_f32", r[0].gathered + i * k, x + rows[i] * ld, 4 * k, shape);
-    same(c, "pack_f32", r[0].packed, r[1].packed, 4 * packed_count, shape);
-    same(c, "unpack_f32", r[0].unpacked, r[1].unpacked, 4 * x_count, shape);
-    same(c, "transpose_panels_f32", r[0].turned, r[1].turned, 4 * turned_count, shape);
-    same(c, "gather_rows_f32", r[0].gathered, r[1].gathered, 4 * count * k, shape);
-    same(c, "pack_bf16", r[0].packed_bf16, r[1].packed_bf16, 2 * 64 * panels * pairs, shape);
-    same(c, "unpack_bf16", r[0].widened, r[1].widened, 4 * x_count, shape);
-    same(c, "gather_rows_bf16", r[0].gathered_bf16, r[1].gathered_bf16, 4 * count * k, shape);
-    same(c, "to_bf16_pairs", r[0].pairs, r[1].pairs, 2 * n * 2 * pairs, shape);
-    for (int t = 0; t < 2; t++) tables[t]->scatter_rows_f32(r[t].packed, added, ld, rows, count, k, first, last);
-    same(c, "scatter_rows_f32", r[0].packed, r[1].packed, 4 * packed_count, shape);
-    for (int t = 0; t < 2; t++) {
-        free(r[t].packed), free(r[t].unpacked), free(r[t].turned), free(r[t].gathered);
-        free(r[t].widened), free(r[t].gathered_bf16), free(r[t].packed_bf16), free(r[t].pairs);
-    }
-    free(x), free(added);
+// ---- Comparison
+
+void describe(check *c, const char *format, ...) {
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(c->shape, sizeof c->shape, format, arguments);
+    va_end(arguments);
 }
 
-static void check_products(check *c) {
-    static const int64_t ns[] = {1, 15, 16, 17, 31, 32, 33, 64, 100, 128, 160}, ks[] = {0, 1, 2, 63, 64, 255, 256, 257, 520};
-    for (int64_t m = 0; m <= 28; m++)
-        for (size_t i = 0; i < sizeof ns / sizeof *ns; i++)
-            for (int32_t v = 0; v < 2; v++) {
-                check_matmul_f32(c, m, ns[i], ks[random_in(0, 8)], (int32_t)random_in(0, 3), v, (int)random_in(0, 1));
-                if (m) check_matmul_bf16(c, m, ns[i], ks[random_in(0, 8)], (int32_t)random_in(0, 1), v);
-            }
-    for (int i = 0; i < 100; i++) {
-        check_matmul_f32(c, random_in(1, 120), random_in(1, 120), random_in(1, 600), (int32_t)random_in(0, 3),
-                         (int)random_in(0, 1), (int)random_in(0, 1));
-        check_layouts(c, random_in(1, 80), random_in(1, 80));
+void fail(check *c, const char *what, const char *how, int64_t at) {
+    if (c->failures++ == 0 || c->said != what)
+        printf("%s: %s %s at %lld, %s\n", c->tables[0]->name, what, how, (long long)at, c->shape);
+    c->said = what;
+}
+
+void same(check *c, const char *what, const void *tested, const void *reference, int64_t bytes) {
+    if (bytes <= 0 || memcmp(tested, reference, (size_t)bytes) == 0) return;
+    int64_t i = 0;
+    while (((const char *)tested)[i] == ((const char *)reference)[i]) i++;
+    fail(c, what, "differs in a byte", i);
+}
+
+void same_floats(check *c, const char *what, const float *tested, const float *reference, int64_t count) {
+    for (int64_t i = 0; i < count; i++) {
+        if (memcmp(tested + i, reference + i, 4) == 0) continue;
+        if (tested[i] == tested[i] || reference[i] == reference[i]) return fail(c, what, "differs", i);
     }
-    for (int i = 0; i < 20; i++)
-        check_matmul_bf16(c, random_in(1, 100), random_in(1, 100), random_in(1, 600), (int32_t)random_in(0, 1), i % 2);
-    // Beyond one group of columns, and of rows.
-    check_matmul_f32(c, 7, 1100, 300, 1, 1, 0);
-    check_matmul_f32(c, 50, 1030, 300, 2, 0, 1);
-    check_matmul_f32(c, 400, 40, 300, 3, 1, 1);
-    check_matmul_bf16(c, 250, 520, 300, 1, 1);
+}
+
+void same_outputs(check *c, const char *what, const outputs *o) {
+    same_floats(c, what, o->at[0], o->at[1], o->rows ? (o->rows - 1) * o->ld + o->width : 0);
+    for (int64_t r = 0; r + 1 < o->rows; r++) {
+        const int64_t gap = r * o->ld + o->width;
+        for (int t = 0; t < 2; t++) same(c, what, o->at[t] + gap, o->before + gap, 4 * (o->ld - o->width));
+    }
 }
 
 /// With any argument the portable table also meets itself, which shows whether it stays within its buffers.
@@ -186,9 +128,11 @@ int main(int count, char **arguments) {
     const int32_t tables = glim_kernels_count();
     int64_t failures = 0;
     for (int32_t i = 0; i < (count > 1 ? tables : tables - 1); i++) {
-        check c = {glim_kernels_at(i), glim_kernels_at(tables - 1), 0};
+        check c = {.tables = {glim_kernels_at(i), glim_kernels_at(tables - 1)}};
         check_products(&c);
-        printf("%s: %s\n", c.tested->name, c.failures ? "FAILED" : "equal to the reference");
+        check_rows(&c);
+        check_attention(&c);
+        printf("%s: %s\n", c.tables[0]->name, c.failures ? "FAILED" : "equal to the reference");
         failures += c.failures;
     }
     return failures > 0;

@@ -1,0 +1,68 @@
+// What the checks of the kernel tables share: buffers that notice a step outside, values, comparison.
+#pragma once
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "glim_kernels.h"
+
+/// One table against the reference. Buffers belong to it until `release`.
+typedef struct {
+    const glim_kernels *tables[2];  ///< the tested one, and the reference
+    char shape[160];                ///< what is being checked, for messages
+    const char *said;               ///< what failed last: told once, not for every shape
+    int64_t failures, count;
+    struct {
+        char *base;
+        int64_t front, bytes;
+    } buffers[64];
+} check;
+
+#define COUNT_OF(array) ((int64_t)(sizeof(array) / sizeof *(array)))
+
+// ---- Random
+
+uint32_t random_bits(void);
+int64_t random_in(int64_t low, int64_t high);
+#define ANY_OF(array) ((array)[random_in(0, COUNT_OF(array) - 1)])
+
+// ---- Buffers: exactly sized under AddressSanitizer, else between guards. Aligned to an element and no more.
+
+void *room(check *c, int64_t count, int64_t size);
+void *zeroed(check *c, int64_t count, int64_t size);
+void *copied(check *c, const void *x, int64_t count, int64_t size);
+/// Frees all, having looked at the guards.
+void release(check *c);
+
+/// -1 … 1.
+float *filled(check *c, int64_t count);
+/// A matrix that ends with its last row's last value, -1 … 1.
+float *matrix(check *c, int64_t rows, int64_t ld, int64_t width);
+/// The shapes of values that kernels of rows meet.
+enum { ORDINARY, LARGE, WIDE, SPECIAL, KINDS };
+/// -1 … 1; -100 … 100; all magnitudes with zeros and denormals; these with infinities and NaN.
+float *values(check *c, int64_t count, int kind);
+
+/// Where a kernel writes a matrix: one for each table, the same before.
+typedef struct {
+    float *at[2], *before;
+    int64_t rows, ld, width;
+} outputs;
+
+/// Filled as `from` (a whole matrix of this shape), or at random where that is null.
+outputs outputs_of(check *c, int64_t rows, int64_t ld, int64_t width, const float *from);
+
+// ---- Comparison
+
+void describe(check *c, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void fail(check *c, const char *what, const char *how, int64_t at);
+void same(check *c, const char *what, const void *tested, const void *reference, int64_t bytes);
+/// The same bits, but that a NaN equals any other.
+void same_floats(check *c, const char *what, const float *tested, const float *reference, int64_t count);
+/// Equal, and nothing written between the rows.
+void same_outputs(check *c, const char *what, const outputs *o);
+
+void check_products(check *c);
+void check_rows(check *c);
+void check_attention(check *c);

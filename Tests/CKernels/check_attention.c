@@ -1,0 +1,154 @@
+// Attention and the indexer: attention.inc.h, indexer.inc.h.
+#include "check.h"
+
+#define BOTH for (int t = 0; t < 2; t++) c->tables[t]
+
+/// Pages of keys, each ending with its last key.
+static const float **paged(check *c, int64_t positions, int64_t ldk, int64_t width) {
+    const int64_t count = (positions + GLIM_PAGE - 1) / GLIM_PAGE;
+    const float **pages = room(c, count, sizeof *pages);
+    for (int64_t i = 0; i < count; i++) {
+        const int64_t rest = positions - i * GLIM_PAGE;
+        pages[i] = matrix(c, rest < GLIM_PAGE ? rest : GLIM_PAGE, ldk, width);
+    }
+    return pages;
+}
+
+/// As much as a call may use. What is in it must not matter: NaN for the tested table, small numbers for the other.
+static void make_scratch(check *c, float *scratch[2], int64_t rows, int64_t width) {
+    const int64_t count = glim_attention_scratch(rows, width);
+    for (int t = 0; t < 2; t++) scratch[t] = filled(c, count);
+    for (int64_t i = 0; i < count; i++) scratch[0][i] = __builtin_nanf("");
+}
+
+/// Scores as a trained model has them, or so far apart that most exponentials are zero.
+static float any_scale(int64_t width) { return random_in(0, 3) ? 1.0f / (float)width : 40.0f; }
+
+static void check_dense(check *c, int64_t tokens, int64_t heads, int64_t first, int64_t width, int64_t value_width) {
+    const int64_t positions = first + tokens, rows = tokens * heads;
+    const int64_t ldk = width + random_in(0, 3), lddk = width + random_in(0, 3);
+    const float scale = any_scale(width), *q = filled(c, rows * width), *dout = filled(c, rows * value_width);
+    const float **pages = paged(c, positions, ldk, width);
+    float *scratch[2];
+    make_scratch(c, scratch, rows, width);
+    describe(c, "tokens %lld heads %lld first %lld width %lld values %lld ldk %lld lddk %lld scale %g",
+             (long long)tokens, (long long)heads, (long long)first, (long long)width, (long long)value_width,
+             (long long)ldk, (long long)lddk, (double)scale);
+    outputs out = outputs_of(c, rows, value_width, value_width, NULL), lse = outputs_of(c, rows, 1, 1, NULL);
+    BOTH->attention(out.at[t], lse.at[t], q, tokens, heads, pages, ldk, first, width, value_width, scale, scratch[t]);
+    same_outputs(c, "attention", &out);
+    same_outputs(c, "lse of attention", &lse);
+
+    outputs dq = outputs_of(c, rows, width, width, NULL), dkeys = outputs_of(c, positions, lddk, width, NULL);
+    make_scratch(c, scratch, rows, width);
+    BOTH->attention_backward(dq.at[t], dkeys.at[t], lddk, dout, q, out.at[1], lse.at[1], tokens, heads, pages, ldk,
+                             first, width, value_width, scale, scratch[t]);
+    same_outputs(c, "dq of attention_backward", &dq);
+    same_outputs(c, "dkeys of attention_backward", &dkeys);
+
+    // The last token alone, without lse.
+    outputs last = outputs_of(c, heads, value_width, value_width, NULL);
+    make_scratch(c, scratch, heads, width);
+    BOTH->attention(last.at[t], NULL, q + (rows - heads) * width, 1, heads, pages, ldk, positions - 1, width,
+                    value_width, scale, scratch[t]);
+    same_outputs(c, "attention of one token", &last);
+    same(c, "attention of one token or many", last.at[0], out.at[0] + (rows - heads) * value_width,
+         4 * heads * value_width);
+    release(c);
+}
+
+/// One token; about one in `of` of the positions, or all where that is one.
+static void check_selected(check *c, int64_t heads, int64_t positions, int64_t of, int64_t width, int64_t value_width) {
+    const int64_t ldk = width + random_in(0, 3), lddk = width + random_in(0, 3);
+    const float scale = any_scale(width), *q = filled(c, heads * width), *dout = filled(c, heads * value_width);
+    const float **pages = paged(c, positions, ldk, width);
+    char *chosen = zeroed(c, positions, 1);
+    int64_t count = 0;
+    for (int64_t s = 0; s < positions; s++) count += chosen[s] = random_in(1, of) == 1;
+    const int64_t one = random_in(0, positions - 1);
+    if (count == 0) count = chosen[one] = 1;
+    int32_t *selected = room(c, count, 4);
+    for (int64_t s = 0, i = 0; s < positions; s++) {
+        if (chosen[s]) selected[i++] = (int32_t)s;
+        float *key = (float *)pages[s / GLIM_PAGE] + s % GLIM_PAGE * ldk;
+        for (int64_t d = 0; !chosen[s] && d < width; d++) key[d] = __builtin_nanf("");  // must not be looked at
+    }
+    float *scratch[2];
+    make_scratch(c, scratch, heads, width);
+    describe(c, "heads %lld positions %lld selected %lld width %lld values %lld ldk %lld lddk %lld scale %g",
+             (long long)heads, (long long)positions, (long long)count, (long long)width, (long long)value_width,
+             (long long)ldk, (long long)lddk, (double)scale);
+    outputs out = outputs_of(c, heads, value_width, value_width, NULL), lse = outputs_of(c, heads, 1, 1, NULL);
+    BOTH->attention_selected(out.at[t], lse.at[t], q, heads, pages, ldk, selected, count, width, value_width, scale,
+                             scratch[t]);
+    same_outputs(c, "attention_selected", &out);
+    same_outputs(c, "lse of attention_selected", &lse);
+    if (count == positions) {
+        outputs dense = outputs_of(c, heads, value_width, value_width, NULL);
+        BOTH->attention(dense.at[t], NULL, q, 1, heads, pages, ldk, positions - 1, width, value_width, scale,
+                        scratch[t]);
+        same(c, "attention_selected of all", out.at[0], dense.at[0], 4 * heads * value_width);
+    }
+
+    outputs dq = outputs_of(c, heads, width, width, NULL), dkeys = outputs_of(c, positions, lddk, width, NULL);
+    make_scratch(c, scratch, heads, width);
+    BOTH->attention_selected_backward(dq.at[t], dkeys.at[t], lddk, dout, q, out.at[1], lse.at[1], heads, pages, ldk,
+                                      selected, count, width, value_width, scale, scratch[t]);
+    same_outputs(c, "dq of attention_selected_backward", &dq);
+    same_outputs(c, "dkeys of attention_selected_backward", &dkeys);
+    for (int64_t s = 0; s < positions; s++)
+        if (!chosen[s]) same(c, "dkeys not selected", dkeys.at[0] + s * lddk, dkeys.before + s * lddk, 4 * width);
+    release(c);
+}
+
+static void check_indexer(check *c, int64_t tokens, int64_t heads, int64_t first, int64_t width) {
+    const int64_t positions = first + tokens, rows = tokens * heads;
+    const int64_t ldk = width + random_in(0, 3), lddk = width + random_in(0, 3), lds = positions + random_in(0, 3);
+    const float scale = any_scale(width), *q = filled(c, rows * width), *weights = filled(c, rows);
+    const float **pages = paged(c, positions, ldk, width);
+    float *scratch[2];
+    make_scratch(c, scratch, rows, width);
+    describe(c, "tokens %lld heads %lld first %lld width %lld ldk %lld lddk %lld lds %lld", (long long)tokens,
+             (long long)heads, (long long)first, (long long)width, (long long)ldk, (long long)lddk, (long long)lds);
+    outputs scores = outputs_of(c, tokens, lds, positions, NULL);
+    BOTH->index_scores(scores.at[t], lds, q, weights, tokens, heads, pages, ldk, first, width, scale, scratch[t]);
+    same_outputs(c, "index_scores", &scores);
+
+    float *dscores = matrix(c, tokens, lds, positions);
+    for (int64_t t = 0; t < tokens; t++) {
+        const int64_t seen = t * lds + first + t + 1, hidden = tokens - 1 - t;
+        same(c, "index_scores past the last visible", scores.at[0] + seen, scores.before + seen, 4 * hidden);
+        for (int64_t i = 0; i < hidden; i++) dscores[seen + i] = __builtin_nanf("");
+    }
+    outputs dq = outputs_of(c, rows, width, width, NULL), dweights = outputs_of(c, rows, 1, 1, NULL);
+    outputs dkeys = outputs_of(c, positions, lddk, width, NULL);
+    make_scratch(c, scratch, rows, width);
+    BOTH->index_scores_backward(dq.at[t], dweights.at[t], dkeys.at[t], lddk, dscores, lds, q, weights, tokens, heads,
+                                pages, ldk, first, width, scale, scratch[t]);
+    same_outputs(c, "dq of index_scores_backward", &dq);
+    same_outputs(c, "dweights of index_scores_backward", &dweights);
+    same_outputs(c, "dkeys of index_scores_backward", &dkeys);
+    release(c);
+}
+
+void check_attention(check *c) {
+    // tokens, heads: few rows, whole and broken blocks, blocks that end within a token
+    static const int64_t shapes[][2] = {{1, 1}, {1, 15}, {1, 16}, {4, 4},  {1, 17}, {17, 1},
+                                        {11, 3}, {1, 31}, {33, 1}, {9, 7},  {95, 1}, {12, 8},
+                                        {97, 1}, {7, 16}, {2, 52}, {1, 100}, {70, 2}, {2, 97}};
+    static const int64_t firsts[] = {0, 1, 14, 47, 62, 63, 64, 100, 127, 150};
+    static const int64_t widths[] = {1, 2, 7, 15, 16, 17, 31, 32, 33, 48, 65, 72};
+    for (int64_t i = 0; i < COUNT_OF(shapes); i++)
+        for (int twice = 0; twice < 2; twice++) {
+            const int64_t tokens = shapes[i][0], heads = shapes[i][1], width = ANY_OF(widths), first = ANY_OF(firsts);
+            check_dense(c, tokens, heads, first, width, twice ? width : random_in(1, width));
+            check_indexer(c, tokens, heads, ANY_OF(firsts), ANY_OF(widths));
+            check_selected(c, heads, random_in(1, 300), random_in(1, 4), width, random_in(1, width));
+        }
+    for (int64_t i = 0; i < COUNT_OF(widths); i++) {
+        const int64_t width = widths[i];
+        check_dense(c, random_in(1, 6), random_in(1, 5), ANY_OF(firsts), width, random_in(1, width));
+        check_indexer(c, random_in(1, 6), random_in(1, 5), ANY_OF(firsts), width);
+        check_selected(c, random_in(1, 20), 1 + ANY_OF(firsts), 1, width, random_in(1, width));
+    }
+}
