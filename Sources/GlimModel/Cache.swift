@@ -40,7 +40,10 @@ public struct CacheLayout: Sendable, Equatable {
     }
 
     /// Bytes of a page: 64 positions of every stream.
-    public var pageByteCount: Int { widths.reduce(0, +) * KeyPages.positions * 4 }
+    public var pageByteCount: Int { pageValueCount * 4 }
+
+    /// Numbers of a page.
+    var pageValueCount: Int { widths.reduce(0, +) * KeyPages.positions }
 
     /// Where a stream starts in a page, in values.
     func place(_ stream: Stream) -> Int {
@@ -59,30 +62,32 @@ public final class Cache: @unchecked Sendable {
     public let layout: CacheLayout
     /// Positions that are complete: every stream has its row.
     public private(set) var count = 0
-    private var pages: [Buffer] = []
+    private var pages: [CachePage] = []
 
     public init(_ layout: CacheLayout) { self.layout = layout }
 
     /// Makes room for `more` positions after `count`.
     func reserve(_ more: Int) {
-        while pages.count * KeyPages.positions < count + more { pages.append(Buffer(byteCount: layout.pageByteCount)) }
+        while pages.count * KeyPages.positions < count + more { pages.append(CachePage(valueCount: layout.pageValueCount)) }
     }
 
     /// Writes rows of one stream at the positions after `count`.
     func write(_ stream: CacheLayout.Stream, _ rows: Tensor, _ slice: SequenceSlice) {
         let (place, width) = (layout.place(stream), layout.width(stream))
         precondition(rows.shape.last == width && slice.position == count, "Cache: \(rows.shape) at \(slice)")
-        for t in 0..<slice.count {
-            let (page, row) = (count + t).quotientAndRemainder(dividingBy: KeyPages.positions)
-            (pages[page].floats + place + row * width).update(from: rows.row(slice.row + t), count: width)
+        var done = 0
+        while done < slice.count {
+            let (page, position) = (count + done).quotientAndRemainder(dividingBy: KeyPages.positions)
+            let more = min(slice.count - done, KeyPages.positions - position)
+            let first = slice.row + done
+            pages[page].write(rows, first..<first + more, place: place, position: position)
+            done += more
         }
     }
 
     /// All rows of one stream.
     func keys(_ stream: CacheLayout.Stream) -> KeyPages {
-        let place = layout.place(stream)
-        return KeyPages(
-            pages: pages.map { UnsafePointer($0.floats + place) }, stride: layout.width(stream), owners: pages)
+        KeyPages(pages, place: layout.place(stream), width: layout.width(stream))
     }
 
     /// The rows just written are complete.

@@ -31,16 +31,21 @@ extension Model {
             // Other tools drop the MTP layer when they save and keep its number in the config.
             config.mtpLayerCount = 0
         }
+        // Some checkpoints repeat the embedding and the head in the MTP layer, or train them apart: theirs count.
+        let prefix = "model.layers.\(config.layerCount)"
+        let ownsTables = ModelTables(
+            embedding: checkpoint.contains("\(prefix).embed_tokens.weight"),
+            head: checkpoint.contains("\(prefix).shared_head.head.weight"))
         // Every tensor is looked at before memory is taken for any: a wrong config must not ask for terabytes.
         let fused = FusedExperts(config, checkpoint)
-        for tensor in Model(config, isBlueprint: true).tensors {
+        for tensor in Model(config, mtpTables: ownsTables, isBlueprint: true).tensors {
             if let piece = fused[tensor.name] {
                 _ = try checkpoint.require(piece.name, shape: piece.shape)
             } else {
                 _ = try checkpoint.require(tensor.name, shape: tensor.shape)
             }
         }
-        self.init(config) { name in
+        self.init(config, mtpTables: ownsTables) { name in
             guard format == .asStored else { return .f32 }
             // A layer's experts are one weight: bf16 only where all of them are, so that none is rounded.
             let first = ".mlp.experts.0."
@@ -74,7 +79,9 @@ extension Model {
             guard let numbers = tensors[declaration.name]?.numbers() else { return }
             try numbers.withElements { try sink.append($0) }
         }
-        try AtomicFile.write(config.json, to: folder.appending(path: "config.json"))
+        // What is written is f32, whatever the model was loaded from.
+        let saved = config.with { ($0.dtype, $0.scaleBlock) = (.float32, nil) }
+        try AtomicFile.write(saved.json, to: folder.appending(path: "config.json"))
     }
 }
 
@@ -83,10 +90,11 @@ extension CheckpointTensor {
     fileprivate func load(from checkpoint: Checkpoint, _ piece: FusedExperts.Piece?) throws(CheckpointError) {
         let count = shape.reduce(1, *)
         let held = piece.map { $0.shape[1] * $0.shape[2] } ?? count
-        let numbers = Tensor(uninitialized: [held])
-        let out = UnsafeMutableBufferPointer(start: numbers.pointer, count: held)
-        try checkpoint.floats(of: piece?.name ?? name, rows: piece.map { $0.expert..<$0.expert + 1 }, into: out)
-        fill(from: UnsafeBufferPointer(rebasing: out[(piece?.first ?? 0)..<(piece?.first ?? 0) + count]))
+        let numbers = try Tensor([held]) { out throws(CheckpointError) in
+            try checkpoint.floats(of: piece?.name ?? name, rows: piece.map { $0.expert..<$0.expert + 1 }, into: out)
+        }
+        let first = piece?.first ?? 0
+        numbers.withElements { fill(from: UnsafeBufferPointer(rebasing: $0[first..<first + count])) }
     }
 }
 

@@ -15,10 +15,13 @@ public struct Model: Sendable {
 
     /// A model whose weights are zeros (norms ones), for a loader or an initialiser to fill.
     ///
-    /// - Parameter format: the number format of the matrix that begins with the named checkpoint tensor.
-    /// - Parameter isBlueprint: take no memory for matrices: to learn names and shapes.
+    /// - Parameters:
+    ///   - mtpTables: what the MTP layer has of its own.
+    ///   - isBlueprint: take no memory for matrices: to learn names and shapes.
+    ///   - format: the number format of the matrix that begins with the named checkpoint tensor.
     package init(
-        _ config: ModelConfig, isBlueprint: Bool = false, format: @escaping (String) -> Weight.Format = { _ in .f32 }
+        _ config: ModelConfig, mtpTables: ModelTables = ModelTables(), isBlueprint: Bool = false,
+        format: @escaping (String) -> Weight.Format = { _ in .f32 }
     ) {
         let make = WeightMaker(isBlueprint: isBlueprint, format: format)
         self.config = config
@@ -30,7 +33,7 @@ public struct Model: Sendable {
             ? embedding : make.matrix("lm_head.weight", config.vocabularySize, config.hiddenSize)
         prediction =
             config.mtpLayerCount == 0
-            ? nil : MultiTokenPrediction(config, layer: config.layerCount, make)
+            ? nil : MultiTokenPrediction(config, layer: config.layerCount, tables: mtpTables, make)
         rotary = RotaryCache(dimensions: config.keyRotated, theta: config.ropeTheta)
     }
 
@@ -87,7 +90,7 @@ public struct Model: Sendable {
     ///   - hidden_TD: `[T, D]`, the trunk's output for the same rows.
     ///   - next: the token after each row.
     ///   - batch: the rows as sequences, without caches.
-    /// - Returns: `[T, D]`, ready for `logits` or a loss.
+    /// - Returns: `[T, D]`, ready for `aheadHead`.
     public func predictAhead(
         _ hidden_TD: Tensor, next: [Int32], _ batch: Batch, tape: Tape? = nil, balance: Float = 0,
         observer: Observer? = nil
@@ -95,8 +98,11 @@ public struct Model: Sendable {
         guard let prediction else { preconditionFailure("Model: no MTP layer") }
         let pass = Pass(batch: batch, rotary: rotaryTable(batch), tape: tape, observer: observer, balance: balance)
         return prediction(
-            embedding_TD: Tensor.embedding(next, embedding, tape: tape), hidden_TD: hidden_TD, pass)
+            embedding_TD: Tensor.embedding(next, prediction.embedding ?? embedding, tape: tape), hidden_TD: hidden_TD, pass)
     }
+
+    /// The head that turns `predictAhead`'s rows into logits: the trunk's, unless the checkpoint has another.
+    public var aheadHead: Weight { prediction?.head ?? head }
 
     private func rotaryTable(_ batch: Batch) -> RotaryTable {
         rotary.table(positions: Int(batch.positions.max() ?? 0) + 1)
@@ -104,6 +110,14 @@ public struct Model: Sendable {
 
     /// Raises every weight's version, after a loader or initialiser filled them.
     func changed() { for weight in weights { weight.changed() } }
+}
+
+/// Which tables a checkpoint's MTP layer has of its own, instead of sharing the trunk's.
+package struct ModelTables: Sendable {
+    var embedding = false
+    var head = false
+    package init() {}
+    init(embedding: Bool, head: Bool) { (self.embedding, self.head) = (embedding, head) }
 }
 
 /// Makes the weights of a model, in the number format that each checkpoint tensor has.

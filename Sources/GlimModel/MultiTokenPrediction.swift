@@ -8,12 +8,17 @@ public struct MultiTokenPrediction: Sendable {
     public let projection: Weight  // [D, 2 D], eh_proj: embedding half first
     public let layer: DecoderLayer
     public let norm: Weight  // [D], shared_head.norm
+    /// `[W, D]` each, where the checkpoint has its own; nil shares the trunk's.
+    public let embedding: Weight?
+    public let head: Weight?
     let epsilon: Float
 
-    init(_ config: ModelConfig, layer index: Int, _ make: WeightMaker) {
-        let D = config.hiddenSize
+    init(_ config: ModelConfig, layer index: Int, tables: ModelTables, _ make: WeightMaker) {
+        let (D, W, prefix) = (config.hiddenSize, config.vocabularySize, "model.layers.\(index)")
+        embedding = tables.embedding ? make.matrix("\(prefix).embed_tokens.weight", W, D) : nil
+        head = tables.head ? make.matrix("\(prefix).shared_head.head.weight", W, D) : nil
         (embeddingNorm, hiddenNorm, norm) = (make.vector(D), make.vector(D), make.vector(D))
-        projection = make.matrix("model.layers.\(index).eh_proj.weight", D, 2 * D)
+        projection = make.matrix("\(prefix).eh_proj.weight", D, 2 * D)
         layer = DecoderLayer(config, layer: index, make)
         epsilon = config.normEpsilon
     }

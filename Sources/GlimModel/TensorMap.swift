@@ -90,6 +90,8 @@ extension Model {
             matrix("\(prefix).eh_proj.weight", prediction.projection)
             layer(config.layerCount, prediction.layer)
             vector("\(prefix).shared_head.norm.weight", prediction.norm)
+            if let embedding = prediction.embedding { matrix("\(prefix).embed_tokens.weight", embedding) }
+            if let head = prediction.head { matrix("\(prefix).shared_head.head.weight", head) }
         }
         return map
     }
@@ -136,8 +138,7 @@ extension CheckpointTensor {
             }
             return first.weight.rows(matrix: first.matrix)
         }
-        let width = shape[1]
-        let whole = Tensor(uninitialized: [shape[0], width])
+        let whole = Tensor(uninitialized: [shape[0], shape[1]])
         for part in parts {
             var source: Tensor?
             if let gradients {
@@ -145,7 +146,7 @@ extension CheckpointTensor {
                 source = gradient
             }
             let rows = part.weight.rows(matrix: part.matrix, of: source, transposed: part.isTransposed)
-            whole.row(part.row).update(from: rows.pointer, count: part.rowCount * width)
+            whole.replaceRows(from: part.row, with: rows)
         }
         return whole
     }

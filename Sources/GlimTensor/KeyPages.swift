@@ -40,7 +40,46 @@ public struct KeyPages: @unchecked Sendable {
     }
 }
 
+/// The memory of one page of a cache: 64 positions of several kinds of rows, each kind in one piece.
+// @unchecked: written by the one loop that owns the cache, before an operation reads.
+public final class CachePage: @unchecked Sendable {
+    fileprivate let buffer: Buffer
+
+    /// - Parameter valueCount: f32 numbers of the page.
+    public init(valueCount: Int) { buffer = Buffer(byteCount: valueCount * 4) }
+
+    /// Writes rows of one kind.
+    ///
+    /// - Parameters:
+    ///   - rows: `[T, width]`
+    ///   - range: which of them.
+    ///   - place: where the kind begins in the page, in numbers.
+    ///   - position: of the first row within the page.
+    public func write(_ rows: Tensor, _ range: Range<Int>, place: Int, position: Int) {
+        let width = rows.shape.last
+        precondition(
+            position >= 0 && position + range.count <= KeyPages.positions && range.upperBound <= rows.shape.rows
+                && (place + (position + range.count) * width) * 4 <= buffer.byteCount,
+            "CachePage: rows \(range) of \(rows.shape) at \(place), position \(position)")
+        (buffer.floats + place + position * width).update(
+            from: rows.row(range.lowerBound), count: range.count * width)
+    }
+}
+
+extension KeyPages {
+    /// Rows of one kind, in pages of a cache.
+    ///
+    /// - Parameters:
+    ///   - place: where the kind begins in each page, in numbers.
+    ///   - width: numbers of a row.
+    public init(_ pages: [CachePage], place: Int, width: Int) {
+        self.init(
+            pages: pages.map { UnsafePointer($0.buffer.floats + place) }, stride: width, owners: pages.map(\.buffer))
+    }
+}
+
 /// The positions that sparse attention may see, for each row of a batch.
+// @unchecked: filled by the operation that makes it, read only afterwards.
 public struct Selection: @unchecked Sendable {
     /// Positions a row may have at most.
     public let topK: Int

@@ -20,7 +20,7 @@ extension Tensor {
         let (T, D, V) = (hidden.shape.rows, hidden.shape.last, head.outputs)
         precondition(targets.count == T && head.inputs == D, "crossEntropy: \(hidden.shape), \(targets.count) targets")
         precondition(targets.allSatisfy { $0 < V }, "crossEntropy: a target is not below \(V)")
-        let held = max(1, min(T, logitsHeld / V / 16 * 16))
+        let held = max(1, min(T, max(16, logitsHeld / V / 16 * 16)))
         let logits = Tensor(uninitialized: [held, V])
         let lse = Tensor(uninitialized: [held])
         let dhidden = tape == nil ? nil : Tensor(uninitialized: hidden.shape)

@@ -36,6 +36,7 @@ public struct Shape: Sendable, Equatable, ExpressibleByArrayLiteral, CustomStrin
 }
 
 /// Numbers in f32, row-major. A value: operations make new tensors and never change one.
+// @unchecked: the node is written by the one tape that follows the value, on its thread; the buffer as it says itself.
 public struct Tensor: @unchecked Sendable {
     public let shape: Shape
     package var buffer: Buffer
@@ -73,15 +74,24 @@ public struct Tensor: @unchecked Sendable {
         }
     }
 
+    /// Writes rows over this tensor's own, from row `first` on: for whoever just made the tensor.
+    package func replaceRows(from first: Int, with rows: Tensor) {
+        precondition(
+            rows.shape.last == shape.last && first + rows.shape.rows <= shape.rows,
+            "replaceRows: \(rows.shape) from row \(first) of \(shape)")
+        row(first).update(from: rows.pointer, count: rows.shape.count)
+    }
+
+    /// A new tensor that `fill` fills.
+    package init<E: Error>(
+        _ shape: Shape, filledBy fill: (UnsafeMutableBufferPointer<Float>) throws(E) -> Void
+    ) throws(E) {
+        self.init(uninitialized: shape)
+        try fill(UnsafeMutableBufferPointer(start: buffer.floats, count: shape.count))
+    }
+
     /// The elements, for operations only. Valid while the tensor lives.
     package var pointer: UnsafeMutablePointer<Float> { buffer.floats }
     package func row(_ i: Int) -> UnsafeMutablePointer<Float> { buffer.floats + i * shape.last }
 
-    /// The same elements under another shape; no tape follows the result.
-    package func reshaped(_ shape: Shape) -> Tensor {
-        precondition(shape.count == self.shape.count, "reshaped: \(self.shape) to \(shape)")
-        return Tensor(shape: shape, buffer: buffer)
-    }
-
-    private init(shape: Shape, buffer: Buffer) { (self.shape, self.buffer) = (shape, buffer) }
 }

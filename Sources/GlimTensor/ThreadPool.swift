@@ -1,4 +1,5 @@
 import CGlimKernels
+import Foundation
 import Synchronization
 
 #if canImport(Glibc)
@@ -13,6 +14,7 @@ import Darwin
 /// A job is a count of independent pieces; who runs which piece never shows in a result, because every output is
 /// computed by one piece in one fixed order. One job runs at a time: a caller that finds the pool taken runs its
 /// pieces itself.
+// @unchecked: the job's fields are written only by the caller that holds `busy`, while no worker is inside.
 public final class ThreadPool: @unchecked Sendable {
     public static let shared = ThreadPool()
 
@@ -26,7 +28,28 @@ public final class ThreadPool: @unchecked Sendable {
     }
 
     /// The processors this process may use.
-    public static var processorCount: Int { max(1, Int(sysconf(Int32(_SC_NPROCESSORS_ONLN)))) }
+    ///
+    /// In a container with a share of a machine that is fewer than there are: threads that spin beyond it would only
+    /// take the share from each other.
+    public static var processorCount: Int {
+        var count = ProcessInfo.processInfo.activeProcessorCount
+        #if os(Linux)
+        if let file = fopen("/sys/fs/cgroup/cpu.max", "r") {
+            defer { fclose(file) }
+            var line = [CChar](repeating: 0, count: 64)
+            if fgets(&line, 64, file) != nil {
+                let words = line.prefix { $0 != 0 }.split { $0 == 32 || $0 == 10 }.map {
+                    Int(String(decoding: $0.map { UInt8(bitPattern: $0) }, as: UTF8.self))
+                }
+                // "max 100000" sets no limit.
+                if words.count == 2, let quota = words[0], let period = words[1], period > 0 {
+                    count = min(count, (quota + period - 1) / period)
+                }
+            }
+        }
+        #endif
+        return max(1, count)
+    }
 
     private let limit = Atomic<Int>(ThreadPool.processorCount)
     private let busy = Atomic<Bool>(false)

@@ -1,4 +1,5 @@
 import CGlimKernels
+import Synchronization
 
 /// Trained numbers as operations want them: packed, in one number format, with a version.
 ///
@@ -40,7 +41,7 @@ public final class Weight: @unchecked Sendable {
     public var isFrozen = false
 
     package let buffer: Buffer
-    private var transposed: (version: UInt64, buffer: Buffer)?
+    private let transposed = Mutex<(version: UInt64, buffer: Buffer)?>(nil)
 
     /// `count` matrices of zeros.
     ///
@@ -130,18 +131,19 @@ public final class Weight: @unchecked Sendable {
     package func transposedPanels() -> (buffer: Buffer, matrixStride: Int) {
         let panel = Int(GLIM_PANEL)
         let stride = (inputs + panel - 1) / panel * panel * outputs
-        if let transposed, transposed.version == version { return (transposed.buffer, stride) }
-        let made = transposed?.buffer ?? Buffer(byteCount: count * stride * 4)
-        ThreadPool.shared.run(count) { i in
-            kernels.pointee.transpose_panels_f32(
-                made.floats + i * stride, matrix(i), Int64(outputs), Int64(inputs))
+        // Locked: two backward passes over one model may ask at the same time.
+        let buffer = transposed.withLock { held in
+            if let held, held.version == version { return held.buffer }
+            let made = held?.buffer ?? Buffer(byteCount: count * stride * 4)
+            ThreadPool.shared.run(count) { i in
+                kernels.pointee.transpose_panels_f32(
+                    made.floats + i * stride, matrix(i), Int64(outputs), Int64(inputs))
+            }
+            held = (version, made)
+            return made
         }
-        transposed = (version, made)
-        return (made, stride)
+        return (buffer, stride)
     }
-
-    /// Drops forms that only training needs.
-    package func dropDerived() { transposed = nil }
 
     // MARK: For loaders and savers
 

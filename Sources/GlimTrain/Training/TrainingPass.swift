@@ -49,7 +49,7 @@ public struct TrainingPass {
                 let ahead = model.predictAhead(
                     kept, next: micro.aheadInputs, micro.aheadBatch, tape: tape, balance: balance, observer: observer)
                 let logprobs = Tensor.crossEntropy(
-                    ahead, head: model.head, targets: micro.aheadTargets,
+                    ahead, head: model.aheadHead, targets: micro.aheadTargets,
                     lossScale: Float(options.mtpWeight) / Float(aheadCount), tape: tape)
                 mtpLoss -= logprobs.reduce(0.0) { $0 + Double($1) }
             }
