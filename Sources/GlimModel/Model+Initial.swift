@@ -5,7 +5,8 @@ extension Model {
     /// A new model: matrices normal with the config's standard deviation, the ones that write to the residual stream
     /// smaller by √(2 L); norms 1, biases 0.
     ///
-    /// Each number is a function of (seed, tensor name, index): the same on any machine and for any threads.
+    /// Each number is a function of (seed, tensor name, index): the same for any threads, and on any machine whose
+    /// `log`, `sin` and `cos` round alike.
     public init(_ config: ModelConfig, seed: UInt64) {
         self.init(config)
         let residual = Float(1 / Double(2 * config.layerCount).squareRoot())

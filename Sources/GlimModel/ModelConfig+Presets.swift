@@ -58,6 +58,9 @@ extension ModelConfig {
         // Two experts of weight 1/2 add up to 1/sqrt(2) of one expert's size; this brings the sum back to it.
         config.routedScale = 1.4
 
+        // A matrix then keeps the size of what it is given; 0.02, made for widths of thousands, would be a third of it.
+        config.initializerRange = Float(1 / Double(config.hiddenSize).squareRoot())
+
         // One epsilon for all norms, so that engines which know only one of the two agree with us.
         config.normEpsilon = 1e-6
         config.latentNormEpsilon = 1e-6

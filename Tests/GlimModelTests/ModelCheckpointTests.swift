@@ -13,7 +13,8 @@ import Testing
             try model.save(to: folder)
             for format in [Model.LoadFormat.asStored, .f32] {
                 let loaded = try Model(folder: folder, format: format)
-                #expect(loaded.config == model.config)
+                // What is saved is f32, and says so.
+                #expect(loaded.config == model.config.with { $0.dtype = .float32 })
                 #expect(loaded.tensors.map(\.name) == model.tensors.map(\.name))
                 for (a, b) in zip(loaded.tensors, model.tensors) {
                     #expect(a.shape == b.shape)
@@ -54,6 +55,48 @@ import Testing
                 expectSame(a.numbers()!.elements, b.numbers()!.elements, a.name)
             }
         }
+    }
+
+    @Test("a model that came from FP8 or bf16 files is saved as f32, and its config says f32") func savedFormat() throws {
+        var model = Tiny.model(1)
+        model.config.dtype = .bfloat16
+        model.config.scaleBlock = .init(rows: 128, columns: 128)
+        try withTemporaryFolder { folder in
+            try model.save(to: folder)
+            let config = try ModelConfig(folder: folder)
+            #expect(config.dtype == .float32 && config.scaleBlock == nil)
+        }
+    }
+
+    @Test("an MTP layer with an embedding and a head of its own uses them") func ownTables() throws {
+        let golden = try GoldenModel("mtp").model()
+        let (config, prefix) = (golden.config, "model.layers.\(golden.config.layerCount)")
+        let shape = [config.vocabularySize, config.hiddenSize]
+        func folderModel(_ own: [String: [Float]]) throws -> Model {
+            var tensors: [String: NamedTensor] = [:]
+            for tensor in golden.tensors {
+                tensors[tensor.name] = .floats(tensor.numbers()!.elements, shape: tensor.shape)
+            }
+            for (name, numbers) in own { tensors["\(prefix).\(name)"] = .floats(numbers, shape: shape) }
+            return try withTemporaryFolder { folder in
+                try CheckpointWriter.writeFile(tensors, to: folder.appending(path: "model.safetensors"))
+                return try Model(config, Checkpoint(folder: folder), format: .asStored)
+            }
+        }
+        func ahead(_ model: Model) -> [Float] {
+            let batch = Batch(tokens: [1, 2, 3, 4], lengths: [4])
+            let rows = model.predictAhead(model.hidden(batch), next: [2, 3, 4, 5], batch)
+            return Tensor.linear(rows, model.aheadHead).elements
+        }
+        let (embedding, head) = (golden.embedding.rows().elements, golden.head.rows().elements)
+        let shared = ahead(golden)
+        let copies = try folderModel(["embed_tokens.weight": embedding, "shared_head.head.weight": head])
+        #expect(copies.prediction?.embedding != nil && copies.prediction?.head != nil)
+        expectSame(ahead(copies), shared)
+        let doubled = try folderModel(["shared_head.head.weight": head.map { 2 * $0 }])
+        expectSame(ahead(doubled), shared.map { 2 * $0 })
+        let other = try folderModel(["embed_tokens.weight": embedding.reversed()])
+        #expect(ahead(other) != shared)
     }
 
     @Test("an MTP layer that the config announces and the file lacks is left out") func noMTP() throws {

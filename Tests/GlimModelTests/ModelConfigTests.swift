@@ -3,6 +3,19 @@ import GlimModel
 import Testing
 
 @Suite("ModelConfig: released models") struct ReleasedConfigTests {
+    @Test("the series' indexer costs about an eighth of dense attention per key: 6 heads of 24 in nano")
+    func seriesIndexer() {
+        let nano = ModelConfig.indexer(depth: 6)
+        #expect(nano.headCount == 6 && nano.headWidth == 24)
+        for depth in ModelConfig.depthRange {
+            let (config, indexer) = (ModelConfig.depth(depth), ModelConfig.indexer(depth: depth))
+            let attention = config.headCount * (2 * config.latent + config.keyRotated)
+            let ratio = Double(attention) / Double(indexer.headCount * indexer.headWidth)
+            #expect(ratio > 3 && ratio < 11, "depth \(depth): \(ratio)")
+            #expect(indexer.headWidth >= config.keyRotated)
+        }
+    }
+
     @Test("GLM-5's file is the preset") func glm5() throws {
         #expect(try ModelConfig(json: Data(Fixture.glm5.utf8)) == .glm5)
         #expect(try ModelConfig.preset(named: "glm-5") == .glm5)

@@ -1,8 +1,11 @@
 import Foundation
 
 extension TrainRecipe {
-    /// Steps of linear warm-up in a run of `total` steps.
-    func warmup(of total: Int) -> Int { warmupSteps ?? min(total, Int((warmupRatio * Double(total)).rounded(.up))) }
+    /// Steps of linear warm-up in a run of `total` steps. By ratio they are at least ten, for AdamW's averages mean
+    /// little before, but never more than half of the run.
+    func warmup(of total: Int) -> Int {
+        warmupSteps ?? min((total + 1) / 2, max(10, Int((warmupRatio * Double(total)).rounded(.up))))
+    }
 
     /// The learning rate of a step, from 1 to `total`: linear warm-up, then the schedule down to its last share.
     public func learningRate(step: Int, of total: Int) -> Double {

@@ -38,6 +38,8 @@ public struct Quickstart {
     public func run() throws -> Report? {
         var recipe = TrainRecipe()
         (recipe.preset, recipe.out, recipe.minutes) = ("nano", modelFolder.path, minutes)
+        // In minutes there are few tokens: many small steps teach more than few large ones.
+        recipe.batchTokens = 2048
         (recipe.data, recipe.threads, recipe.seed) = (data, threads, seed)
         try recipe.validate()
         let began = FileManager.default.fileExists(atPath: modelFolder.appending(path: "recipe.json").path)
