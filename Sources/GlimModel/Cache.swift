@@ -68,7 +68,9 @@ public final class Cache: @unchecked Sendable {
 
     /// Makes room for `more` positions after `count`.
     func reserve(_ more: Int) {
-        while pages.count * KeyPages.positions < count + more { pages.append(CachePage(valueCount: layout.pageValueCount)) }
+        while pages.count * KeyPages.positions < count + more {
+            pages.append(CachePage(valueCount: layout.pageValueCount))
+        }
     }
 
     /// Writes rows of one stream at the positions after `count`.

@@ -52,7 +52,8 @@ extension Model {
             let names =
                 fused[name].map { [$0.name] }
                 ?? (name.contains(first)
-                    ? (0..<config.routedExpertCount).map { name.replacing(first, with: ".mlp.experts.\($0).") } : [name])
+                    ? (0..<config.routedExpertCount).map { name.replacing(first, with: ".mlp.experts.\($0).") }
+                    : [name])
             return names.allSatisfy { (try? checkpoint.info($0))?.dtype == .bf16 } ? .bf16 : .f32
         }
         let failure = Mutex<CheckpointError?>(nil)

@@ -98,7 +98,8 @@ public struct Model: Sendable {
         guard let prediction else { preconditionFailure("Model: no MTP layer") }
         let pass = Pass(batch: batch, rotary: rotaryTable(batch), tape: tape, observer: observer, balance: balance)
         return prediction(
-            embedding_TD: Tensor.embedding(next, prediction.embedding ?? embedding, tape: tape), hidden_TD: hidden_TD, pass)
+            embedding_TD: Tensor.embedding(next, prediction.embedding ?? embedding, tape: tape), hidden_TD: hidden_TD,
+            pass)
     }
 
     /// The head that turns `predictAhead`'s rows into logits: the trunk's, unless the checkpoint has another.

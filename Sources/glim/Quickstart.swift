@@ -29,7 +29,9 @@ struct Quickstart: ParsableCommand {
             program: CommandLine.arguments[0]
         ) { log($0) }
         guard let report = try job.run() else { throw ExitCode(130) }
-        if let bits = report.figures.validationBitsPerByte { print("validation: \(bits.formatted(digits: 3)) bits per byte") }
+        if let bits = report.figures.validationBitsPerByte {
+            print("validation: \(bits.formatted(digits: 3)) bits per byte")
+        }
         print("report: \(out)/report.html")
         print("talk to it: \(report.chatCommand)")
         if json { print(try report.jsonLine) }

@@ -57,7 +57,8 @@ import Testing
         }
     }
 
-    @Test("a model that came from FP8 or bf16 files is saved as f32, and its config says f32") func savedFormat() throws {
+    @Test("a model that came from FP8 or bf16 files is saved as f32, and its config says f32") func savedFormat() throws
+    {
         var model = Tiny.model(1)
         model.config.dtype = .bfloat16
         model.config.scaleBlock = .init(rows: 128, columns: 128)
