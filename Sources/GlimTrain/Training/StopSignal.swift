@@ -39,5 +39,10 @@ package enum StopSignal {
         #endif
         action.sa_flags = flags
         sigaction(number, &action, nil)
+        // A parent's thread may have handed down a mask in which it is blocked: then it would never come.
+        var mask = sigset_t()
+        sigemptyset(&mask)
+        sigaddset(&mask, number)
+        pthread_sigmask(SIG_UNBLOCK, &mask, nil)
     }
 }
