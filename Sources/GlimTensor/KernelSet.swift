@@ -9,7 +9,8 @@ package import CGlimKernels
 ///
 /// Only operations of this room call it; they check shapes first, for a kernel cannot fail.
 public enum KernelSet {
-    /// The names of the tables this machine can run, best first, the portable one last.
+    /// The names of the tables this machine can run, best first: of "avx512bf16", "avx512", "avx2" and "neon" those
+    /// it has, and "portable", which every machine has, last.
     public static let available: [String] = (0..<glim_kernels_count()).map {
         String(cString: glim_kernels_at($0).pointee.name)
     }
@@ -18,13 +19,16 @@ public enum KernelSet {
     public static var name: String { String(cString: kernels.pointee.name) }
 }
 
-/// What operations use. `GLIM_KERNELS=portable` overrides the choice when chasing a bug.
+/// What operations use. `GLIM_KERNELS=portable`, or another of `KernelSet.available`, overrides the choice when chasing
+/// a bug; a name that is none of them changes nothing and is told on standard error.
 // nonisolated(unsafe): points at constant C data that lives as long as the program.
 nonisolated(unsafe) package let kernels: UnsafePointer<glim_kernels> = {
-    if let wanted = getenv("GLIM_KERNELS").map({ String(cString: $0) }),
-        let i = KernelSet.available.firstIndex(of: wanted)
-    {
-        return glim_kernels_at(Int32(i))
+    guard let wanted = getenv("GLIM_KERNELS").map({ String(cString: $0) }), !wanted.isEmpty else {
+        return glim_kernels_at(0)
     }
+    if let i = KernelSet.available.firstIndex(of: wanted) { return glim_kernels_at(Int32(i)) }
+    let known = KernelSet.available.joined(separator: ", ")
+    let line = "GLIM_KERNELS is \(wanted), which this machine does not have: it has \(known); using the first\n"
+    _ = write(STDERR_FILENO, line, line.utf8.count)
     return glim_kernels_at(0)
 }()

@@ -26,6 +26,8 @@ struct Bench: ParsableCommand {
     @Option(help: "Tokens that are measured (default: 512 for prefill, 64 for decode).") var tokens: Int?
     @Option(help: "Tokens of a sequence in training.") var sequenceLength = 512
     @Option(help: "Sequences at a time (default: 16 for train, otherwise 1).") var batch: Int?
+    @Flag(help: "Train as with less memory: keep only the inputs of layers, and compute the rest again.")
+    var recompute = false
     @Option(help: "Seed of the random weights and tokens.") var seed: UInt64 = 0
     @Flag(help: "End standard output with one JSON object.") var json = false
     @OptionGroup var compute: ComputeOptions
@@ -41,6 +43,7 @@ struct Bench: ParsableCommand {
         try check("tokens", tokens, from: 1)
         try check("sequence-length", sequenceLength, from: 2)
         try check("batch", batch, from: 1)
+        if recompute, kind != .train { throw ValidationError("--recompute is of bench train only.") }
     }
 
     func run() throws {
@@ -70,19 +73,20 @@ struct Bench: ParsableCommand {
     }
 
     private func loadModel(_ config: ModelConfig) throws -> Model {
-        if let model {
-            return try Model(folder: URL(filePath: model), format: kind == .train ? .f32 : .asStored)
+        if model == nil || kind == .train {
+            try MemoryRoom.check(
+                MemoryRoom.byteCount(of: config, microBatches: kind == .train ? recipe.microBatchCount : nil),
+                of: model ?? preset ?? "", advice: "glim bench cost computes without running")
         }
-        // In f32, and with the gradient and two averages in training.
-        let parameters = config.size.parameterCount + (config.mtpSize?.parameterCount ?? 0)
-        let bytes = 4 * parameters * (kind == .train ? 4 : 1)
-        let memory = Int(clamping: ProcessInfo.processInfo.physicalMemory)
-        guard bytes < memory / 10 * 9 else {
-            throw Failure(
-                "\(preset ?? "") needs \(bytes >> 30) GiB and this machine has \(memory >> 30); "
-                    + "glim bench cost computes without running")
-        }
-        return Model(config, seed: seed)
+        return try model.map { try Model(path: $0, format: kind == .train ? .f32 : .asStored) }
+            ?? Model(config, seed: seed)
+    }
+
+    /// A training step as `glim train` does it.
+    private var recipe: TrainRecipe {
+        var recipe = TrainRecipe()
+        (recipe.sequenceLength, recipe.batchTokens) = (sequenceLength, sequenceLength * batchCount)
+        return recipe
     }
 
     private func measure(_ model: Model) throws -> BenchResult {
@@ -105,10 +109,11 @@ struct Bench: ParsableCommand {
             return BenchResult(tokens: tokenCount * batchCount, seconds: seconds, cost: cost)
         case .train, .cost:
             let tokens = sequenceLength * batchCount
-            let together = min(batchCount, workload.passOptions(sequenceLength).microBatchRows)
+            var options = recipe.passOptions
+            options.recomputes = recompute
             let cost = config.trainingCost(
-                sequence: sequenceLength, tokens: tokens, pass: together * sequenceLength)
-            return BenchResult(tokens: tokens, seconds: workload.training(sequenceLength), cost: cost)
+                sequence: sequenceLength, tokens: tokens, pass: options.microBatchRows * sequenceLength)
+            return BenchResult(tokens: tokens, seconds: workload.training(sequenceLength, options), cost: cost)
         }
     }
 
@@ -171,16 +176,8 @@ private struct BenchWorkload {
         }
     }
 
-    /// How a training step is divided, as `glim train` does it.
-    func passOptions(_ length: Int) -> TrainingPass.Options {
-        var options = TrainingPass.Options()
-        options.microBatchRows = max(1, 4096 / length)
-        return options
-    }
-
     /// Seconds of a training step: forward, backward and AdamW.
-    func training(_ length: Int) -> Double {
-        let options = passOptions(length)
+    func training(_ length: Int, _ options: TrainingPass.Options) -> Double {
         let rows = (0..<batch).map { row in
             PackedRow(
                 tokens: ids(row, 0, length), segments: [.init(start: 0, count: length)], next: ids(row, 1, length),

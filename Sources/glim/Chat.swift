@@ -2,7 +2,7 @@ import ArgumentParser
 import Foundation
 import GlimModel
 import GlimText
-import Synchronization
+import GlimTrain
 
 #if canImport(Glibc)
 import Glibc
@@ -34,7 +34,7 @@ struct Chat: ParsableCommand {
         let format = try ChatTurn(
             Tokenizer(folder: folder), vocabulary: config.vocabularySize, endOfText: config.endOfTextIDs)
         let conversation = Conversation(
-            try Model(folder: folder), format, sampler: sampling.sampler, maxTokens: maxTokens)
+            try Model(path: model), format, sampler: sampling.sampler, maxTokens: maxTokens)
         let isTerminal = isatty(STDIN_FILENO) == 1 && isatty(STDOUT_FILENO) == 1
         var loop = ChatLoop(conversation, isTerminal: isTerminal)
         try loop.run()
@@ -74,7 +74,7 @@ private struct Conversation {
         let before = cache.count
         for first in stride(from: before, to: asked.count, by: Generator.chunk) {
             generator.feed(Array(asked[first..<min(asked.count, first + Generator.chunk)]))
-            if Interrupt.happened {
+            if StopSignal.arrived {
                 cache.truncate(to: before)
                 return true
             }
@@ -100,7 +100,7 @@ private struct ChatLoop {
     }
 
     mutating func run() throws {
-        Interrupt.catchFirst()
+        StopSignal.catchInterrupts()
         if isTerminal { try emit("Ctrl-C ends a reply, Ctrl-D leaves, /help lists the commands.\n") }
         while true {
             if isTerminal { try emit("\n> ") }
@@ -124,11 +124,11 @@ private struct ChatLoop {
     }
 
     private mutating func answer(_ text: String) throws {
-        Interrupt.clear()
+        StopSignal.clear()
         var display = ReplyDisplay(conversation.format, isTerminal: isTerminal)
         let fits = try conversation.reply(to: text) { id in
             try display.show(id)
-            return !Interrupt.happened
+            return !StopSignal.arrived
         }
         try display.finish()
         if !fits {
@@ -262,7 +262,7 @@ private struct LineReader {
             if count > 0 {
                 held += chunk[..<count]
             } else if count < 0, errno == EINTR {
-                Interrupt.clear()
+                StopSignal.clear()
                 return .interrupted
             } else {
                 isAtEnd = true
@@ -272,25 +272,5 @@ private struct LineReader {
 
     private func text(_ line: ArraySlice<UInt8>) -> String {
         String(decoding: line.last == UInt8(ascii: "\r") ? line.dropLast() : line, as: UTF8.self)
-    }
-}
-
-/// Ctrl-C, as a flag.
-private enum Interrupt {
-    private static let flag = Atomic<Bool>(false)
-
-    static var happened: Bool { flag.load(ordering: .relaxed) }
-    static func clear() { flag.store(false, ordering: .relaxed) }
-
-    /// From here on Ctrl-C raises the flag and interrupts a read, and does not end the program.
-    static func catchFirst() {
-        clear()  // also makes the flag, which a signal handler must not do
-        var action = sigaction()
-        #if canImport(Darwin)
-        action.__sigaction_u.__sa_handler = { _ in Interrupt.flag.store(true, ordering: .relaxed) }
-        #else
-        action.__sigaction_handler.sa_handler = { _ in Interrupt.flag.store(true, ordering: .relaxed) }
-        #endif
-        sigaction(SIGINT, &action, nil)
     }
 }

@@ -1,6 +1,7 @@
 import ArgumentParser
 import Foundation
 import GlimTensor
+import GlimTrain
 
 /// Looks at the machine and says what to do about each finding. Reports only: nothing is changed.
 struct Doctor: ParsableCommand {
@@ -252,9 +253,7 @@ extension Machine {
         {
             machine.coreQuota = used / period
         }
-        machine.memoryLimit = text("/sys/fs/cgroup/memory.max").flatMap {
-            Int($0.trimmingCharacters(in: .whitespacesAndNewlines))
-        }
+        machine.memoryLimit = MemoryRoom.containerLimit
         // The file lists the choices and puts brackets around the one that holds.
         machine.hugePages = text("/sys/kernel/mm/transparent_hugepage/enabled")?
             .split(separator: "[").dropFirst().first?.split(separator: "]").first.map(String.init)

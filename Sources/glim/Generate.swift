@@ -34,7 +34,7 @@ struct Generate: ParsableCommand {
         let config = try ModelConfig(folder: folder)
         let tokenizer = try loadTokenizer(folder)
         let start = try startTokens(config, tokenizer)
-        let generator = Generator(try Model(folder: folder), sampler: sampling.sampler)
+        let generator = Generator(try Model(path: model), sampler: sampling.sampler)
         let reply = try draw(generator, start, tokenizer)
         if json {
             try emit(reply.jsonLine + "\n")

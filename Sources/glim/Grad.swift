@@ -21,7 +21,7 @@ struct Grad: ParsableCommand {
 
     func run() throws {
         compute.apply()
-        let model = try Model(folder: URL(filePath: model), format: .f32)
+        let model = try Model(path: model, format: .f32)
         let config = model.config
         let lines = try TokenLine.read(input, vocabulary: config.vocabularySize, longest: config.maximumPositions)
         guard lines.contains(where: { $0.tokens.count > 1 }) else {

@@ -179,14 +179,3 @@ extension String {
         String(repeating: " ", count: max(width - count, 0)) + self
     }
 }
-
-extension Encodable {
-    /// One line of JSON with its keys sorted, so that equal values print equal text.
-    var jsonLine: String {
-        get throws {
-            let encoder = JSONEncoder()
-            encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
-            return String(decoding: try encoder.encode(self), as: UTF8.self)
-        }
-    }
-}

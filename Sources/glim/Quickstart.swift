@@ -11,15 +11,17 @@ struct Quickstart: ParsableCommand {
             """)
 
     @Option(help: "Folder for the report and the model.") var out = "quickstart"
-    @Option(help: "Minutes of training.") var minutes = 10.0
+    @Option(help: "Minutes of training (default: 10).") var minutes: Double?
     @Option(parsing: .upToNextOption, help: "Files, folders, JSON lines (default: text found on this machine).")
     var data: [String] = []
-    @Option(help: "The same seed gives the same run, to the bit.") var seed: UInt64 = 0
+    @Option(help: "The same seed gives the same run, to the bit (default: 0).") var seed: UInt64?
     @Flag(help: "End standard output with one JSON object.") var json = false
     @OptionGroup var compute: ComputeOptions
 
     func validate() throws {
-        guard minutes > 0, minutes < 1e6 else { throw ValidationError("--minutes is \(minutes); it must be above 0.") }
+        if let minutes, !(0.001...1e6).contains(minutes) {
+            throw ValidationError("--minutes is \(minutes), not within 0.001...1000000.")
+        }
     }
 
     func run() throws {

@@ -21,7 +21,7 @@ struct Score: ParsableCommand {
 
     func run() throws {
         compute.apply()
-        let model = try Model(folder: URL(filePath: model))
+        let model = try Model(path: model)
         let config = model.config
         let lines = try TokenLine.read(input, vocabulary: config.vocabularySize, longest: config.maximumPositions)
         if what == .selection, config.indexer == nil {

@@ -2,6 +2,7 @@ import ArgumentParser
 import Foundation
 import GlimModel
 import GlimTensor
+import GlimTrain
 
 /// Options of every command that computes.
 struct ComputeOptions: ParsableArguments {
@@ -74,14 +75,40 @@ struct TokenLine: Decodable {
 
 /// Writes to standard error: progress and logs, never results.
 func log(_ text: String) {
-    FileHandle.standardError.write(Data((text + "\n").utf8))
+    try? FileHandle.standardError.write(contentsOf: Data((text + "\n").utf8))
 }
 
 /// Writes to standard output at once: what a person watches as it comes.
-func emit(_ text: String) throws {
+func emit(_ text: String) throws { try emit(Data(text.utf8)) }
+
+/// The same for bytes that need not be text.
+func emit(_ bytes: Data) throws {
     do {
-        try FileHandle.standardOutput.write(contentsOf: Data(text.utf8))
+        try FileHandle.standardOutput.write(contentsOf: bytes)
     } catch {
-        throw Failure("standard output cannot be written to")
+        throw Failure("standard output cannot be written to; is the disk full?")
+    }
+}
+
+extension Model {
+    /// Loads a folder, unless its weights would not fit into memory.
+    init(path: String, format: LoadFormat = .asStored) throws {
+        let folder = URL(filePath: path)
+        _ = try ModelConfig(folder: folder)
+        try MemoryRoom.check(
+            MemoryRoom.byteCount(ofFolder: folder, format: format), of: path,
+            advice: "use a smaller model, or a machine with more")
+        try self.init(folder: folder, format: format)
+    }
+}
+
+extension Encodable {
+    /// One line of JSON with its keys sorted, so that equal values print equal text.
+    var jsonLine: String {
+        get throws {
+            let encoder = JSONEncoder()
+            encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
+            return String(decoding: try encoder.encode(self), as: UTF8.self)
+        }
     }
 }

@@ -18,12 +18,14 @@ struct Tokenize: ParsableCommand {
     func run() throws {
         let tokenizer = try Tokenizer(folder: URL(filePath: model))
         if whole {
-            let input = try FileHandle.standardInput.readToEnd() ?? Data()
-            try write(decode ? bytes(input, tokenizer, line: nil) : ids(input, tokenizer))
+            let input = try read { try $0.readToEnd() }
+            try emit(decode ? bytes(input, tokenizer, line: nil) : ids(input, tokenizer))
             return
         }
         var (rest, line) = (Data(), 0)
-        while let chunk = try FileHandle.standardInput.read(upToCount: 1 << 20), !chunk.isEmpty {
+        while true {
+            let chunk = try read { try $0.read(upToCount: 1 << 20) }
+            if chunk.isEmpty { break }
             var output = Data()
             var start = chunk.startIndex
             while let end = chunk[start...].firstIndex(of: 0x0A) {
@@ -34,9 +36,9 @@ struct Tokenize: ParsableCommand {
                 start = end + 1
             }
             rest.append(chunk[start...])
-            try write(output)
+            try emit(output)
         }
-        if !rest.isEmpty { try write(converted(rest, tokenizer, line: line + 1)) }
+        if !rest.isEmpty { try emit(converted(rest, tokenizer, line: line + 1)) }
     }
 
     private func converted(_ text: Data, _ tokenizer: Tokenizer, line: Int) throws -> Data {
@@ -51,20 +53,21 @@ struct Tokenize: ParsableCommand {
     private func bytes(_ json: Data, _ tokenizer: Tokenizer, line: Int?) throws -> Data {
         let place = line.map { "line \($0) of stdin" } ?? "stdin"
         guard let ids = try? JSONDecoder().decode([Int32].self, from: json) else {
-            throw InputError(description: "\(place) is not a JSON array of token ids, such as [1,2,3]")
+            throw Failure("\(place) is not a JSON array of token ids, such as [1,2,3]")
         }
         do {
             return Data(try tokenizer.decode(ids))
         } catch {
-            throw InputError(description: "\(place): \(error)")
+            throw Failure("\(place): \(error)")
         }
     }
 
-    private func write(_ output: Data) throws {
-        try FileHandle.standardOutput.write(contentsOf: output)
+    /// Empty at the end.
+    private func read(_ some: (FileHandle) throws -> Data?) throws -> Data {
+        do {
+            return try some(.standardInput) ?? Data()
+        } catch {
+            throw Failure("standard input cannot be read; give a file with < or a text with |")
+        }
     }
-}
-
-private struct InputError: Error, CustomStringConvertible {
-    let description: String
 }

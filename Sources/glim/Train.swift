@@ -49,54 +49,71 @@ struct Pretrain: ParsableCommand {
     @Flag(help: "End standard output with one JSON object.") var json = false
     @OptionGroup var compute: ComputeOptions
 
+    func validate() throws {
+        // With a recipe file it takes both to judge a value.
+        if recipe == nil { _ = try makeRecipe() }
+    }
+
     func run() throws {
         compute.apply()
         let recording = PretrainRun.Recording(
             batches: recordBatches.map { URL(filePath: $0) }, initialModel: saveInitial.map { URL(filePath: $0) })
-        var training = try PretrainRun(makeRecipe(), resumes: resume, recording: recording) { log($0) }
+        let (recipe, given) = try makeRecipe()
+        var training = try PretrainRun(recipe, resumes: resume, given: given, recording: recording) { log($0) }
         let summary = try training.train()
         if json {
             print(try summary.jsonLine)
         } else {
-            print("steps \(summary.steps), tokens \(summary.tokens), loss \(summary.finalLoss)")
+            let loss = summary.finalLoss.map { ", loss \($0)" } ?? ""
+            print("steps \(summary.steps), tokens \(summary.tokens)\(loss)")
             if let bits = summary.validationBitsPerByte { print("validation: \(bits) bits per byte") }
         }
         if summary.wasInterrupted { throw ExitCode(130) }
     }
 
-    private func makeRecipe() throws -> TrainRecipe {
-        var made = TrainRecipe()
-        if let recipe {
-            made = try TrainRecipe(file: URL(filePath: recipe))
-            guard made.stage == .pretrain else {
-                throw Failure("\(recipe): stage is \(made.stage.rawValue); this command does pretrain")
-            }
+    /// The recipe that file and options make, validated, and the keys that either gives.
+    private func makeRecipe() throws -> (TrainRecipe, given: Set<TrainRecipe.CodingKeys>) {
+        var made = try recipe.map { try TrainRecipe(file: URL(filePath: $0)) } ?? TrainRecipe()
+        var (fromFile, fromOptions): (Set<TrainRecipe.CodingKeys>, Set<TrainRecipe.CodingKeys>) = ([], [])
+        if recipe != nil { fromFile = made.setKeys }
+        func take<T>(_ key: TrainRecipe.CodingKeys, _ value: T?, _ set: (inout TrainRecipe, T) -> Void) {
+            guard let value else { return }
+            set(&made, value)
+            fromOptions.insert(key)
         }
-        if let preset { made.preset = preset }
-        (made.config, made.depth, made.model) = (config ?? made.config, depth ?? made.depth, model ?? made.model)
-        if !data.isEmpty { made.data = data }
-        made.tokenizer = tokenizer ?? made.tokenizer
-        made.out = out ?? made.out
-        if steps != nil || minutes != nil { (made.steps, made.minutes) = (steps, minutes) }
-        made.sequenceLength = sequenceLength ?? made.sequenceLength
-        made.batchTokens = batchTokens ?? max(made.batchTokens, made.sequenceLength)
-        made.microBatchTokens = microBatchTokens ?? made.microBatchTokens
-        made.optimizer = optimizer ?? made.optimizer
-        made.learningRate = learningRate ?? made.learningRate
-        made.warmupSteps = warmupSteps ?? made.warmupSteps
-        made.weightDecay = weightDecay ?? made.weightDecay
-        made.mtpWeight = mtpWeight ?? made.mtpWeight
-        made.balanceRate = balanceRate ?? made.balanceRate
-        made.sequenceBalanceWeight = sequenceBalanceWeight ?? made.sequenceBalanceWeight
-        made.evaluateEvery = evaluateEvery ?? made.evaluateEvery
-        made.saveEvery = saveEvery ?? made.saveEvery
-        made.seed = seed ?? made.seed
-        made.threads = compute.threads ?? made.threads
-        try made.validate()
-        guard made.optimizer == .adamw else {
-            throw Failure("optimizer \(made.optimizer.rawValue) is not in this version; use adamw")
+        if steps != nil || minutes != nil {
+            (made.steps, made.minutes) = (nil, nil)
+            fromFile.subtract([.steps, .minutes])
         }
-        return made
+        take(.preset, preset) { $0.preset = $1 }
+        take(.config, config) { $0.config = $1 }
+        take(.depth, depth) { $0.depth = $1 }
+        take(.model, model) { $0.model = $1 }
+        take(.data, data.isEmpty ? nil : data) { $0.data = $1 }
+        take(.tokenizer, tokenizer) { $0.tokenizer = $1 }
+        take(.out, out) { $0.out = $1 }
+        take(.steps, steps) { $0.steps = $1 }
+        take(.minutes, minutes) { $0.minutes = $1 }
+        take(.sequenceLength, sequenceLength) { $0.sequenceLength = $1 }
+        if batchTokens == nil { made.batchTokens = max(made.batchTokens, made.sequenceLength) }
+        take(.batchTokens, batchTokens) { $0.batchTokens = $1 }
+        take(.microBatchTokens, microBatchTokens) { $0.microBatchTokens = $1 }
+        take(.optimizer, optimizer) { $0.optimizer = $1 }
+        take(.learningRate, learningRate) { $0.learningRate = $1 }
+        take(.warmupSteps, warmupSteps) { $0.warmupSteps = $1 }
+        take(.weightDecay, weightDecay) { $0.weightDecay = $1 }
+        take(.mtpWeight, mtpWeight) { $0.mtpWeight = $1 }
+        take(.balanceRate, balanceRate) { $0.balanceRate = $1 }
+        take(.sequenceBalanceWeight, sequenceBalanceWeight) { $0.sequenceBalanceWeight = $1 }
+        take(.evaluateEvery, evaluateEvery) { $0.evaluateEvery = $1 }
+        take(.saveEvery, saveEvery) { $0.saveEvery = $1 }
+        take(.seed, seed) { $0.seed = $1 }
+        take(.threads, compute.threads) { $0.threads = $1 }
+        do { try made.validate() } catch {
+            guard let key = error.key, fromOptions.contains(where: { $0.rawValue == key }) else { throw error }
+            throw ValidationError("--\(key.replacing("_", with: "-")): \(error.why).")
+        }
+        return (made, fromFile.union(fromOptions))
     }
 }
 

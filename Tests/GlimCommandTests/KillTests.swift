@@ -98,4 +98,38 @@ import Testing
         let states = try FileManager.default.contentsOfDirectory(atPath: folder.path("run/training").path)
         #expect(states == ["step-\(steps)"])
     }
+
+    @Test("goes on from another folder, keeps the recorded rows, and refuses other values")
+    func otherValues() async throws {
+        let folder = try place()
+        var start = arguments(folder, "run")
+        start[start.firstIndex(of: "60")!] = "6"
+        // A path that only means something in this folder.
+        start[start.firstIndex(of: folder.path("text.py").path)!] = "./text.py"
+        let rows = folder.path("rows.jsonl")
+        let begun = try await Program.run(start + ["--record-batches", rows.path], folder: folder.url)
+        #expect(begun.status == 0, "\(begun.stderr)")
+        let recorded = try Data(contentsOf: rows)
+        #expect(recorded.split(separator: UInt8(ascii: "\n")).count == 6)
+
+        let resume = ["train", "pretrain", "--out", folder.path("run").path, "--resume"]
+        let again = try await Program.run(resume + ["--json", "--steps", "6", "--record-batches", rows.path])
+        #expect(again.status == 0, "\(again.stderr)")
+        #expect(try again.json["steps"] as? Int == 6)
+        #expect(try Data(contentsOf: rows) == recorded)
+        for (option, value, says) in [
+            ("--steps", "7", "steps = 6, not steps = 7"),
+            ("--learning-rate", "0.5", "learning_rate = 0.002, not learning_rate = 0.5"),
+            ("--data", "other", "not data = "), ("--minutes", "3", "without minutes, not minutes = 3.0"),
+        ] {
+            let refused = try await Program.run(resume + [option, value])
+            #expect(refused.status == 1 && refused.stderr.contains(says), "\(refused.stderr)")
+            #expect(refused.stderr.split(separator: "\n").count == 1)
+        }
+        // A state without its recipe is nothing to go on from, and nothing to begin over.
+        try FileManager.default.removeItem(at: folder.path("run/recipe.json"))
+        let (fresh, resumed) = (try await Program.run(start, folder: folder.url), try await Program.run(resume))
+        #expect(fresh.status == 1 && fresh.stderr.contains("already holds a run"), "\(fresh.stderr)")
+        #expect(resumed.status == 1 && resumed.stderr.contains("recipe.json"), "\(resumed.stderr)")
+    }
 }

@@ -33,7 +33,8 @@ enum Program {
     }()
 
     /// Runs `glim` with these arguments, its output going through files, so that no pipe can fill up.
-    static func run(_ arguments: [String], input: String = "") async throws -> Output {
+    static func run(_ arguments: [String], input: String = "", folder workingFolder: URL? = nil) async throws -> Output
+    {
         let folder = try TemporaryFolder()
         let (stdin, stdout, stderr) = (folder.path("in"), folder.path("out"), folder.path("err"))
         for (path, text) in [(stdin, input), (stdout, ""), (stderr, "")] { try Data(text.utf8).write(to: path) }
@@ -41,6 +42,7 @@ enum Program {
         let program: URL = try #require(url, "no glim beside the tests: swift build first")
         process.executableURL = program
         process.arguments = arguments
+        if let workingFolder { process.currentDirectoryURL = workingFolder }
         process.standardInput = try FileHandle(forReadingFrom: stdin)
         process.standardOutput = try FileHandle(forWritingTo: stdout)
         process.standardError = try FileHandle(forWritingTo: stderr)

@@ -18,6 +18,10 @@ import Testing
             ["chat", "--model", "x", "--max-tokens", "0"], ["bench", "sleep", "--preset", "nano"],
             ["bench", "cost"], ["bench", "cost", "--preset", "nano", "--context", "-1"],
             ["inspect", "--preset", "nano", "--depth", "3"], ["nonsense"], ["doctor", "--nonsense"],
+            ["bench", "decode", "--preset", "nano", "--recompute"], ["train", "pretrain", "--depth", "1"],
+            ["train", "pretrain", "--depth", "97"], ["train", "pretrain", "--sequence-length", "0"],
+            ["train", "pretrain", "--steps", "0"], ["train", "pretrain", "--steps", "3", "--minutes", "1"],
+            ["quickstart", "--minutes", "0"],
         ])
     func usage(arguments: [String]) async throws {
         let output = try await Program.run(arguments)
@@ -110,6 +114,28 @@ import Testing
         try await expectError(["bench", "decode", "--preset", "glm-5"], "GiB")
         try await expectError(["bench", "cost", "--preset", "none"], "none")
         try await expectError(["bench", "decode", "--preset", "nano", "--context", "16384"], "16384")
+    }
+
+    @Test("a wrong value of train is named as the option it came from, or the key and line of its file")
+    func badRecipe() async throws {
+        let folder = try TemporaryFolder()
+        let output = try await Program.run(["train", "pretrain", "--sequence-length", "0"])
+        #expect(output.stderr.contains("--sequence-length: 0 is not within 2..."), "\(output.stderr)")
+        let recipe = try folder.write("seed = 1\ndepth = 1\n", to: "r.toml")
+        try await expectError(["train", "pretrain", "--recipe", recipe], "r.toml:2: depth: 1 is not within 2...96")
+        let good = try folder.write("seed = 1\n", to: "good.toml")
+        let mixed = try await Program.run(["train", "pretrain", "--recipe", good, "--steps", "0"])
+        #expect(mixed.status == 2 && mixed.stderr.contains("--steps: 0"), "\(mixed.stderr)")
+    }
+
+    @Test("a model that memory cannot hold is refused before any is taken") func tooLarge() async throws {
+        let folder = try TemporaryFolder()
+        let text = try folder.write("some text\n", to: "text.txt")
+        let out = folder.path("run")
+        let arguments = ["train", "pretrain", "--data", text, "--out", out.path, "--preset", "glm-5"]
+        try await expectError(arguments, "GiB")
+        // Nothing was begun, so the mended command works in the same folder.
+        #expect(!FileManager.default.fileExists(atPath: out.path + "/recipe.json"))
     }
 
     private func expectError(

@@ -178,4 +178,55 @@ private func weightBits(_ model: Model) -> [[UInt32]] {
         var again = try PretrainRun(place.recipe("run", steps: 3), resumes: true) { _ in }
         #expect(throws: RunError.self) { _ = try again.train() }
     }
+
+    @Test("a recipe.json that someone spoiled is one error", arguments: ["\"depth\" : 1", "\"steps\" : 0"])
+    func spoiledRecipe(line: String) throws {
+        let place = try Place()
+        var run = try PretrainRun(place.recipe("run", steps: 2), resumes: false) { _ in }
+        _ = try run.train()
+        let file = place.folder.appending(path: "run/recipe.json")
+        let json = try String(contentsOf: file, encoding: .utf8).replacing("\"steps\" : 2", with: line)
+        try json.write(to: file, atomically: true, encoding: .utf8)
+        let error = #expect(throws: RunError.self) {
+            _ = try PretrainRun(place.recipe("run", steps: 2), resumes: true) { _ in }
+        }
+        #expect(error.map { "\($0)".contains("recipe.json") && "\($0)".contains("is not within") } ?? false)
+    }
+
+    @Test("a loss that is no number says which step is saved") func notANumber() throws {
+        let place = try Place()
+        var recipe = place.recipe("run", steps: 40)
+        // Without clipping and with such a rate the weights are soon beyond f32.
+        (recipe.learningRate, recipe.clip, recipe.warmupSteps, recipe.saveEvery) = (10, 0, 0, 0)
+        recipe.weightDecay = 10
+        recipe.beta1 = 0
+        var run = try PretrainRun(recipe, resumes: false) { _ in }
+        let error = #expect(throws: RunError.self) { _ = try run.train() }
+        #expect(error.map { "\($0)".contains("no step is saved") } ?? false, "\(error.map { "\($0)" } ?? "")")
+    }
+
+    @Test("what was not measured is null in JSON") func summaryJSON() throws {
+        let place = try Place()
+        var run = try PretrainRun(place.recipe("run", steps: 1), resumes: false) { _ in }
+        var summary = try run.train()
+        (summary.finalLoss, summary.validationBitsPerByte) = (.nan, nil)
+        let text = String(decoding: try JSONEncoder().encode(summary), as: UTF8.self)
+        #expect(text.contains("\"final_loss\":null") && text.contains("\"val_bits_per_byte\":null"))
+    }
+}
+
+@Suite("room in memory") struct MemoryRoomTests {
+    @Test("a parameter takes its weight, two averages, and as many gradients as the sum over micro-batches holds")
+    func bytes() {
+        let config = tinyConfig(mtp: false)
+        let parameters = config.size.parameterCount
+        #expect(MemoryRoom.byteCount(of: config) == 4 * parameters)
+        for (batches, gradients) in [(1, 1), (2, 2), (3, 2), (4, 3), (7, 3), (8, 4)] {
+            #expect(
+                MemoryRoom.byteCount(of: config, microBatches: batches) == (12 + 4 * gradients) * parameters,
+                "\(batches)")
+        }
+        #expect(throws: RunError.self) { try MemoryRoom.check(.max, of: "it", advice: "none") }
+        #expect(throws: Never.self) { try MemoryRoom.check(1, of: "it", advice: "none") }
+    }
 }

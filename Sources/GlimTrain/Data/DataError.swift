@@ -27,7 +27,7 @@ public enum DataError: Error, Equatable, Sendable, CustomStringConvertible {
         case .outOfRange(let name, let found, let allowed):
             "\(name) is \(found), not within \(allowed.lowerBound)...\(allowed.upperBound)"
         case .badPosition(let position, let why):
-            "the data position (epoch \(position.epoch), document \(position.document), offset \(position.offset)) "
+            "the data position (epoch \(position.epoch), row \(position.row)) "
                 + "does not fit this data: \(why); resume with the data that the run began with"
         }
     }

@@ -4,29 +4,25 @@ import GlimTensor
 ///
 /// The stream is: the documents in the order of epoch 0, then all of them in the order of epoch 1, and so on, each
 /// order a permutation drawn from the seed and the epoch alone. Row k is the tokens from k·T to (k+1)·T of that
-/// stream. So every token comes exactly once per epoch, none is dropped, and a row may hold the end of one epoch and
-/// the beginning of the next (in different segments). Nothing but `position` changes: a loader made from the same
-/// data, length, seed and position gives the same rows.
+/// stream, and the rows that begin in an epoch come in an order drawn likewise: the rows of a step are then of many
+/// documents, not neighbours in one. So every token comes exactly once per epoch, none is dropped, and a row may hold
+/// the end of one epoch and the beginning of the next (in different segments). Nothing but `position` changes: a
+/// loader made from the same data, length, seed and position gives the same rows.
 public struct PackedLoader: Sendable {
-    /// Where the next row begins; part of a checkpoint.
+    /// Which row is next; part of a checkpoint.
     public struct Position: Codable, Sendable, Equatable {
         public var epoch = 0
-        /// Index into the epoch's order, not into the store.
-        public var document = 0
-        /// Tokens of that document already given.
-        public var offset = 0
+        /// Index into the epoch's order of rows.
+        public var row = 0
 
-        public init(epoch: Int = 0, document: Int = 0, offset: Int = 0) {
-            (self.epoch, self.document, self.offset) = (epoch, document, offset)
-        }
+        public init(epoch: Int = 0, row: Int = 0) { (self.epoch, self.row) = (epoch, row) }
     }
 
     public private(set) var position: Position
     public let sequenceLength: Int
     private let store: TokenStore
     private let seed: UInt64
-    /// The order of the documents in `position.epoch`.
-    private var order: [Int]
+    private var current: Epoch
 
     /// - Parameters:
     ///   - sequenceLength: tokens per row, T.
@@ -39,26 +35,47 @@ public struct PackedLoader: Sendable {
             throw .outOfRange("sequence_length", found: sequenceLength, allowed: 1...Self.maximumSequenceLength)
         }
         guard store.tokenCount > 0 else { throw .nothingUsable(paths: [], totals: Corpus.Totals()) }
-        guard position.epoch >= 0, position.document >= 0, position.offset >= 0 else {
-            throw .badPosition(position, why: "a negative value")
-        }
+        guard position.epoch >= 0, position.row >= 0 else { throw .badPosition(position, why: "a negative value") }
         guard position.epoch <= Self.maximumEpoch else { throw .badPosition(position, why: "no such epoch") }
-        guard position.document < store.documentCount else {
-            throw .badPosition(position, why: "there are \(store.documentCount) documents")
-        }
         (self.store, self.sequenceLength, self.seed, self.position) = (store, sequenceLength, seed, position)
-        order = Self.order(epoch: position.epoch, of: store, seed: seed)
-        let count = store.range(order[position.document]).count
-        guard position.offset < max(count, 1) else {
-            throw .badPosition(position, why: "the document there has \(count) tokens")
+        current = Epoch(position.epoch, of: store, length: sequenceLength, seed: seed)
+        guard position.row <= current.rows.count else {
+            throw .badPosition(position, why: "that epoch has \(current.rows.count) rows")
         }
     }
 
     private static let maximumSequenceLength = 1 << 24
-    private static let maximumEpoch = 1 << 40
+    private static let maximumEpoch = 1 << 24
 
-    private static func order(epoch: Int, of store: TokenStore, seed: UInt64) -> [Int] {
-        CounterRandom(seed: seed, purpose: "shuffle.epoch.\(epoch)").permutation(store.documentCount)
+    /// One pass over the data: the order of its documents, and of the rows that begin in it.
+    private struct Epoch: Sendable {
+        let documents: [Int]
+        /// Where each document begins in the epoch; one more for the end.
+        let starts: [Int]
+        /// Where each row begins in the epoch.
+        let rows: [Int]
+
+        init(_ number: Int, of store: TokenStore, length: Int, seed: UInt64) {
+            documents = CounterRandom(seed: seed, purpose: "shuffle.epoch.\(number)").permutation(store.documentCount)
+            var starts = [0]
+            for document in documents { starts.append(starts[starts.count - 1] + store.range(document).count) }
+            self.starts = starts
+            // Rows begin at multiples of T of the whole stream.
+            let first = (length - number * store.tokenCount % length) % length
+            let begins = Array(stride(from: first, to: store.tokenCount, by: length))
+            let order = CounterRandom(seed: seed, purpose: "shuffle.rows.\(number)").permutation(begins.count)
+            rows = order.map { begins[$0] }
+        }
+
+        /// The document that holds a place of the epoch, and how far into it.
+        func document(at place: Int) -> (index: Int, offset: Int) {
+            var (low, high) = (0, documents.count - 1)
+            while low < high {
+                let middle = (low + high) / 2
+                if starts[middle + 1] > place { high = middle } else { low = middle + 1 }
+            }
+            return (low, place - starts[low])
+        }
     }
 
     /// The same rows from another place on.
@@ -68,16 +85,27 @@ public struct PackedLoader: Sendable {
         try PackedLoader(store, sequenceLength: sequenceLength, seed: seed, position: position)
     }
 
-    /// The next row; takes time proportional to its length, and to the number of documents once per epoch.
+    /// The next row; takes time proportional to its length, and to the number of documents and rows once per epoch.
     public mutating func nextRow() -> PackedRow {
+        while position.row == current.rows.count {
+            position = Position(epoch: position.epoch + 1)
+            current = Epoch(position.epoch, of: store, length: sequenceLength, seed: seed)
+        }
+        var (epoch, number) = (current, position.epoch)
+        var (index, offset) = epoch.document(at: epoch.rows[position.row])
+        position.row += 1
         var row = PackedRow(capacity: sequenceLength)
         while row.tokens.count < sequenceLength {
-            let document = store.range(order[position.document])
-            let start = document.lowerBound + position.offset
+            let document = store.range(epoch.documents[index])
+            let start = document.lowerBound + offset
             let count = min(document.upperBound - start, sequenceLength - row.tokens.count)
             if count > 0 { row.append(start..<start + count, of: store, documentEnd: document.upperBound) }
-            position.offset += count
-            if position.offset == document.count { advanceDocument() }
+            (index, offset) = (index + 1, 0)
+            if index == epoch.documents.count, row.tokens.count < sequenceLength {
+                number += 1
+                epoch = Epoch(number, of: store, length: sequenceLength, seed: seed)
+                index = 0
+            }
         }
         return row
     }
@@ -85,22 +113,6 @@ public struct PackedLoader: Sendable {
     /// The next `count` rows.
     public mutating func batch(rows count: Int) -> [PackedRow] {
         (0..<max(0, count)).map { _ in nextRow() }
-    }
-
-    private mutating func advanceDocument() {
-        position.document += 1
-        position.offset = 0
-        guard position.document == store.documentCount else { return }
-        position.document = 0
-        position.epoch += 1
-        order = Self.order(epoch: position.epoch, of: store, seed: seed)
-    }
-
-    /// How many times the data has been gone through, with fractions; for people.
-    public var epochsDone: Double {
-        var given = position.offset
-        for i in order[..<position.document] { given += store.range(i).count }
-        return Double(position.epoch) + Double(given) / Double(store.tokenCount)
     }
 
     /// The rows to validate on: always the same, in the order of the store, each document from its start.

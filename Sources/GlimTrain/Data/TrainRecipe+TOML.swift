@@ -1,4 +1,5 @@
 import Foundation
+import GlimModel
 import TOMLKit
 
 extension TrainRecipe {
@@ -58,6 +59,11 @@ extension TrainRecipe {
     /// The recipe as TOML that reads back to the same recipe; what is not set is left out.
     public var toml: String {
         Self.fields.compactMap { field in field.get(self).map { "\(field.key.rawValue) = \($0)\n" } }.joined()
+    }
+
+    /// The keys that have a value: all but the ones where nothing is a choice of its own.
+    public var setKeys: Set<CodingKeys> {
+        Set(Self.fields.filter { $0.get(self) != nil && ($0.key != .data || !data.isEmpty) }.map(\.key))
     }
 
     /// The line on which a key is set, counting from 1: `key = …`, `key.more = …` or `[key]`, as people write them.
@@ -151,7 +157,7 @@ extension TrainRecipe {
 
     static let fields: [Field] = [
         choice(.stage, \.stage), text(.preset, \.preset), text(.config, \.config),
-        count(.depth, \.depth, 1...1024), text(.model, \.model),
+        count(.depth, \.depth, ModelConfig.depthRange), text(.model, \.model),
         Field(
             key: .data,
             set: { recipe, value in

@@ -82,9 +82,9 @@ public struct TrainRecipe: Codable, Sendable, Equatable {
 
     /// The share of bytes that validates, up to 1/2; none: `ValidationSplit.defaultFraction`.
     public var validationFraction: Double?
-    /// Steps between evaluations; none: about twenty in the run; 0: only at the end.
+    /// Steps between evaluations; none: about ten in the run; 0: only at the end.
     public var evaluateEvery: Int?
-    /// Steps between checkpoints; none: every few minutes; 0: only at the end.
+    /// Steps between checkpoints; none: every two minutes; 0: only at the end.
     public var saveEvery: Int?
     /// Steps between samples of text; none: with the evaluations; 0: only at the end.
     public var sampleEvery: Int?
@@ -94,7 +94,8 @@ public struct TrainRecipe: Codable, Sendable, Equatable {
 
     public init() {}
 
-    enum CodingKeys: String, CodingKey, CaseIterable {
+    /// The names of the values, in recipe files and in `recipe.json`.
+    public enum CodingKeys: String, CodingKey, CaseIterable, Sendable {
         case stage, preset, config, depth, model, data, out, tokenizer
         case vocabularySize = "vocabulary_size"
         case steps, minutes
@@ -121,6 +122,21 @@ public struct TrainRecipe: Codable, Sendable, Equatable {
 
     /// Rows in an optimizer step.
     public var rowsPerBatch: Int { max(1, batchTokens / max(1, sequenceLength)) }
+
+    /// The same with paths that mean the same from any folder; `out` stays as it is.
+    func withAbsolutePaths() -> TrainRecipe {
+        func absolute(_ path: String) -> String {
+            if path.hasPrefix("/") { return path }
+            // ".." stays: after a link it does not lead back.
+            let parts = path.split(separator: "/").filter { $0 != "." }
+            return ([FileManager.default.currentDirectoryPath] + parts.map(String.init)).joined(separator: "/")
+        }
+        var recipe = self
+        recipe.data = data.map(absolute)
+        (recipe.config, recipe.model) = (config.map(absolute), model.map(absolute))
+        recipe.tokenizer = tokenizer.map(absolute)
+        return recipe
+    }
 
     /// Reads a recipe file and validates it.
     public init(file: URL) throws(RecipeError) {

@@ -55,7 +55,7 @@ public struct ProgressLine: Sendable {
         if let lastShown, now - lastShown < interval, !isDone(step) { return nil }
         lastShown = now
         let total = if case .steps(let total) = goal { "/\(total)" } else { "" }
-        var parts = ["\(label)  step \(step)\(total)", "loss \(Self.fixed(loss, digits: 3))"]
+        var parts = ["\(label)  step \(step)\(total)", "loss \(loss.formatted(digits: 3))"]
         parts.append("\(Self.rate(tokensPerSecond)) tok/s")
         if let left = timeLeft(step: step, now: now) { parts.append("\(Self.clock(left)) left") }
         return draw(parts.joined(separator: "  "))
@@ -101,17 +101,13 @@ public struct ProgressLine: Sendable {
 
     // MARK: - Numbers for people
 
-    static func fixed(_ value: Double, digits: Int) -> String {
-        value.isFinite ? String(format: "%.\(digits)f", value) : "\(value)"
-    }
-
     static func rate(_ value: Double) -> String {
         switch value {
         case _ where !value.isFinite: "\(value)"
-        case ..<1000: fixed(value, digits: value < 10 ? 1 : 0)
-        case ..<1e6: fixed(value / 1e3, digits: 1) + "k"
-        case ..<1e9: fixed(value / 1e6, digits: 1) + "M"
-        default: fixed(value / 1e9, digits: 1) + "G"
+        case ..<1000: value.formatted(digits: value < 10 ? 1 : 0)
+        case ..<1e6: (value / 1e3).formatted(digits: 1) + "k"
+        case ..<1e9: (value / 1e6).formatted(digits: 1) + "M"
+        default: (value / 1e9).formatted(digits: 1) + "G"
         }
     }
 
@@ -129,4 +125,9 @@ public struct ProgressLine: Sendable {
         guard ioctl(STDERR_FILENO, UInt(TIOCGWINSZ), &size) == 0, size.ws_col > 0 else { return 80 }
         return Int(size.ws_col)
     }
+}
+
+extension Double {
+    /// For people: so many digits after the point, or "nan", "inf".
+    package func formatted(digits: Int) -> String { isFinite ? String(format: "%.\(digits)f", self) : "\(self)" }
 }

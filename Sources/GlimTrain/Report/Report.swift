@@ -26,7 +26,7 @@ public struct Report: Codable, Sendable, Equatable {
         case chatCommand = "chat_command"
     }
 
-    /// The numbers one asks for first. What was not measured is nil, and is left out.
+    /// The numbers one asks for first. What was not measured is nil, in JSON null.
     public struct Figures: Codable, Sendable, Equatable {
         public var validationBitsPerByte: Double?
         public var tokensPerSecond: Double?
@@ -106,7 +106,7 @@ public struct Report: Codable, Sendable, Equatable {
     public func json() throws(ReportError) -> Data {
         let encoder = JSONEncoder()
         encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
-        do { return try encoder.encode(finite) + Data("\n".utf8) } catch {
+        do { return try encoder.encode(self) + Data("\n".utf8) } catch {
             throw .cannotWrite("report.json", why: ReportError.why(error))
         }
     }
@@ -129,34 +129,34 @@ public struct Report: Codable, Sendable, Equatable {
 }
 
 // JSON has no NaN and no infinity, and an encoder that meets one fails: what is not a number counts as not measured.
-extension Report {
-    private var finite: Report {
-        var report = self
-        report.figures = figures.finite
-        report.stages = stages.map(\.finite)
-        return report
+extension KeyedEncodingContainer {
+    /// `null` for what was not measured.
+    mutating func encode(finite value: Double?, forKey key: Key) throws {
+        try encode(value.flatMap { $0.isFinite ? $0 : nil }, forKey: key)
     }
-
-    fileprivate static func finite(_ value: Double?) -> Double? { value.flatMap { $0.isFinite ? $0 : nil } }
 }
 
 extension Report.Figures {
-    fileprivate var finite: Self {
-        var figures = self
-        figures.validationBitsPerByte = Report.finite(validationBitsPerByte)
-        figures.tokensPerSecond = Report.finite(tokensPerSecond)
-        figures.fractionOfPeak = Report.finite(fractionOfPeak)
-        figures.seconds = Report.finite(seconds)
-        return figures
+    public func encode(to encoder: any Encoder) throws {
+        var values = encoder.container(keyedBy: CodingKeys.self)
+        try values.encode(finite: validationBitsPerByte, forKey: .validationBitsPerByte)
+        try values.encode(finite: tokensPerSecond, forKey: .tokensPerSecond)
+        try values.encode(finite: fractionOfPeak, forKey: .fractionOfPeak)
+        try values.encode(finite: seconds, forKey: .seconds)
+        try values.encode(totalParameters, forKey: .totalParameters)
+        try values.encode(activeParameters, forKey: .activeParameters)
+        try values.encode(tokens, forKey: .tokens)
     }
 }
 
 extension Report.Stage {
-    fileprivate var finite: Self {
-        var stage = self
-        stage.seconds = Report.finite(seconds)
-        stage.finalLoss = Report.finite(finalLoss)
-        stage.validationBitsPerByte = Report.finite(validationBitsPerByte)
-        return stage
+    public func encode(to encoder: any Encoder) throws {
+        var values = encoder.container(keyedBy: CodingKeys.self)
+        try values.encode(name, forKey: .name)
+        try values.encode(steps, forKey: .steps)
+        try values.encode(tokens, forKey: .tokens)
+        try values.encode(finite: seconds, forKey: .seconds)
+        try values.encode(finite: finalLoss, forKey: .finalLoss)
+        try values.encode(finite: validationBitsPerByte, forKey: .validationBitsPerByte)
     }
 }

@@ -3,7 +3,6 @@ import GlimCheckpoint
 import GlimModel
 import GlimTensor
 import GlimText
-import Synchronization
 
 /// Pre-training from text to a model folder: what `glim train pretrain` does.
 ///
@@ -14,7 +13,8 @@ public struct PretrainRun {
     public struct Summary: Codable, Sendable, Equatable {
         public var steps: Int
         public var tokens: Int
-        public var finalLoss: Double
+        /// Nil where no step was done.
+        public var finalLoss: Double?
         public var validationBitsPerByte: Double?
         public var tokensPerSecond: Double
         /// Of training, this process only.
@@ -28,6 +28,18 @@ public struct PretrainRun {
             case validationBitsPerByte = "val_bits_per_byte"
             case tokensPerSecond = "tokens_per_second"
             case wasInterrupted = "interrupted"
+        }
+
+        /// What was not measured is null.
+        public func encode(to encoder: any Encoder) throws {
+            var values = encoder.container(keyedBy: CodingKeys.self)
+            try values.encode(steps, forKey: .steps)
+            try values.encode(tokens, forKey: .tokens)
+            try values.encode(finite: finalLoss, forKey: .finalLoss)
+            try values.encode(finite: validationBitsPerByte, forKey: .validationBitsPerByte)
+            try values.encode(finite: tokensPerSecond, forKey: .tokensPerSecond)
+            try values.encode(finite: seconds, forKey: .seconds)
+            try values.encode(wasInterrupted, forKey: .wasInterrupted)
         }
     }
 
@@ -43,8 +55,10 @@ public struct PretrainRun {
         }
     }
 
-    private var recipe: TrainRecipe
+    /// What is trained, on resume what was recorded; once it trains, with the number of steps.
+    public private(set) var recipe: TrainRecipe
     private let run: URL
+    /// Whether an earlier process recorded the run.
     private let resumes: Bool
     private let recording: Recording
     private let say: @Sendable (String) -> Void
@@ -52,27 +66,33 @@ public struct PretrainRun {
     /// - Parameters:
     ///   - recipe: validated.
     ///   - resumes: go on where the run in `recipe.out` stopped; its own recipe then counts.
+    ///   - given: the values of `recipe` that someone asked for. On resume they must be what the run began with, but
+    ///     for those that change no result.
     ///   - say: takes lines for people.
     public init(
-        _ recipe: TrainRecipe, resumes: Bool, recording: Recording = Recording(),
-        say: @escaping @Sendable (String) -> Void
+        _ recipe: TrainRecipe, resumes: Bool, given: Set<TrainRecipe.CodingKeys> = [],
+        recording: Recording = Recording(), say: @escaping @Sendable (String) -> Void
     ) throws {
         run = URL(filePath: recipe.out)
-        (self.resumes, self.recording, self.say) = (resumes, recording, say)
-        self.recipe = recipe
+        (self.recording, self.say) = (recording, say)
+        self.recipe = recipe.withAbsolutePaths()
         let recorded = run.appending(path: "recipe.json")
-        if resumes {
-            guard let data = try? Data(contentsOf: recorded) else {
-                // Killed before its first file, or never begun: the run begins now.
-                return
-            }
-            guard var earlier = try? JSONDecoder().decode(TrainRecipe.self, from: data) else {
-                throw RunError("\(recorded.path) is damaged; start a new --out")
-            }
-            (earlier.out, earlier.threads) = (recipe.out, recipe.threads)
-            self.recipe = earlier
-        } else if FileManager.default.fileExists(atPath: recorded.path) {
+        let isRecorded = FileManager.default.fileExists(atPath: recorded.path)
+        let hasState = TrainingState.latest(in: run) != nil
+        if !resumes, isRecorded || hasState {
             throw RunError("\(run.path) already holds a run; go on with --resume, or choose another --out")
+        }
+        if hasState, !isRecorded {
+            throw RunError("\(run.path) holds a run without its recipe.json; put that back, or choose another --out")
+        }
+        // Without a record it was killed before its first file, or never begun: the run begins now.
+        self.resumes = isRecorded
+        if isRecorded { self.recipe = try self.recipe.continuing(recorded, given: given) }
+        guard self.recipe.stage == .pretrain else {
+            throw RunError("stage is \(self.recipe.stage.rawValue); this command does pretrain")
+        }
+        guard self.recipe.optimizer == .adamw else {
+            throw RunError("optimizer \(self.recipe.optimizer.rawValue) is not in this version; use adamw")
         }
     }
 
@@ -83,9 +103,13 @@ public struct PretrainRun {
         } catch {
             throw RunError("the folder \(run.path) cannot be made; choose another --out")
         }
+        if let threads = recipe.threads { ThreadPool.shared.threadCount = threads }
+        // Said before gigabytes of text are read.
+        try checkMemory(baseConfig())
         let text = try readText()
         let tokenizer = try makeTokenizer(text.training)
         var config = try makeConfig(tokenizer)
+        try checkMemory(config)
         let store = tokenise(text.training, tokenizer)
         let validation = PackedLoader.validationRows(
             tokenise(text.validation, tokenizer), sequenceLength: recipe.sequenceLength,
@@ -125,18 +149,19 @@ public struct PretrainRun {
         let sampleEvery = recipe.sampleEvery ?? evaluateEvery
         let log = try MetricsLog(file: run.appending(path: "metrics.jsonl"), afterStep: trainer.step)
         let samples = try SampleLog(file: run.appending(path: "samples.jsonl"), afterStep: trainer.step)
-        let batches = try recording.batches.map { try BatchLog(file: $0) }
+        let batches = try recording.batches.map { try BatchLog(file: $0, afterStep: trainer.step) }
         var progress = ProgressLine(label: "pretrain", goal: .steps(total), firstStep: trainer.step)
         var last = try MetricsLog.read(file: run.appending(path: "metrics.jsonl")).last
         var (trainingTime, firstTokens) = (Duration.zero, trainer.tokens)
         var lastSave = ContinuousClock.now
-        StopSignal.install()
+        var savedStep = trainer.step > 0 ? trainer.step : nil
+        StopSignal.catchFirst()
 
         func save(final: Bool) throws {
             try TrainingState.save(trainer, fingerprint: fingerprint, run: run)
             try self.save(trainer.model, tokenizer, to: run)
             if final { try writeCurve() }
-            lastSave = .now
+            (lastSave, savedStep) = (.now, trainer.step)
         }
 
         while !trainer.isDone, !StopSignal.arrived {
@@ -149,9 +174,11 @@ public struct PretrainRun {
             let tokens = recipe.rowsPerBatch * recipe.sequenceLength
             metrics.tokensPerSecond = Double(tokens) / elapsed.seconds
             guard metrics.loss.isFinite, metrics.gradientNorm.isFinite else {
+                ProgressLine.write(progress.finish())
+                let saved = savedStep.map { "what is saved is step \($0)" } ?? "no step is saved"
                 throw RunError(
-                    "step \(metrics.step): the loss is \(metrics.loss), its gradient \(metrics.gradientNorm); "
-                        + "the last good state is kept: start again with a lower learning rate")
+                    "step \(metrics.step): the loss is \(metrics.loss), its gradient \(metrics.gradientNorm); \(saved); "
+                        + "start a new --out with a lower learning rate")
             }
             let step = metrics.step
             if step == total || evaluateEvery > 0 && step % evaluateEvery == 0, !validation.isEmpty {
@@ -179,7 +206,7 @@ public struct PretrainRun {
         try save(final: true)
         if StopSignal.arrived, !trainer.isDone { say("stopped after step \(trainer.step); go on with --resume") }
         return Summary(
-            steps: trainer.step, tokens: trainer.tokens, finalLoss: last?.loss ?? .nan,
+            steps: trainer.step, tokens: trainer.tokens, finalLoss: last?.loss,
             validationBitsPerByte: last?.validationBitsPerByte,
             tokensPerSecond: trainingTime == .zero
                 ? 0 : Double(trainer.tokens - firstTokens) / trainingTime.seconds,
@@ -264,6 +291,13 @@ public struct PretrainRun {
         return config
     }
 
+    private func checkMemory(_ config: ModelConfig) throws {
+        let name = recipe.model ?? recipe.config ?? recipe.depth.map { "depth \($0)" } ?? recipe.preset
+        try MemoryRoom.check(
+            MemoryRoom.byteCount(of: config, microBatches: recipe.microBatchCount), of: "training \(name)",
+            advice: "use a smaller shape, or larger micro-batches")
+    }
+
     private func makeModel(_ config: ModelConfig) throws -> Model {
         guard let folder = recipe.model else { return Model(config, seed: recipe.seed) }
         var model = try Model(folder: URL(filePath: folder), format: .f32)
@@ -295,7 +329,7 @@ public struct PretrainRun {
         // At most a twentieth of the time goes to evaluations.
         let evaluations = min(10, max(1, Int(minutes * 3 / max(evaluation, 1e-3))))
         let steps = max(1, Int((minutes * 60 - Double(evaluations) * evaluation) / times[1]))
-        (recipe.steps, recipe.minutes) = (steps, nil)
+        recipe.steps = steps
         if recipe.evaluateEvery == nil { recipe.evaluateEvery = max(1, (steps + evaluations - 1) / evaluations) }
         say("\(steps) steps of \(stepTokens) tokens, \(times[1].formatted(digits: 2)) s each")
     }
@@ -340,22 +374,34 @@ extension Duration {
     package var seconds: Double { Double(components.seconds) + Double(components.attoseconds) * 1e-18 }
 }
 
-extension Double {
-    /// For people.
-    package func formatted(digits: Int) -> String { String(format: "%.\(digits)f", self) }
-}
-
-/// Whether someone asked the process to end: it then finishes its step and saves.
-enum StopSignal {
-    private static let flag = Atomic<Bool>(false)
-    static var arrived: Bool { flag.load(ordering: .relaxed) }
-
-    static func install() {
-        for number in [SIGINT, SIGTERM] {
-            signal(number) { _ in
-                // A second signal ends the process at once.
-                if StopSignal.flag.exchange(true, ordering: .relaxed) { _exit(130) }
+extension TrainRecipe {
+    /// The recipe of a run that goes on: the recorded one, but for what changes no result.
+    ///
+    /// - Parameters:
+    ///   - file: `recipe.json`, where `steps` beside `minutes` is what those came to.
+    ///   - given: the values of this recipe that must be the recorded ones.
+    fileprivate func continuing(_ file: URL, given: Set<CodingKeys>) throws(RunError) -> TrainRecipe {
+        guard let data = try? Data(contentsOf: file) else { throw RunError("\(file.path) cannot be read") }
+        guard var recorded = try? JSONDecoder().decode(TrainRecipe.self, from: data) else {
+            throw RunError("\(file.path) is damaged; start a new --out")
+        }
+        var checked = recorded
+        if checked.steps != nil { checked.minutes = nil }
+        do { try checked.validate() } catch { throw RunError("\(file.path): \(error); start a new --out") }
+        for field in Self.fields where given.contains(field.key) {
+            switch field.key {
+            case .out, .threads: continue
+            case .saveEvery: recorded.saveEvery = saveEvery
+            default:
+                let (before, now) = (field.get(recorded)?.description, field.get(self)?.description)
+                if before == now { continue }
+                let key = field.key.rawValue
+                throw RunError(
+                    "\(file.deletingLastPathComponent().path) was started \(before.map { "with \(key) = \($0)" } ?? "without \(key)"), "
+                        + "not \(key) = \(now ?? "none"); resume without it, or start a new --out")
             }
         }
+        (recorded.out, recorded.threads) = (out, threads)
+        return recorded
     }
 }

@@ -9,21 +9,22 @@ import GlimTensor
 /// moment, the same call goes on where it was.
 public struct Quickstart {
     private let folder: URL
-    private let minutes: Double
+    private let minutes: Double?
     private let data: [String]
     private let threads: Int?
-    private let seed: UInt64
+    private let seed: UInt64?
     private let program: String
     private let say: @Sendable (String) -> Void
 
     /// - Parameters:
-    ///   - minutes: of training.
+    ///   - minutes: of training; nil: ten. What is given here, when going on, must be what the run began with.
     ///   - data: none: text found on this machine.
+    ///   - seed: nil: 0.
     ///   - program: how the user calls `glim`, for the command that the report ends with.
     ///   - say: takes lines for people.
     public init(
-        folder: URL, minutes: Double, data: [String], threads: Int? = nil, seed: UInt64 = 0, program: String = "glim",
-        say: @escaping @Sendable (String) -> Void
+        folder: URL, minutes: Double? = nil, data: [String] = [], threads: Int? = nil, seed: UInt64? = nil,
+        program: String = "glim", say: @escaping @Sendable (String) -> Void
     ) {
         (self.folder, self.minutes, self.data, self.threads) = (folder, minutes, data, threads)
         (self.seed, self.program, self.say) = (seed, program, say)
@@ -37,27 +38,31 @@ public struct Quickstart {
     /// - Returns: the report, as `report.json` holds it; nil when a signal stopped the run before its end.
     public func run() throws -> Report? {
         var recipe = TrainRecipe()
-        (recipe.preset, recipe.out, recipe.minutes) = ("nano", modelFolder.path, minutes)
+        (recipe.preset, recipe.out, recipe.minutes) = ("nano", modelFolder.path, minutes ?? 10)
         // In minutes there are few tokens: many small steps teach more than few large ones.
         recipe.batchTokens = 2048
-        (recipe.data, recipe.threads, recipe.seed) = (data, threads, seed)
+        (recipe.data, recipe.threads, recipe.seed) = (data, threads, seed ?? 0)
+        var given: Set<TrainRecipe.CodingKeys> = []
+        if minutes != nil { given.insert(.minutes) }
+        if !data.isEmpty { given.insert(.data) }
+        if seed != nil { given.insert(.seed) }
         try recipe.validate()
         let began = FileManager.default.fileExists(atPath: modelFolder.appending(path: "recipe.json").path)
         if began { say("going on with \(modelFolder.path)") }
+        var pretraining = try PretrainRun(recipe, resumes: began, given: given, say: say)
         let probe = MachineProbe.measure()
-        var pretraining = try PretrainRun(recipe, resumes: began, say: say)
         let summary = try pretraining.train()
         if summary.wasInterrupted { return nil }
-        let report = try makeReport(summary, MachineProbe.best(probe, .measure()))
+        let report = try makeReport(summary, pretraining.recipe, MachineProbe.best(probe, .measure()))
         let metrics = try MetricsLog.read(file: modelFolder.appending(path: "metrics.jsonl"))
         try report.write(to: folder, curve: LossCurve(title: "Loss over training", metrics: metrics))
         return report
     }
 
-    private func makeReport(_ summary: PretrainRun.Summary, _ probe: MachineProbe) throws -> Report {
+    private func makeReport(
+        _ summary: PretrainRun.Summary, _ recipe: TrainRecipe, _ probe: MachineProbe
+    ) throws -> Report {
         let config = try ModelConfig(folder: modelFolder)
-        let recipe = try JSONDecoder().decode(
-            TrainRecipe.self, from: Data(contentsOf: modelFolder.appending(path: "recipe.json")))
         let metrics = try MetricsLog.read(file: modelFolder.appending(path: "metrics.jsonl"))
         // Over all processes that took part, from the log: each step says how fast it was.
         let seconds = zip(metrics, [0] + metrics.map(\.tokens)).reduce(0.0) { sum, step in
@@ -66,12 +71,14 @@ public struct Quickstart {
         let rate = seconds > 0 ? Double(summary.tokens) / seconds : 0
         let stepTokens = recipe.rowsPerBatch * recipe.sequenceLength
         let cost = config.trainingCost(
-            sequence: recipe.sequenceLength, tokens: stepTokens, pass: recipe.microBatchTokens ?? stepTokens / 2)
+            sequence: recipe.sequenceLength, tokens: stepTokens,
+            pass: recipe.passOptions.microBatchRows * recipe.sequenceLength)
         let size = config.size
+        let source = recipe.data.isEmpty ? "text found here" : "the text given"
         return Report(
             title: "Glim quickstart",
             summary: "A GLM-5 model of \(size.parameterCount / 100_000 * 100_000) parameters, trained on this machine "
-                + "from text found here. \(summary.steps) steps of \(stepTokens) tokens.",
+                + "from \(source). \(summary.steps) steps of \(stepTokens) tokens.",
             figures: Report.Figures(
                 validationBitsPerByte: summary.validationBitsPerByte, tokensPerSecond: rate,
                 fractionOfPeak: rate * cost.operationsPerToken / probe.operationsPerSecond, seconds: seconds,

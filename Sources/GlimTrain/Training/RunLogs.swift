@@ -41,12 +41,16 @@ struct SampleLog {
 /// The rows of each step as they were fed, one JSON line a step: for training the same in another engine.
 final class BatchLog {
     private let handle: FileHandle
+    private let path: String
 
-    init(file: URL) throws {
-        guard FileManager.default.createFile(atPath: file.path, contents: nil),
-            let handle = try? FileHandle(forWritingTo: file)
-        else { throw RunError("\(file.path) cannot be written") }
-        self.handle = handle
+    /// - Parameter afterStep: later lines are dropped, to be written again.
+    init(file: URL, afterStep: Int) throws {
+        try MetricsLog.truncate(file: file, toStep: afterStep)
+        let files = FileManager.default
+        guard files.fileExists(atPath: file.path) || files.createFile(atPath: file.path, contents: nil),
+            let handle = try? FileHandle(forWritingTo: file), (try? handle.seekToEnd()) != nil
+        else { throw RunError("\(file.path) cannot be written; is there such a folder?") }
+        (self.handle, path) = (handle, file.path)
     }
 
     func append(_ step: Int, _ rows: [PackedRow]) throws {
@@ -54,6 +58,10 @@ final class BatchLog {
             let segments = row.segments.map { "[\($0.start),\($0.count)]" }.joined(separator: ",")
             return "{\"tokens\":\(row.tokens),\"next\":\(row.next),\"segments\":[\(segments)]}"
         }
-        try handle.write(contentsOf: Data("{\"step\":\(step),\"rows\":[\(text.joined(separator: ","))]}\n".utf8))
+        do {
+            try handle.write(contentsOf: Data("{\"step\":\(step),\"rows\":[\(text.joined(separator: ","))]}\n".utf8))
+        } catch {
+            throw ReportError.cannotWrite(path, why: ReportError.why(error))
+        }
     }
 }

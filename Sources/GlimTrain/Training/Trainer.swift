@@ -25,18 +25,6 @@ public struct Trainer {
         (optimizer.decay, optimizer.clip) = (recipe.weightDecay, recipe.clip)
     }
 
-    /// How a step's rows are divided and summed.
-    public var passOptions: TrainingPass.Options {
-        var options = TrainingPass.Options()
-        let micro = recipe.microBatchTokens ?? Self.microBatchTokens
-        options.microBatchRows = max(1, micro / recipe.sequenceLength)
-        (options.mtpWeight, options.balanceWeight) = (recipe.mtpWeight, recipe.sequenceBalanceWeight)
-        return options
-    }
-
-    /// Enough rows to fill the products, few enough to keep activations small.
-    private static let microBatchTokens = 4096
-
     /// Trains on the next rows.
     ///
     /// - Returns: what the step measured, but for its rate.
@@ -47,7 +35,7 @@ public struct Trainer {
 
     /// Trains on the given rows.
     public mutating func trainStep(on rows: [PackedRow]) -> StepMetrics {
-        let pass = TrainingPass(model, rows, passOptions)
+        let pass = TrainingPass(model, rows, recipe.passOptions)
         let rate = recipe.learningRate(step: step + 1, of: totalSteps)
         let norm = optimizer.update(pass.gradients, learningRate: rate)
         if recipe.balanceRate > 0 { balance(pass.expertLoad) }
@@ -75,4 +63,24 @@ public struct Trainer {
             return bias + (sign > 0 ? rate : sign < 0 ? -rate : 0)
         }
     }
+}
+
+extension TrainRecipe {
+    /// How a step's rows are divided and summed.
+    public var passOptions: TrainingPass.Options {
+        var options = TrainingPass.Options()
+        let micro = microBatchTokens ?? Self.defaultMicroBatchTokens
+        options.microBatchRows = min(rowsPerBatch, max(1, micro / max(1, sequenceLength)))
+        (options.mtpWeight, options.balanceWeight) = (mtpWeight, sequenceBalanceWeight)
+        return options
+    }
+
+    /// Forward and backward passes in an optimizer step.
+    public var microBatchCount: Int {
+        let rows = passOptions.microBatchRows
+        return (rowsPerBatch + rows - 1) / rows
+    }
+
+    /// Enough rows to fill the products, few enough to keep activations small.
+    private static let defaultMicroBatchTokens = 4096
 }

@@ -31,7 +31,11 @@ struct TrainingState: Codable {
         let final = folder.appending(path: "step-\(trainer.step)")
         let files = FileManager.default
         if files.fileExists(atPath: final.path) { return }
-        if files.fileExists(atPath: temporary.path) { try files.removeItem(at: temporary) }
+        if files.fileExists(atPath: temporary.path) {
+            do { try files.removeItem(at: temporary) } catch {
+                throw RunError("\(temporary.path), left by a killed save, cannot be removed: \(ReportError.why(error))")
+            }
+        }
 
         var optimizer = trainer.optimizer
         let tensors = Dictionary(uniqueKeysWithValues: trainer.model.tensors.map { ($0.name, $0) })
@@ -61,9 +65,20 @@ struct TrainingState: Codable {
         guard rename(temporary.path, final.path) == 0 else {
             throw RunError("\(final.path) cannot be written: \(String(cString: strerror(errno)))")
         }
+        try synchronize(folder)
         // The new state is whole: older ones, and leftovers of killed saves, may go.
         for name in (try? files.contentsOfDirectory(atPath: folder.path)) ?? [] where name != final.lastPathComponent {
             try? files.removeItem(at: folder.appending(path: name))
+        }
+    }
+
+    /// Makes the new name outlast a loss of power, before older states go.
+    private static func synchronize(_ folder: URL) throws(RunError) {
+        let descriptor = open(folder.path, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+        defer { close(descriptor) }
+        // Some network file systems cannot, and say so with EINVAL.
+        guard descriptor >= 0, fsync(descriptor) == 0 || errno == EINVAL else {
+            throw RunError("\(folder.path) cannot be brought to the disk: \(String(cString: strerror(errno)))")
         }
     }
 
@@ -73,7 +88,9 @@ struct TrainingState: Codable {
         guard let data = try? Data(contentsOf: path), let state = try? JSONDecoder().decode(Self.self, from: data)
         else { throw RunError("\(path.path) is damaged; remove \(folder.path) to start over") }
         guard state.fingerprint == fingerprint else {
-            throw RunError("the data is not what the run began with; resume with the same --data, or start a new --out")
+            let data = trainer.recipe.data
+            let place = data.isEmpty ? "found on this machine" : "in \(data.joined(separator: ", "))"
+            throw RunError("the data \(place) changed since the run began: put it back, or start a new --out")
         }
         let checkpoint = try Checkpoint(folder: folder)
         var optimizer = trainer.optimizer
