@@ -29,7 +29,7 @@ def run_glim(options, out):
     command = [options.glim, "train", "pretrain", "--preset", options.preset, "--data", *options.data, "--out", out,
                "--steps", options.steps, "--optimizer", "adamw", "--sequence-length", options.sequence_length,
                "--batch-tokens", options.batch_tokens, "--seed", options.seed, "--threads", options.threads,
-               "--mtp-weight", 0, "--sequence-balance-weight", 0,
+               "--learning-rate", options.learning_rate, "--warmup-steps", options.warmup_steps, "--mtp-weight", 0, "--sequence-balance-weight", 0,
                "--record-batches", os.path.join(out, "batches.jsonl"), "--save-initial", os.path.join(out, "initial"),
                *options.extra]
     command = [str(part) for part in command]
@@ -141,6 +141,10 @@ def main():
     parser.add_argument("--steps", type=int, default=50)
     parser.add_argument("--sequence-length", type=int, default=512)
     parser.add_argument("--batch-tokens", type=int, default=8192)
+    parser.add_argument("--learning-rate", type=float, default=5e-4,
+                        help="low enough that 50 steps are not chaotic: routing is discrete, and where two experts tie to "
+                        "the seventh digit the engines may choose differently; a steep course then magnifies that")
+    parser.add_argument("--warmup-steps", type=int, default=20)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--micro-rows", type=int, default=4, help="rows per forward pass of PyTorch")
