@@ -17,7 +17,7 @@ extension Tensor {
     ///   - pages: the keys of each slice's sequence, its own rows included.
     ///   - slices: the sequences of the batch.
     ///   - selection: which positions each row sees; nil is all.
-    ///   - valueWidth: C, the leading part of a key that is its value.
+    ///   - C: the width of the leading part of a key that is its value.
     ///   - scale: multiplies scores.
     /// - Returns: `[T, H, C]`, grouped.
     public static func attention(

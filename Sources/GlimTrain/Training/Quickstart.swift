@@ -77,7 +77,8 @@ public struct Quickstart {
         let source = recipe.data.isEmpty ? "text found here" : "the text given"
         return Report(
             title: "Glim quickstart",
-            summary: "A GLM-5 model of \(size.parameterCount / 100_000 * 100_000) parameters, trained on this machine "
+            summary: "A GLM-5 model of \((Double(size.parameterCount) / 1e6).formatted(digits: 1)) million parameters, "
+                + "trained on this machine "
                 + "from \(source). \(summary.steps) steps of \(stepTokens) tokens.",
             figures: Report.Figures(
                 validationBitsPerByte: summary.validationBitsPerByte, tokensPerSecond: rate,
