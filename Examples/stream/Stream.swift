@@ -3,7 +3,10 @@ import Foundation
 import GlimModel
 import GlimText
 
-guard CommandLine.arguments.count == 3 else { fatalError("usage: stream MODEL-FOLDER TEXT") }
+guard CommandLine.arguments.count == 3 else {
+    print("usage: stream MODEL-FOLDER TEXT")
+    exit(2)
+}
 let folder = URL(filePath: CommandLine.arguments[1])
 
 let tokenizer = try Tokenizer(folder: folder)

@@ -11,7 +11,11 @@ struct ComputeOptions: ParsableArguments {
 
     /// To be called before anything computes.
     func apply() {
-        if let threads { ThreadPool.shared.threadCount = threads }
+        guard let threads else { return }
+        ThreadPool.shared.threadCount = threads
+        if threads > ThreadPool.processorCount {
+            log("note: \(threads) threads on \(ThreadPool.processorCount) processors wait for each other")
+        }
     }
 
     func validate() throws {

@@ -42,7 +42,7 @@ struct Pretrain: ParsableCommand {
     @Option(help: "Steps between evaluations (default: ten in a run).") var evaluateEvery: Int?
     @Option(help: "Steps between saves (default: every two minutes).") var saveEvery: Int?
     @Option(help: "The same seed gives the same run, to the bit.") var seed: UInt64?
-    @Flag(help: "Go on with the run in --out.") var resume = false
+    @Flag(help: "Go on with the run in --out; where there is none yet, begin it.") var resume = false
     @Option(help: "Write each step's rows to this file, for training the same in another engine.")
     var recordBatches: String?
     @Option(help: "Save the model before its first step to this folder.") var saveInitial: String?

@@ -60,6 +60,8 @@ public struct PretrainRun {
     private let run: URL
     /// Whether an earlier process recorded the run.
     private let resumes: Bool
+    /// What to tell who stopped the run.
+    package var howToResume = "go on with --resume"
     private let recording: Recording
     private let say: @Sendable (String) -> Void
 
@@ -204,7 +206,7 @@ public struct PretrainRun {
         }
         ProgressLine.write(progress.finish())
         try save(final: true)
-        if StopSignal.arrived, !trainer.isDone { say("stopped after step \(trainer.step); go on with --resume") }
+        if StopSignal.arrived, !trainer.isDone { say("stopped after step \(trainer.step); \(howToResume)") }
         return Summary(
             steps: trainer.step, tokens: trainer.tokens, finalLoss: last?.loss,
             validationBitsPerByte: last?.validationBitsPerByte,
@@ -241,7 +243,18 @@ public struct PretrainRun {
             recipe.data.isEmpty
             ? try Corpus.found(progress: progress) : try Corpus.collect(recipe.data, progress: progress)
         say("text: \(corpus.totals)")
+        if recipe.data.isEmpty { say("from \(Self.folders(corpus.documents))") }
         return ValidationSplit(corpus.documents, fraction: recipe.validationFraction, seed: recipe.seed)
+    }
+
+    /// The folders that most of the documents lie in, for people who want to know what was read.
+    private static func folders(_ documents: [Document]) -> String {
+        var bytes: [String: Int] = [:]
+        for document in documents {
+            let folder = document.name.split(separator: "/").dropLast().prefix(3).joined(separator: "/")
+            bytes["/\(folder)", default: 0] += document.bytes.count
+        }
+        return bytes.sorted { ($1.value, $0.key) < ($0.value, $1.key) }.prefix(8).map(\.key).joined(separator: ", ")
     }
 
     private func makeTokenizer(_ documents: [Document]) throws -> Tokenizer {
@@ -295,7 +308,7 @@ public struct PretrainRun {
         let name = recipe.model ?? recipe.config ?? recipe.depth.map { "depth \($0)" } ?? recipe.preset
         try MemoryRoom.check(
             MemoryRoom.byteCount(of: config, microBatches: recipe.microBatchCount), of: "training \(name)",
-            advice: "use a smaller shape, or larger micro-batches")
+            advice: "use a smaller shape")
     }
 
     private func makeModel(_ config: ModelConfig) throws -> Model {

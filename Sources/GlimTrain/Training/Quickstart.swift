@@ -50,9 +50,18 @@ public struct Quickstart {
         let began = FileManager.default.fileExists(atPath: modelFolder.appending(path: "recipe.json").path)
         if began { say("going on with \(modelFolder.path)") }
         var pretraining = try PretrainRun(recipe, resumes: began, given: given, say: say)
+        pretraining.howToResume = "the same command goes on"
         let probe = MachineProbe.measure()
         let summary = try pretraining.train()
         if summary.wasInterrupted { return nil }
+        let file = folder.appending(path: "report.json")
+        if summary.seconds == 0, let data = try? Data(contentsOf: file),
+            let report = try? JSONDecoder().decode(Report.self, from: data)
+        {
+            // Done before: the report keeps what was measured while it trained.
+            say("already trained; remove \(folder.relativePath) to begin anew")
+            return report
+        }
         let report = try makeReport(summary, pretraining.recipe, MachineProbe.best(probe, .measure()))
         let metrics = try MetricsLog.read(file: modelFolder.appending(path: "metrics.jsonl"))
         try report.write(to: folder, curve: LossCurve(title: "Loss over training", metrics: metrics))
