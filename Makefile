@@ -31,10 +31,10 @@ tests: setup
 	swift build $(CONFIGURATION) --build-tests
 
 test: tests kernels examples ## everything: C kernels, examples, all suites (under 25 minutes on 2 cores)
-	swift test -c release --skip-build
+	swift test -c release --skip-build --disable-xctest
 
 smoke: tests ## the quick suites only (under 5 minutes, build included)
-	@swift test -c release --skip-build --filter '$(SMOKE)' 2>&1 | tee .build/smoke.log
+	@swift test -c release --skip-build --disable-xctest --filter '$(SMOKE)' 2>&1 | tee .build/smoke.log
 	@grep -Eq 'Test run with [0-9]+ tests? .*passed' .build/smoke.log || { echo "error: smoke tests failed" >&2; exit 1; }
 	@sed -n 's/.*Test run with \([0-9]*\) test.*/\1/p' .build/smoke.log | tail -n 1 | { read n; \
 	  [ "$$n" -ge $(SMOKE_LEAST) ] || { echo "error: smoke ran $$n tests: the filter has lost its suites" >&2; exit 1; }; }
