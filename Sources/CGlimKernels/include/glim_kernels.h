@@ -27,7 +27,7 @@
 
 /// One implementation of every kernel, for one instruction set.
 typedef struct glim_kernels {
-    const char *name;  ///< "avx512", "avx2", "neon", "portable"
+    const char *name;  ///< "avx512bf16", "avx512", "avx2", "neon", "portable"
 
     // ---- Products (gemm.inc.h)
 
