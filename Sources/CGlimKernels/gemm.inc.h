@@ -89,6 +89,57 @@ INLINE v16 dot_pair(v16 sum, v16 a, v16 b) {
 #endif
 }
 
+/// bf16_from of sixteen numbers, in the upper halves; denormals may come out as zeros, which no dot can tell apart.
+INLINE v16 v_rounded(v16 x) {
+#if defined(GLIM_AVX512BF16)
+    const __m512i u = _mm512_cvtepu16_epi32((__m256i)_mm512_cvtneps_pbh(x));
+    return _mm512_castsi512_ps(_mm512_slli_epi32(u, 16));
+#else
+    uint32_t u[16];
+    memcpy(u, &x, sizeof u);
+    for (int i = 0; i < 16; i++) {
+        const uint32_t nearest = (u[i] + 0x7FFF + (u[i] >> 16 & 1)) & 0xFFFF0000;
+        u[i] = (u[i] & 0x7FFFFFFF) > 0x7F800000 ? (u[i] | 0x400000) & 0xFFFF0000 : nearest;
+    }
+    memcpy(&x, u, sizeof u);
+    return x;
+#endif
+}
+
+/// Sixteen pairs of rounded numbers: `odd` in the low halves, as in memory.
+INLINE v16 v_pairs(v16 even, v16 odd) {
+#if defined(GLIM_AVX512BF16)
+    const __m512i low = _mm512_cvtepu16_epi32((__m256i)_mm512_cvtneps_pbh(odd));
+    const __m512i high = _mm512_cvtepu16_epi32((__m256i)_mm512_cvtneps_pbh(even));
+    return _mm512_castsi512_ps(_mm512_or_si512(_mm512_slli_epi32(high, 16), low));
+#else
+    uint32_t low[16], high[16];
+    even = v_rounded(even), odd = v_rounded(odd);
+    memcpy(low, &odd, sizeof low);
+    memcpy(high, &even, sizeof high);
+    for (int i = 0; i < 16; i++) high[i] |= low[i] >> 16;
+    memcpy(&even, high, sizeof high);
+    return even;
+#endif
+}
+
+/// k numbers of a row as pairs, the last one filled up with a zero.
+INLINE void round_row(float *out, const float *x, int64_t k) {
+    int64_t i = 0;
+#if defined(GLIM_AVX512BF16)
+    for (; i < k; i += 32) {
+        const v16 low = v_load_n(x + i, k - i), high = k - i > 16 ? v_load_n(x + i + 16, k - i - 16) : v_zero();
+        const __m512i pairs = (__m512i)_mm512_cvtne2ps_pbh(high, low);
+        v_store_n(out + i / 2, _mm512_castsi512_ps(_mm512_rol_epi32(pairs, 16)), (k - i + 1) / 2);
+    }
+#else
+    for (; i < k; i += 2) {
+        const uint32_t pair = (uint32_t)bf16_from(x[i]) << 16 | (i + 1 < k ? bf16_from(x[i + 1]) : 0);
+        memcpy(out + i / 2, &pair, sizeof pair);
+    }
+#endif
+}
+
 /// One number, or one pair as it lies in memory, in all lanes.
 INLINE v16 v_set1_from(const void *p) {
     float x;
@@ -142,7 +193,7 @@ static void matmul_f32_bf16(float *c, int64_t ldc, int64_t c_panel, const float 
     }
 }
 
-static void matmul_bf16(float *c, int64_t ldc, int64_t c_panel, const uint16_t *a, int64_t lda, const uint16_t *b,
+static void matmul_bf16(float *c, int64_t ldc, int64_t c_panel, const float *a, int64_t lda, const uint16_t *b,
                         int64_t b_panel, int64_t m, int64_t n, int64_t k, int32_t flags) {
     for (int64_t j = 0; j < n; j += 16) {
         const int64_t lanes = least(n - j, 16);
@@ -153,12 +204,39 @@ static void matmul_bf16(float *c, int64_t ldc, int64_t c_panel, const uint16_t *
                 v16 block = v_zero();
                 for (int64_t kk = first; kk < least(first + GLIM_K_BLOCK, k); kk += 2) {
                     v16 pairs = v_zero();
+                    float pair;
                     memcpy(&pairs, pair_element(b, b_panel, j, kk) - 1, (size_t)lanes * 4);
-                    block = dot_pair(block, v_set1_from(a + i * lda + kk), pairs);
+                    round_row(&pair, a + i * lda + kk, least(k - kk, 2));
+                    block = dot_pair(block, v_set1(pair), pairs);
                 }
                 sum = first == 0 && !(flags & GLIM_ACCUMULATE) ? block : v_add(sum, block);
             }
             v_store_n(out, sum, lanes);
+        }
+    }
+}
+
+static void matmul_bf16_rows(float *c, int64_t ldc, int64_t c_panel, const float *a, int64_t lda, const float *b,
+                             int64_t ldb, int64_t b_panel, int64_t m, int64_t n, int64_t k, int32_t flags) {
+    for (int64_t j = 0; j < n; j += 16) {
+        const float *bj = b + j / GLIM_PANEL * b_panel + j % GLIM_PANEL;
+        for (int64_t i = 0; i < m; i++) {
+            float *out = c + i * ldc + j / GLIM_PANEL * c_panel + j % GLIM_PANEL;
+            v16 sum = flags & GLIM_ACCUMULATE ? v_load_n(out, n - j) : v_zero();
+            for (int64_t first = 0; first < k; first += GLIM_K_BLOCK) {
+                v16 block = v_zero();
+                for (int64_t kk = first; kk < least(first + GLIM_K_BLOCK, k); kk += 2) {
+                    const int more = kk + 1 < k;
+                    const float row[2] = {a[kk * lda + i], more ? a[(kk + 1) * lda + i] : 0};
+                    float pair;
+                    round_row(&pair, row, 2);
+                    block = dot_pair(block, v_set1(pair),
+                                     v_pairs(v_load_n(bj + kk * ldb, n - j),
+                                             more ? v_load_n(bj + (kk + 1) * ldb, n - j) : v_zero()));
+                }
+                sum = first == 0 && !(flags & GLIM_ACCUMULATE) ? block : v_add(sum, block);
+            }
+            v_store_n(out, sum, n - j);
         }
     }
 }
@@ -175,21 +253,24 @@ static void matmul_bf16(float *c, int64_t ldc, int64_t c_panel, const uint16_t *
 #define TILE_VECTORS 1
 #endif
 #define TILE_COLUMNS (16 * TILE_VECTORS)
-#define CHUNK_STRIPS (48 / TILE_ROWS)    // strips of rows that share a copy of A and meet a panel of B in turn
-#define GROUP_STRIPS (4 * CHUNK_STRIPS)  // strips whose C stays in the second cache over all of k …
-#define GROUP_COLUMNS 512                // … this wide, beside one block of B
-#define COPY_STEP (GLIM_K_BLOCK + 16)    // rows a power of two apart would share cache sets, so copies are not
+#define GROUP_STRIPS (192 / TILE_ROWS)  // strips of rows that share a copy of A, which stays in the second cache
+#define COPY_STEP (GLIM_K_BLOCK + 16)   // rows a power of two apart would share cache sets, so copies are not
+#define PAIR_STEP (GLIM_K_BLOCK / 2 + 16)
+#define PACE 4                          // steps of k from one prefetch of a tile to its next
+#define STREAM_AHEAD 8192               // bytes that a stream of B is prefetched ahead …
+#define STREAMED (1 << 21)              // … where B has at least this many, so that it hardly waits in a cache
 
-/// What is multiplied: f32, f32 by pairs of bf16, pairs by pairs. Pairs lie and move as one f32 would.
-enum { F32, F32_BF16, BF16 };
+/// What is multiplied: f32; f32 by pairs of bf16; f32 rounded to pairs on the way, by pairs; both f32, both rounded on
+/// the way (A transposed). In a tile, pairs lie and move as one f32 would.
+enum { F32, F32_BF16, BF16, BF16_ROWS };
 
 /// One tile's work: `columns` of C (+)= A·B over one block of k.
 typedef struct {
     float *c;
     const char *a;      ///< rows a_step bytes apart, or steps of k where transposed
     const float *b;     ///< steps of k (or of pairs) ldb apart
-    const char *ahead;  ///< what is read after this panel, brought nearer two lines per k
-    int64_t ldc, c_panel, a_step, ldb, b_panel, ahead_step, k, columns;
+    const char *ahead;  ///< rows of B that are read later, brought nearer: ahead_rows of them every PACE steps of k
+    int64_t ldc, c_panel, a_step, ldb, b_panel, ahead_step, ahead_rows, k, columns;
     int32_t add;  ///< 0: C is set
 } tile_job;
 typedef void tile_function(const tile_job *);
@@ -214,37 +295,43 @@ INLINE void tile(const tile_job *job, const int kind, const int rows, const int 
     v16 sum[TILE_ROWS * TILE_VECTORS], x[8];
     UNROLL for (int i = 0; i < rows * vectors; i++) sum[i] = v_zero();
     const char *a = t.a, *ahead = t.ahead;
-    const float *b = t.b;
+    const float *b = t.b, *c_ahead = t.c, *const c_end = t.c + rows * t.ldc;
+    const int per = kind == F32_BF16 ? 2 : 1;  // steps of k in one of the loop
     int64_t k = t.k;
-    if (!wide) {
-        UNROLL for (int i = 0; i < rows; i++) {
-            UNROLL for (int j = 0; j < vectors; j++) __builtin_prefetch(t.c + i * t.ldc + 16 * j, 1);
-        }
-    }
-    for (; kind == F32_BF16 ? k > 1 : k > 0; k -= kind == F32_BF16 ? 2 : 1) {
-        if (!wide) {  // a wide tile streams: the machine foresees that better than we do
-            __builtin_prefetch(ahead, 0, 2);
-            if (TILE_VECTORS > 1) __builtin_prefetch(ahead + 64, 0, 2);
-            ahead += t.ahead_step;
-        }
-        UNROLL for (int j = 0; j < vectors; j++)
-            x[j] = wide ? v_load(b + j / 2 * t.b_panel + j % 2 * 16) : tile_load(b + 16 * j, columns[j]);
-        UNROLL for (int i = 0; i < rows; i++) {
-            const v16 y = v_set1_from(a + (transposed ? 4 * i : i * t.a_step));
-            UNROLL for (int j = 0; j < vectors; j++) {
-                v16 *s = &sum[i * vectors + j];
-                *s = kind == BF16 ? dot_pair(*s, y, x[j]) : v_fma(y, kind == F32_BF16 ? pair_even(x[j]) : x[j], *s);
+    while (k >= per) {
+        const int64_t steps = wide ? k / per * per : least(k, PACE) / per * per;
+        if (!wide) {  // a wide tile reads what is in a cache, or a stream too short to prefetch
+            if (c_ahead < c_end) {
+                UNROLL for (int j = 0; j < vectors; j++) __builtin_prefetch(c_ahead + 16 * j, 1);
+                c_ahead += t.ldc;
+            }
+            for (int64_t i = 0; i < t.ahead_rows; i++, ahead += t.ahead_step) {
+                __builtin_prefetch(ahead, 0, 2);
+                if (TILE_VECTORS > 1) __builtin_prefetch(ahead + 64, 0, 2);
             }
         }
-        if (kind == F32_BF16) {
+        for (int64_t step = 0; step < steps; step += per) {
+            UNROLL for (int j = 0; j < vectors; j++)
+                x[j] = wide ? v_load(b + j / 2 * t.b_panel + j % 2 * 16) : tile_load(b + 16 * j, columns[j]);
             UNROLL for (int i = 0; i < rows; i++) {
-                const v16 y = v_set1_from(a + i * t.a_step + 4);
-                UNROLL for (int j = 0; j < vectors; j++)
-                    sum[i * vectors + j] = v_fma(y, pair_odd(x[j]), sum[i * vectors + j]);
+                const v16 y = v_set1_from(a + (transposed ? 4 * i : i * t.a_step));
+                UNROLL for (int j = 0; j < vectors; j++) {
+                    v16 *s = &sum[i * vectors + j];
+                    *s = kind >= BF16 ? dot_pair(*s, y, x[j])
+                                      : v_fma(y, kind == F32_BF16 ? pair_even(x[j]) : x[j], *s);
+                }
             }
+            if (kind == F32_BF16) {
+                UNROLL for (int i = 0; i < rows; i++) {
+                    const v16 y = v_set1_from(a + i * t.a_step + 4);
+                    UNROLL for (int j = 0; j < vectors; j++)
+                        sum[i * vectors + j] = v_fma(y, pair_odd(x[j]), sum[i * vectors + j]);
+                }
+            }
+            a += transposed ? t.a_step : kind == F32_BF16 ? 8 : 4;
+            b += t.ldb;
         }
-        a += transposed ? t.a_step : kind == F32_BF16 ? 8 : 4;
-        b += t.ldb;
+        k -= steps;
     }
     if (kind == F32_BF16 && k > 0) {
         UNROLL for (int i = 0; i < rows; i++) {
@@ -273,7 +360,8 @@ INLINE void tile(const tile_job *job, const int kind, const int rows, const int 
 #define TILE(kind, rows, vectors) \
     static void tile_##kind##_##rows##x##vectors(const tile_job *t) { tile(t, kind, rows, vectors, 0); }
 #define TILE_TRANSPOSED(rows) \
-    static void tile_transposed_##rows(const tile_job *t) { tile(t, F32, rows, TILE_VECTORS, 1); }
+    static void tile_transposed_##rows(const tile_job *t) { tile(t, F32, rows, TILE_VECTORS, 1); } \
+    static void tile_transposed_bf16_##rows(const tile_job *t) { tile(t, BF16_ROWS, rows, TILE_VECTORS, 1); }
 TILE_TRANSPOSED(1) TILE_TRANSPOSED(2) TILE_TRANSPOSED(3) TILE_TRANSPOSED(4) TILE_TRANSPOSED(5) TILE_TRANSPOSED(6)
 #if defined(GLIM_AVX512)
 TILE_TRANSPOSED(7) TILE_TRANSPOSED(8) TILE_TRANSPOSED(9) TILE_TRANSPOSED(10) TILE_TRANSPOSED(11) TILE_TRANSPOSED(12)
@@ -281,6 +369,10 @@ static tile_function *const tiles_transposed[] = {
     0, tile_transposed_1, tile_transposed_2, tile_transposed_3, tile_transposed_4, tile_transposed_5,
     tile_transposed_6, tile_transposed_7, tile_transposed_8, tile_transposed_9, tile_transposed_10,
     tile_transposed_11, tile_transposed_12};
+static tile_function *const tiles_transposed_bf16[] = {
+    0, tile_transposed_bf16_1, tile_transposed_bf16_2, tile_transposed_bf16_3, tile_transposed_bf16_4,
+    tile_transposed_bf16_5, tile_transposed_bf16_6, tile_transposed_bf16_7, tile_transposed_bf16_8,
+    tile_transposed_bf16_9, tile_transposed_bf16_10, tile_transposed_bf16_11, tile_transposed_bf16_12};
 #define TILES(kind) \
     TILE(kind, 1, 2) TILE(kind, 2, 2) TILE(kind, 3, 2) TILE(kind, 4, 2) TILE(kind, 5, 2) TILE(kind, 6, 2) \
     TILE(kind, 7, 2) TILE(kind, 8, 2) TILE(kind, 9, 2) TILE(kind, 10, 2) TILE(kind, 11, 2) TILE(kind, 12, 2) \
@@ -299,6 +391,9 @@ static const int64_t wide_columns[] = {0, 128, 128, 64, 64, 64, 64};
 #else
 static tile_function *const tiles_transposed[] = {0, tile_transposed_1, tile_transposed_2, tile_transposed_3,
                                                   tile_transposed_4, tile_transposed_5, tile_transposed_6};
+static tile_function *const tiles_transposed_bf16[] = {
+    0, tile_transposed_bf16_1, tile_transposed_bf16_2, tile_transposed_bf16_3, tile_transposed_bf16_4,
+    tile_transposed_bf16_5, tile_transposed_bf16_6};
 #define TILES(kind) \
     TILE(kind, 1, 1) TILE(kind, 2, 1) TILE(kind, 3, 1) TILE(kind, 4, 1) TILE(kind, 5, 1) TILE(kind, 6, 1) \
     static tile_function *const tiles_##kind[] = {0, tile_##kind##_1x1, tile_##kind##_2x1, tile_##kind##_3x1, \
@@ -318,8 +413,10 @@ TILE(F32, 7, 1) TILE(F32, 8, 1) TILE(F32, 9, 1) TILE(F32, 10, 1) TILE(F32, 11, 1
 static tile_function *const narrow_tiles[] = {
     0, tile_F32_1x1, tile_F32_2x1, tile_F32_3x1, tile_F32_4x1, tile_F32_5x1, tile_F32_6x1,
     tile_F32_7x1, tile_F32_8x1, tile_F32_9x1, tile_F32_10x1, tile_F32_11x1, tile_F32_12x1};
+TILES(F32_BF16)
 #else
 #define narrow_tiles tiles_F32
+#define tiles_F32_BF16 tiles_F32  // not used: only whole panels are multiplied without widening a copy
 #endif
 WIDE_TILES(F32)
 WIDE_TILES(F32_BF16)
@@ -338,7 +435,7 @@ static void copy_transposed(float *out, const float *a, int64_t lda, const int64
                             int64_t k) {
     const int64_t last = start[strips - 1], whole = last + TILE_ROWS <= rows ? strips : strips - 1;
     for (int64_t kk = 0; kk < k; kk++, a += lda, out += TILE_ROWS) {
-        UNROLL for (int line = 0; line < 4; line++) __builtin_prefetch(a + 12 * lda + 16 * line);
+        for (int64_t i = 0; i < start[strips]; i += 16) __builtin_prefetch(a + 12 * lda + i);
         for (int64_t s = 0; s < whole; s++) {
             float row[TILE_ROWS];
             memcpy(row, a + start[s], sizeof row);
@@ -346,6 +443,42 @@ static void copy_transposed(float *out, const float *a, int64_t lda, const int64
         }
         if (whole < strips)
             for (int64_t i = last; i < rows; i++) out[whole * TILE_ROWS * COPY_STEP + i - last] = a[i];
+    }
+}
+
+/// Copies k values of each of `rows` rows as pairs, to rows PAIR_STEP apart.
+static void round_rows(float *out, const char *a, int64_t a_step, int64_t rows, int64_t k) {
+    for (int64_t i = 0; i < rows; i++)
+        round_row(out + i * PAIR_STEP, (const float *)(const void *)(a + i * a_step), k);
+}
+
+/// Copies strips of a transposed A as copy_transposed does, two steps of k as one step of pairs.
+static void round_transposed(float *out, const float *a, int64_t lda, const int64_t *start, int64_t strips,
+                             int64_t rows, int64_t k) {
+    for (int64_t kk = 0; kk < k; kk += 2, a += 2 * lda, out += TILE_ROWS) {
+        const float *odd = kk + 1 < k ? a + lda : NULL;
+        for (int64_t i = 0; i < start[strips]; i += 16) {
+            __builtin_prefetch(a + 12 * lda + i);
+            __builtin_prefetch(a + 13 * lda + i);
+        }
+        for (int64_t s = 0; s < strips; s++) {
+            const int64_t count = least(rows - start[s], TILE_ROWS);
+            const v16 high = v_load_n(a + start[s], count);
+            v_store_n(out + s * TILE_ROWS * PAIR_STEP, v_pairs(high, odd ? v_load_n(odd + start[s], count) : v_zero()),
+                      TILE_ROWS);
+        }
+    }
+}
+
+/// Rounds k steps of at most a panel of B to steps of 32 pairs, zeros behind.
+static void round_panel(float *out, const float *b, int64_t ldb, int64_t columns, int64_t k) {
+    const int64_t first = least(columns, 16), second = columns - first;
+    for (int64_t kk = 0; kk < k; kk += 2, out += GLIM_PANEL, b += 2 * ldb) {
+        const float *odd = b + ldb;
+        const int more = kk + 1 < k;
+        v_store(out, v_pairs(v_load_n(b, first), more ? v_load_n(odd, first) : v_zero()));
+        v_store(out + 16, second ? v_pairs(v_load_n(b + 16, second), more ? v_load_n(odd + 16, second) : v_zero())
+                                 : v_zero());
     }
 }
 
@@ -375,108 +508,165 @@ static void widen_panel(float *out, const float *b, int64_t columns, int64_t k) 
 
 // MARK: - Drivers
 
-/// Few rows: as many panels at once as their tile takes, all of k for one group of panels before the next.
-/// Returns the columns done.
-static int64_t product_wide(tile_job t, tile_function *run, const char *a, const float *b, float *c, int64_t width,
-                            int64_t n, int64_t k, int64_t k_block, int64_t pairs, int32_t add) {
-    int64_t j = 0;
+/// Values of k in one step of a tile.
+#define STEP_OF(kind) ((kind) >= BF16 ? 2 : 1)
+/// Values of k in one row of B.
+#define B_STEP_OF(kind) ((kind) == BF16 || (kind) == F32_BF16 ? 2 : 1)
+
+/// Few rows: from column j on `width` columns at a time, all of k for them before the next. Returns where they end.
+INLINE int64_t product_few(const int kind, tile_job t, tile_function *run, const char *a, const float *b, float *c,
+                           int64_t width, int64_t j, int64_t m, int64_t n, int64_t k, int32_t add) {
+    float pairs[TILE_ROWS * PAIR_STEP];
+    const int64_t a_step = t.a_step;
+    if (kind == BF16) t.a_step = PAIR_STEP * sizeof(float);
+    t.columns = width;
+    t.ahead_step = t.ldb * 4;
+    t.ahead_rows = PACE * STEP_OF(kind) / B_STEP_OF(kind);
     for (; j + width <= n; j += width) {
         const int64_t panel = j / GLIM_PANEL;
         t.c = c + panel * t.c_panel;
-        for (int64_t first = 0; first < k; first += k_block) {
+        for (int64_t first = 0; first < k; first += GLIM_K_BLOCK) {
+            const int64_t count = least(k - first, GLIM_K_BLOCK);
             t.a = a + first * 4;
-            t.b = b + panel * t.b_panel + first / pairs * t.ldb;
-            t.k = least(k - first, k_block);
+            if (kind == BF16) {
+                round_rows(pairs, t.a, a_step, m, count);
+                t.a = (const char *)pairs;
+            }
+            t.b = b + panel * t.b_panel + first / B_STEP_OF(kind) * t.ldb;
+            t.k = (count + STEP_OF(kind) - 1) / STEP_OF(kind);
             t.add = add || first > 0;
+            t.ahead = (const char *)t.b + STREAM_AHEAD;
             run(&t);
         }
     }
     return j;
 }
 
-/// One chunk of rows over one block of k and the columns of B up to n: A copied, then panel by panel, strip by strip.
-/// `below` is where A is read after this chunk.
-INLINE void chunk(const int kind, tile_job t, const char *a, const float *b, float *c, const int64_t *start,
-                  int64_t strips, int64_t rows, int64_t n, const int copy_a, const int transposed, const char *below) {
-    float a_copy[CHUNK_STRIPS * TILE_ROWS * COPY_STEP], b_copy[GLIM_K_BLOCK * GLIM_PANEL];
-    const int64_t a_step = t.a_step, row_step = transposed ? 4 : a_step, ldb = t.ldb;
-    if (copy_a && transposed) {
-        copy_transposed(a_copy, (const float *)(const void *)a, a_step / 4, start, strips, rows, t.k);
+/// One group of rows over one block of k and all columns of B: A copied, then panel by panel, strip by strip. `after`
+/// is where B is read after this block, and `a_next` the same rows of A then, if any.
+INLINE void group(const int kind, tile_job t, const char *a, const float *b, float *c, const int64_t *start,
+                  int64_t strips, int64_t rows, int64_t n, const int copy_a, const int transposed,
+                  const float *after, const char *a_next) {
+    float a_copy[GROUP_STRIPS * TILE_ROWS * (kind >= BF16 ? PAIR_STEP : COPY_STEP)];
+    float b_copy[GLIM_K_BLOCK * GLIM_PANEL];
+    const int64_t a_step = t.a_step, row_step = transposed ? 4 : a_step, ldb = t.ldb, k = t.k;
+    const int64_t copy_step = kind >= BF16 ? PAIR_STEP : COPY_STEP;
+    // Of the next block of A: rows as they lie in memory, and pairs of cache lines in one. A tile brings nearer one
+    // pair of each of 64 rows.
+    const int64_t a_rows = !copy_a || !a_next ? 0 : transposed ? k : start[strips];
+    const int64_t a_pairs = ((transposed ? start[strips] : k) + 31) / 32 + !k;
+    if (kind == BF16_ROWS) {
+        round_transposed(a_copy, (const float *)(const void *)a, a_step / 4, start, strips, rows, k);
+        t.a_step = TILE_ROWS * sizeof(float);
+    } else if (copy_a && transposed) {
+        copy_transposed(a_copy, (const float *)(const void *)a, a_step / 4, start, strips, rows, k);
         t.a_step = TILE_ROWS * sizeof(float);
     } else if (copy_a) {
-        for (int64_t s = 0; s < strips; s++)
-            copy_rows(a_copy + s * TILE_ROWS * COPY_STEP, a + start[s] * a_step, a_step, start[s + 1] - start[s], t.k);
-        t.a_step = COPY_STEP * sizeof(float);
+        for (int64_t s = 0; s < strips; s++) {
+            float *const out = a_copy + s * TILE_ROWS * copy_step;
+            const char *const from = a + start[s] * a_step;
+            const int64_t count = start[s + 1] - start[s];
+            if (kind == BF16) round_rows(out, from, a_step, count, k);
+            else copy_rows(out, from, a_step, count, k);
+        }
+        t.a_step = copy_step * (int64_t)sizeof(float);
     }
+    t.k = (k + STEP_OF(kind) - 1) / STEP_OF(kind);
+    int64_t idle = 0;  // strips so far that had nothing of B to bring nearer
     for (int64_t j = 0; j < n; j += GLIM_PANEL) {
         const int64_t columns = least(n - j, GLIM_PANEL);
         const float *const bj = b + j / GLIM_PANEL * t.b_panel;
-        // After this panel comes the one to the right; after the last, A where every step of it is a line of its own.
-        const int to_a = transposed && j + GLIM_PANEL >= n;
-        const char *ahead = to_a ? below : (const char *)(j + GLIM_PANEL < n ? bj + t.b_panel : b);
-        t.ahead_step = to_a ? a_step : ldb * 4;
-        const int copied = kind == F32_BF16 || (TILE_VECTORS == 1 && columns < GLIM_PANEL);
-        if (kind == F32_BF16) widen_panel(b_copy, bj, columns, t.k);
+        const char *const ahead = (const char *)(j + GLIM_PANEL < n ? bj + t.b_panel : after);
+        // Rows of a matrix lie a power of two apart more often than not: a copy does not share cache sets.
+        const int scattered = kind == F32 && ldb != GLIM_PANEL && strips > 2;
+        const int direct = kind == F32_BF16 && strips == 1 && TILE_COLUMNS == GLIM_PANEL && columns == GLIM_PANEL;
+        const int copied = (kind == F32_BF16 && !direct) || kind == BF16_ROWS || scattered ||
+                           (TILE_COLUMNS < GLIM_PANEL && columns < GLIM_PANEL);
+        if (kind == F32_BF16 && !direct) widen_panel(b_copy, bj, columns, k);
+        else if (kind == BF16_ROWS) round_panel(b_copy, bj, ldb, columns, k);
         else if (copied) copy_panel(b_copy, bj, ldb, columns, t.k);
         t.ldb = copied ? GLIM_PANEL : ldb;
-        tile_function *const *const tiles = kind == BF16    ? tiles_BF16
-                                            : transposed    ? tiles_transposed
-                                            : columns <= 16 ? narrow_tiles
-                                                            : tiles_F32;
+        tile_function *const *const tiles = kind == BF16        ? tiles_BF16
+                                            : kind == BF16_ROWS ? tiles_transposed_bf16
+                                            : transposed        ? tiles_transposed
+                                            : columns <= 16     ? narrow_tiles
+                                            : direct            ? tiles_F32_BF16
+                                                                : tiles_F32;
+        // What comes next is brought nearer by the first strips, no faster than PACE.
+        const int64_t b_rows = (k + B_STEP_OF(kind) - 1) / B_STEP_OF(kind), paces = (t.k + PACE - 1) / PACE;
+        const int64_t each = k > 0 ? (b_rows + paces * strips - 1) / (paces * strips) : 0;
         for (int64_t s = 0; s < strips; s++) {
-            t.a = copy_a ? (const char *)(a_copy + s * TILE_ROWS * COPY_STEP) : a + start[s] * row_step;
+            t.a = copy_a ? (const char *)(a_copy + s * TILE_ROWS * copy_step) : a + start[s] * row_step;
+            const int64_t from = s * each * paces;
+            const char *near = ahead + from * ldb * 4;
+            t.ahead_step = ldb * 4;
+            t.ahead_rows = each;
+            if (from >= b_rows) {
+                const int more = idle < (a_rows + 63) / 64 * a_pairs;
+                if (more) near = a_next + idle % a_pairs * 128 + idle / a_pairs * 64 * a_step;
+                t.ahead_step = a_step;
+                t.ahead_rows = more ? STEP_OF(kind) : 0;
+                idle++;
+            }
             for (int64_t jj = 0; jj < columns; jj += TILE_COLUMNS) {
                 t.b = (copied ? b_copy : bj) + jj;
                 t.c = c + start[s] * t.ldc + j / GLIM_PANEL * t.c_panel + jj;
                 t.columns = columns - jj;
-                t.ahead = ahead + (to_a ? (s * GLIM_PANEL + jj) % 64 * 4 : jj * 4);
+                t.ahead = near + jj * 4;
                 tiles[start[s + 1] - start[s]](&t);
             }
         }
     }
 }
 
-/// Every product. `kind` is a constant. k, and all that B counts, are in pairs for BF16; B alone for F32_BF16.
+/// Every product. `kind` is a constant.
 INLINE void product(const int kind, float *c, int64_t ldc, int64_t c_panel, const char *a, int64_t a_step,
                     const float *b, int64_t ldb, int64_t b_panel, int64_t m, int64_t n, int64_t k, int32_t flags) {
-    const int transposed = kind == F32 && flags & GLIM_A_TRANSPOSED;
+    const int transposed = kind == BF16_ROWS || (kind == F32 && flags & GLIM_A_TRANSPOSED);
     const int32_t add = flags & GLIM_ACCUMULATE;
-    const int64_t k_block = kind == BF16 ? GLIM_K_BLOCK / 2 : GLIM_K_BLOCK, b_pairs = kind == F32_BF16 ? 2 : 1;
     tile_job t = {.ldc = ldc, .c_panel = c_panel, .a_step = a_step, .ldb = ldb, .b_panel = b_panel};
     if (m <= 0) return;
 
     int64_t done = 0;
-    if (m <= WIDE_ROWS && !transposed && k > 0) {
-        tile_function *const *const wide = kind == BF16  ? wide_tiles_BF16
-                                           : kind == F32 ? wide_tiles_F32
-                                                         : wide_tiles_F32_BF16;
-        done = product_wide(t, wide[m], a, b, c, wide_columns[m], n, k, k_block, b_pairs, add);
+    if (!transposed && k > 0 && m <= TILE_ROWS) {
+        // A stream wants one panel after the other; what caches hold wants many sums at once.
+        const int streams = TILE_COLUMNS == GLIM_PANEL && ldb == GLIM_PANEL && n * k / B_STEP_OF(kind) * 4 >= STREAMED;
+        if (m <= WIDE_ROWS && !streams) {
+            tile_function *const *const tiles = kind == BF16  ? wide_tiles_BF16
+                                                : kind == F32 ? wide_tiles_F32
+                                                              : wide_tiles_F32_BF16;
+            done = product_few(kind, t, tiles[m], a, b, c, wide_columns[m], 0, m, n, k, add);
+        }
+        if (TILE_COLUMNS == GLIM_PANEL) {
+            tile_function *const *const tiles = kind == BF16  ? tiles_BF16
+                                                : kind == F32 ? tiles_F32
+                                                              : tiles_F32_BF16;
+            done = product_few(kind, t, tiles[m], a, b, c, GLIM_PANEL, done, m, n, k, add);
+        }
     }
     const int64_t strips = (m + TILE_ROWS - 1) / TILE_ROWS;
     const int64_t rows = m / strips, longer = m % strips;  // the first `longer` strips have a row more
     const int64_t row_step = transposed ? 4 : a_step, k_step = transposed ? a_step : 4;
-    // Two or three panels do not repay a copy of A, unless its rows share cache sets.
-    const int copy_a = m > TILE_ROWS / 2 && (transposed || n > 3 * GLIM_PANEL || a_step % 1024 == 0);
-    for (int64_t left = done; left < n; left += GROUP_COLUMNS) {
-        const int64_t panel = left / GLIM_PANEL, columns = least(n - left, GROUP_COLUMNS);
-        for (int64_t group = 0; group < strips; group += GROUP_STRIPS) {
-            const int64_t group_end = least(group + GROUP_STRIPS, strips);
-            // At least once, to set C where k is 0.
-            for (int64_t first = 0; first == 0 || first < k; first += k_block) {
-                t.k = least(k - first, k_block);
-                t.add = add || first > 0;
-                const float *bk = b + panel * b_panel + first / b_pairs * ldb;
-                for (int64_t s0 = group; s0 < group_end; s0 += CHUNK_STRIPS) {
-                    const int64_t count = least(CHUNK_STRIPS, group_end - s0), row = s0 * rows + least(s0, longer);
-                    int64_t start[CHUNK_STRIPS + 1];  // where each strip begins, from `row` on
-                    for (int64_t s = 0; s <= count; s++) start[s] = (s0 + s) * rows + least(s0 + s, longer) - row;
-                    const int last = s0 + count >= group_end;
-                    const int64_t below = last ? group * rows + least(group, longer) : row + start[count];
-                    chunk(kind, t, a + row * row_step + first * k_step, bk, c + row * ldc + panel * c_panel, start,
-                          count, m - row, columns, copy_a, transposed,
-                          a + below * row_step + (last ? first + k_block : first) * k_step);
-                }
-            }
+    // Two or three panels do not repay a copy of A, unless its rows share cache sets; nor do short rows, one after the
+    // other.
+    const int repays = a_step > 5 * GLIM_K_BLOCK && (n > 3 * GLIM_PANEL || a_step % 1024 == 0);
+    const int copy_a = kind >= BF16 || (m > TILE_ROWS / 2 && (transposed || repays));
+    if (done >= n) return;
+    const int64_t panel = done / GLIM_PANEL;
+    for (int64_t s0 = 0; s0 < strips; s0 += GROUP_STRIPS) {
+        const int64_t count = least(GROUP_STRIPS, strips - s0), row = s0 * rows + least(s0, longer);
+        int64_t start[GROUP_STRIPS + 1];  // where each strip begins, from `row` on
+        for (int64_t s = 0; s <= count; s++) start[s] = (s0 + s) * rows + least(s0 + s, longer) - row;
+        // At least once, to set C where k is 0.
+        for (int64_t first = 0; first == 0 || first < k; first += GLIM_K_BLOCK) {
+            t.k = least(k - first, GLIM_K_BLOCK);
+            t.add = add || first > 0;
+            const float *const bk = b + panel * b_panel + first / B_STEP_OF(kind) * ldb;
+            const float *const after =
+                first + GLIM_K_BLOCK < k ? bk + GLIM_K_BLOCK / B_STEP_OF(kind) * ldb : b + panel * b_panel;
+            group(kind, t, a + row * row_step + first * k_step, bk, c + row * ldc + panel * c_panel, start, count,
+                  m - row, n - done, copy_a, transposed, after,
+                  first + GLIM_K_BLOCK < k ? a + row * row_step + (first + GLIM_K_BLOCK) * k_step : NULL);
         }
     }
 }
@@ -492,10 +682,15 @@ static void matmul_f32_bf16(float *c, int64_t ldc, int64_t c_panel, const float 
             b_panel / 2, m, n, k, flags);
 }
 
-static void matmul_bf16(float *c, int64_t ldc, int64_t c_panel, const uint16_t *a, int64_t lda, const uint16_t *b,
+static void matmul_bf16(float *c, int64_t ldc, int64_t c_panel, const float *a, int64_t lda, const uint16_t *b,
                         int64_t b_panel, int64_t m, int64_t n, int64_t k, int32_t flags) {
-    product(BF16, c, ldc, c_panel, (const char *)a, lda * 2, (const float *)(const void *)b, GLIM_PANEL, b_panel / 2, m,
-            n, (k + 1) / 2, flags);
+    product(BF16, c, ldc, c_panel, (const char *)a, lda * 4, (const float *)(const void *)b, GLIM_PANEL, b_panel / 2, m,
+            n, k, flags);
+}
+
+static void matmul_bf16_rows(float *c, int64_t ldc, int64_t c_panel, const float *a, int64_t lda, const float *b,
+                             int64_t ldb, int64_t b_panel, int64_t m, int64_t n, int64_t k, int32_t flags) {
+    product(BF16_ROWS, c, ldc, c_panel, (const char *)a, lda * 4, b, ldb, b_panel, m, n, k, flags);
 }
 
 #endif
@@ -528,8 +723,8 @@ static void unpack_f32(float *out, int64_t ld, const float *packed, int64_t n, i
     }
 }
 
-static void transpose_panels_f32(float *out, const float *packed, int64_t n, int64_t k) {
-    for (int64_t k0 = 0; k0 < k; k0 += GLIM_PANEL, out += GLIM_PANEL * n) {
+static void transpose_panels_f32(float *out, const float *packed, int64_t n, int64_t k, int64_t first, int64_t last) {
+    for (int64_t k0 = first * GLIM_PANEL; k0 < least(k, last * GLIM_PANEL); k0 += GLIM_PANEL, out += GLIM_PANEL * n) {
         const int64_t steps = least(k - k0, GLIM_PANEL);
         for (int64_t j0 = 0; j0 < n; j0 += GLIM_PANEL) {
             const float *from = packed + j0 * k + k0 * GLIM_PANEL;
@@ -573,16 +768,16 @@ static void unpack_bf16(float *out, int64_t ld, const uint16_t *packed, int64_t 
     }
 }
 
-static void to_bf16_pairs(uint16_t *out, const float *x, int64_t ld, int64_t rows, int64_t k) {
-    const int64_t pairs = (k + 1) / 2;
-    for (int64_t i = 0; i < rows; i++, out += 2 * pairs, x += ld) {
-        for (int64_t p = 0; p < k / 2; p++) {
-            out[2 * p] = bf16_from(x[2 * p + 1]);
-            out[2 * p + 1] = bf16_from(x[2 * p]);
-        }
-        if (k % 2) {
-            out[k - 1] = 0;
-            out[k] = bf16_from(x[k - 1]);
+/// Panels [k][32] of one matrix after another: k may be odd, so each panel for itself.
+static void round_panels(uint16_t *out, const float *packed, int64_t panels, int64_t k) {
+    for (; panels > 0; panels--, packed += GLIM_PANEL * k, out += 2 * GLIM_PANEL * ((k + 1) / 2)) {
+        for (int64_t kk = 0; kk < k; kk += 2) {
+            const float *even = packed + kk * GLIM_PANEL;
+            for (int64_t j = 0; j < GLIM_PANEL; j += 16) {
+                const v16 odd = kk + 1 < k ? v_load(even + GLIM_PANEL + j) : v_zero();
+                const v16 pairs = v_pairs(v_load(even + j), odd);
+                memcpy(out + kk * GLIM_PANEL + 2 * j, &pairs, sizeof pairs);
+            }
         }
     }
 }
@@ -614,7 +809,8 @@ static void scatter_rows_f32(float *packed, const float *x, int64_t ldx, const i
 }
 
 #define GEMM_ENTRIES \
-    .matmul_f32 = matmul_f32, .matmul_f32_bf16 = matmul_f32_bf16, .matmul_bf16 = matmul_bf16, .pack_f32 = pack_f32, \
-    .unpack_f32 = unpack_f32, .transpose_panels_f32 = transpose_panels_f32, .pack_bf16 = pack_bf16, \
-    .unpack_bf16 = unpack_bf16, .to_bf16_pairs = to_bf16_pairs, .gather_rows_f32 = gather_rows_f32, \
-    .gather_rows_bf16 = gather_rows_bf16, .scatter_rows_f32 = scatter_rows_f32,
+    .matmul_f32 = matmul_f32, .matmul_f32_bf16 = matmul_f32_bf16, .matmul_bf16 = matmul_bf16, \
+    .matmul_bf16_rows = matmul_bf16_rows, .pack_f32 = pack_f32, .unpack_f32 = unpack_f32, \
+    .transpose_panels_f32 = transpose_panels_f32, .pack_bf16 = pack_bf16, .unpack_bf16 = unpack_bf16, \
+    .round_panels = round_panels, .gather_rows_f32 = gather_rows_f32, .gather_rows_bf16 = gather_rows_bf16, \
+    .scatter_rows_f32 = scatter_rows_f32,

@@ -9,8 +9,8 @@ package import CGlimKernels
 ///
 /// Only operations of this room call it; they check shapes first, for a kernel cannot fail.
 public enum KernelSet {
-    /// The names of the tables this machine can run, best first: of "avx512bf16", "avx512", "avx2" and "neon" those
-    /// it has, and "portable", which every machine has, last.
+    /// The names of the tables this machine can run, best first: of "avx512bf16", "avx512", "avx2", "neondot" and "neon"
+    /// those it has, and "portable", which every machine has, last.
     public static let available: [String] = (0..<glim_kernels_count()).map {
         String(cString: glim_kernels_at($0).pointee.name)
     }

@@ -86,7 +86,7 @@ public struct MachineProbe: Sendable, Equatable {
         return best
     }
 
-    private static func seconds(_ body: () -> Void) -> Double {
+    static func seconds(_ body: () -> Void) -> Double {
         ContinuousClock().measure(body) / .seconds(1)
     }
 }

@@ -130,6 +130,7 @@ int main(int count, char **arguments) {
     for (int32_t i = 0; i < (count > 1 ? tables : tables - 1); i++) {
         check c = {.tables = {glim_kernels_at(i), glim_kernels_at(tables - 1)}};
         check_products(&c);
+        check_integers(&c);
         check_rows(&c);
         check_attention(&c);
         printf("%s: %s\n", c.tables[0]->name, c.failures ? "FAILED" : "equal to the reference");

@@ -64,5 +64,6 @@ void same_floats(check *c, const char *what, const float *tested, const float *r
 void same_outputs(check *c, const char *what, const outputs *o);
 
 void check_products(check *c);
+void check_integers(check *c);
 void check_rows(check *c);
 void check_attention(check *c);

@@ -185,6 +185,7 @@ static void check_probes(check *c, int64_t count) {
     const float sum = c->tables[0]->probe_read(x, count);
     if (!(sum >= -(float)count && sum <= (float)count)) fail(c, "probe_read", "is not a sum", 0);
     if (c->tables[0]->probe_fma(one, count) < (double)(2 * count)) fail(c, "probe_fma", "counts wrongly", 0);
+    if (c->tables[0]->probe_bf16(one, count) < (double)(4 * count)) fail(c, "probe_bf16", "counts wrongly", 0);
     release(c);
 }
 

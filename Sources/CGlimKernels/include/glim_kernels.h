@@ -25,9 +25,15 @@
 #define GLIM_ACCUMULATE 1    ///< C += A·B instead of C = A·B
 #define GLIM_A_TRANSPOSED 2  ///< element (row, k) of A is a[k * lda + row] instead of a[row * lda + k]
 
+/// One group of a quantised row.
+typedef struct {
+    float scale;  ///< what its integers are multiplied by
+    int32_t sum;  ///< of its integers: packed weights are unsigned, and this times their offset makes up for it
+} glim_row_group;
+
 /// One implementation of every kernel, for one instruction set.
 typedef struct glim_kernels {
-    const char *name;  ///< "avx512bf16", "avx512", "avx2", "neon", "portable"
+    const char *name;  ///< "avx512bf16", "avx512", "avx2", "neondot", "neon", "portable"
 
     // ---- Products (gemm.inc.h)
 
@@ -41,24 +47,29 @@ typedef struct glim_kernels {
     /// widened weights to the bit. Never A transposed.
     void (*matmul_f32_bf16)(float *c, int64_t ldc, int64_t c_panel, const float *a, int64_t lda,
                             const uint16_t *b, int64_t b_panel, int64_t m, int64_t n, int64_t k, int32_t flags);
-    /// The same with both in bf16, f32 accumulation: chain of ascending k, denormal inputs and results of each
-    /// step flushed to zero. A by to_bf16_pairs (lda = 2·ceil(k/2) or more).
-    void (*matmul_bf16)(float *c, int64_t ldc, int64_t c_panel, const uint16_t *a, int64_t lda,
-                        const uint16_t *b, int64_t b_panel, int64_t m, int64_t n, int64_t k, int32_t flags);
+    /// The same with A rounded to bf16 too (to nearest even), f32 accumulation: a chain of ascending k with denormal
+    /// inputs and results of each step flushed to zero, as the bf16 dot instruction has it. A step of k that a pair lacks
+    /// is a zero in both.
+    void (*matmul_bf16)(float *c, int64_t ldc, int64_t c_panel, const float *a, int64_t lda, const uint16_t *b,
+                        int64_t b_panel, int64_t m, int64_t n, int64_t k, int32_t flags);
+    /// matmul_f32 with A transposed, both operands rounded to bf16 and summed as in matmul_bf16: the gradient of a
+    /// weight, k running over tokens.
+    void (*matmul_bf16_rows)(float *c, int64_t ldc, int64_t c_panel, const float *a, int64_t lda, const float *b,
+                             int64_t ldb, int64_t b_panel, int64_t m, int64_t n, int64_t k, int32_t flags);
 
     /// Row-major [n, k] (row stride ld) to panels [ceil(n/32)][k][32], columns past n zero.
     void (*pack_f32)(float *out, const float *x, int64_t ld, int64_t n, int64_t k);
     /// The inverse.
     void (*unpack_f32)(float *out, int64_t ld, const float *packed, int64_t n, int64_t k);
-    /// Panels of W [n, k] to panels of its transpose: [ceil(k/32)][n][32].
-    void (*transpose_panels_f32)(float *out, const float *packed, int64_t n, int64_t k);
+    /// Panels of W [n, k] to panels first ..< last of its transpose, each [n][32].
+    void (*transpose_panels_f32)(float *out, const float *packed, int64_t n, int64_t k, int64_t first, int64_t last);
     /// Row-major f32 [n, k] to bf16 panels [ceil(n/32)][ceil(k/2)][32][2], round to nearest even. Each pair is
     /// stored odd k first, because the bf16 dot instruction adds its second element first.
     void (*pack_bf16)(uint16_t *out, const float *x, int64_t ld, int64_t n, int64_t k);
     /// The inverse, widened.
     void (*unpack_bf16)(float *out, int64_t ld, const uint16_t *packed, int64_t n, int64_t k);
-    /// Rows of activations to bf16 pairs, odd k first, a missing last element zero; out stride 2·ceil(k/2).
-    void (*to_bf16_pairs)(uint16_t *out, const float *x, int64_t ld, int64_t rows, int64_t k);
+    /// Panels of f32, each [k][32], to panels of bf16 as pack_bf16 has them; denormals may become zeros.
+    void (*round_panels)(uint16_t *out, const float *packed, int64_t panels, int64_t k);
     /// out[i, :] = row rows[i] of the [n, k] matrix packed by pack_f32.
     void (*gather_rows_f32)(float *out, int64_t ldo, const float *packed, const int32_t *rows, int64_t count,
                             int64_t k);
@@ -68,6 +79,38 @@ typedef struct glim_kernels {
     /// Row rows[i] of packed += x[i, :], for columns first..<last of the row only, in ascending i.
     void (*scatter_rows_f32)(float *packed, const float *x, int64_t ldx, const int32_t *rows, int64_t count,
                              int64_t k, int64_t first, int64_t last);
+
+    // ---- Products of integers (integer.inc.h)
+    // `group` values of k share a scale: a multiple of 32, and k or more for one scale a column. There are
+    // ceil(k / group) groups, the last one shorter where k is no multiple. Rows of activations and weights are as long
+    // as glim_integer_k(k), zeros behind. Scales of weights are packed by pack_f32 as [n, groups].
+
+    /// C[i, j] (+)= sum over groups of dot · scale, where dot is the exact sum of A · B within the group:
+    /// sum = fma(float(dot), weight scale · row scale, sum), groups ascending, from zero or from what C holds.
+    /// A and its groups [m, groups] by quantize_rows (-127 … 127; lda = glim_integer_stride(k) is fastest); B by
+    /// pack_int8. C as in matmul_f32. k up to 131,072 a group.
+    void (*matmul_int8)(float *c, int64_t ldc, int64_t c_panel, const int8_t *a, int64_t lda,
+                        const glim_row_group *a_groups, const uint8_t *b, const float *b_scales, int64_t m, int64_t n,
+                        int64_t k, int64_t group, int32_t flags);
+    /// The same with B by pack_int4: equals matmul_int8 on the same weights to the bit.
+    void (*matmul_int4)(float *c, int64_t ldc, int64_t c_panel, const int8_t *a, int64_t lda,
+                        const glim_row_group *a_groups, const uint8_t *b, const float *b_scales, int64_t m, int64_t n,
+                        int64_t k, int64_t group, int32_t flags);
+    /// Rows of f32 to int8, a scale for each row and group: scale = max|x| / 127, out = x · (1 / scale) rounded to
+    /// nearest even. Below the smallest normal number the scale is zero; where the group holds an infinity or NaN it
+    /// is NaN; then the integers are zero. Writes glim_integer_k(k) values a row and groups [rows, groups].
+    void (*quantize_rows)(int8_t *out, int64_t ldo, glim_row_group *groups, const float *x, int64_t ldx, int64_t rows,
+                          int64_t k, int64_t group);
+    /// Row-major [n, k] to panels [ceil(n/32)][glim_integer_k(k) / 4][32][4], plus 128; columns past n zero.
+    void (*pack_int8)(uint8_t *out, const int8_t *x, int64_t ld, int64_t n, int64_t k);
+    /// Row-major [n, k] of -8 … 7 to panels [ceil(n/32)][glim_integer_k(k) / 8][32][4], plus 8: of each eight k the
+    /// first four in the low halves of bytes, the others in the high ones.
+    void (*pack_int4)(uint8_t *out, const int8_t *x, int64_t ld, int64_t n, int64_t k);
+    /// The inverses, times the scale.
+    void (*unpack_int8)(float *out, int64_t ld, const uint8_t *packed, const float *scales, int64_t n, int64_t k,
+                        int64_t group);
+    void (*unpack_int4)(float *out, int64_t ld, const uint8_t *packed, const float *scales, int64_t n, int64_t k,
+                        int64_t group);
 
     // ---- Rows (rows.inc.h)
 
@@ -182,7 +225,17 @@ typedef struct glim_kernels {
     float (*probe_read)(const float *x, int64_t count);
     /// Multiply-adds from registers alone; `out` is one float, read and written. Returns how many operations it did.
     double (*probe_fma)(float *out, int64_t rounds);
+    /// The same with the multiply-adds of matmul_bf16.
+    double (*probe_bf16)(float *out, int64_t rounds);
+    /// The same of the instruction, or sequence, that multiplies and adds int8.
+    double (*probe_int8)(int32_t *out, int64_t rounds);
 } glim_kernels;
+
+/// The k of packed integers: padded to a multiple of 32.
+static inline int64_t glim_integer_k(int64_t k) { return (k + 31) / 32 * 32; }
+
+/// The best distance of quantised rows: an odd number of cache lines, so that no two rows near each other share sets.
+static inline int64_t glim_integer_stride(int64_t k) { return ((k + 63) / 64 | 1) * 64; }
 
 /// Floats of scratch that an attention or indexer call needs, for `rows` = tokens · heads of one call.
 static inline int64_t glim_attention_scratch(int64_t rows, int64_t width) {
