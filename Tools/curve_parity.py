@@ -174,7 +174,8 @@ def compare(options, out):
         if recipe.get(key, 0) != 0:
             sys.exit(f"{key} is {recipe[key]}: this comparison is of the next-token loss alone, pass 0")
     metrics = {row["step"]: row for row in read_jsonl(os.path.join(out, "metrics.jsonl")) if "loss" in row}
-    batches = read_jsonl(os.path.join(out, "batches.jsonl"))[:options.steps]
+    # Step 0 has the rows that validate.
+    batches = [b for b in read_jsonl(os.path.join(out, "batches.jsonl")) if b["step"] > 0][:options.steps]
     longest = max(count for batch in batches for row in batch["rows"] for _, count in row["segments"])
     twin = Twin(os.path.join(out, "initial"), recipe, longest, options)
     print(f"PyTorch: {sum(p.numel() for p in twin.model.parameters()):,} parameters, {len(batches)} steps of "

@@ -10,6 +10,9 @@ ignored, bf16 files, shards, fused experts. Checked: logits within 2e-4 of trans
 from --mode train, decode and chunked:7 and from one and two threads; the selected keys of every full layer; loss
 within 1e-5 and every gradient within 1e-3 of its norm, none for the indexer; the logprobs of `grad` equal to those of
 `score --what logprobs` bit for bit. A failing case also says which side f64 agrees with.
+
+With --bf16 every case computes its products in bf16. Bytes must still be equal; the error, against transformers in f32,
+may be at most twice that of transformers under bf16 autocast, for logits and for the gradient as a whole.
 """
 import argparse
 import json
@@ -26,6 +29,7 @@ import tiny_models as tiny
 import torch_models as peers
 
 LOGITS, LOSS, GRADIENT = 2e-4, 1e-5, 1e-3
+TIMES_AUTOCAST, FLOOR = 2, 2e-3
 
 
 def random_case(random):
@@ -124,7 +128,21 @@ def same_bytes(a, b):
         return x.read() == y.read()
 
 
-def check_scores(glim, folder, lines, traces):
+def relative(a, b):
+    """Norm of a - b by the norm of b, over dictionaries of arrays."""
+    norm = lambda arrays: np.sqrt(sum(float(np.square(x.astype(np.float64)).sum()) for x in arrays))
+    return norm([a[k] - b[k] for k in b]) / max(norm(b.values()), 1e-30)
+
+
+def require_like_autocast(mine, exact, rounded, what):
+    """Errors of two ways to round, held against each other."""
+    off, allowed = relative(mine, exact), max(TIMES_AUTOCAST * relative(rounded, exact), FLOOR)
+    require(off <= allowed, f"{what} off by {off:.1e} of the norm, allowed {allowed:.1e}")
+    return off
+
+
+def check_scores(glim, folder, lines, traces, peer=None):
+    """With a `peer`, products are in bf16."""
     model, source = os.path.join(folder, "model"), os.path.join(folder, "input.jsonl")
 
     def score(name, *options):
@@ -139,6 +157,12 @@ def check_scores(glim, folder, lines, traces):
                 f"logits of {' '.join(map(str, options))} are not the bytes of --mode train --threads 1")
     mine = tiny.load_tensors(first)
     require(set(mine) == set(lines), f"score wrote {sorted(mine)}, not {sorted(lines)}")
+    if peer:
+        exact = {line: trace.logits.numpy() for line, trace in traces.items()}
+        with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
+            rounded = {line: peer.logits(tokens).float().numpy() for line, tokens in lines.items()}
+        off = require_like_autocast(mine, exact, rounded, "logits")
+        return off, tiny.load_tensors(score("logprobs", "--what", "logprobs"))
     worst = 0.0
     for line, trace in traces.items():
         require(mine[line].shape == tuple(trace.logits.shape), f"logits of {line}: shape {mine[line].shape}")
@@ -154,7 +178,7 @@ def check_scores(glim, folder, lines, traces):
     return worst, tiny.load_tensors(score("logprobs", "--what", "logprobs"))
 
 
-def check_gradients(glim, folder, peer, lines, logprobs):
+def check_gradients(glim, folder, peer, lines, logprobs, bf16=False):
     files = [os.path.join(folder, f"grad{threads}.safetensors") for threads in (1, 2)]
     for threads, path in enumerate(files, 1):
         glim("grad", "--model", os.path.join(folder, "model"), "--input", os.path.join(folder, "input.jsonl"),
@@ -168,7 +192,7 @@ def check_gradients(glim, folder, peer, lines, logprobs):
         from_grad = mine.pop(name)
         require(np.array_equal(from_grad.view(np.int32), logprobs[line].view(np.int32)),
                 f"logprobs of {line}: grad and score differ")
-        if from_grad.size:
+        if from_grad.size and not bf16:
             off = float(np.abs(from_grad - expected_logprobs[line]).max())
             require(off < LOGITS, f"logprobs of {line} differ by {off:.1e}")
     require("loss" in mine, "grad wrote no loss")
@@ -178,6 +202,11 @@ def check_gradients(glim, folder, peer, lines, logprobs):
     missing, extra = sorted(set(expected) - set(mine)), sorted(set(mine) - set(expected))
     require(not missing, f"no gradient of {', '.join(missing[:3])} ({len(missing)} in all)")
     require(not extra, f"unasked gradient of {', '.join(extra[:3])} ({len(extra)} in all)")
+    if bf16:
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            rounded_loss, _, rounded = peer.gradients(lines)
+        require(loss_off <= max(TIMES_AUTOCAST * abs(rounded_loss - loss), 2e-2), f"loss differs by {loss_off:.1e}")
+        return loss_off, require_like_autocast(mine, expected, rounded, "gradients")
     whole = np.sqrt(sum(float(np.square(g.astype(np.float64)).sum()) for g in expected.values()))
     worst, worst_name = 0.0, ""
     for name, gradient in expected.items():
@@ -238,6 +267,7 @@ def main():
     parser.add_argument("--cases", type=int, default=10)
     parser.add_argument("--seed", type=int, help="default: a new one, printed")
     parser.add_argument("--only", type=int, help="run this case of the seed alone")
+    parser.add_argument("--bf16", action="store_true", help="products in bf16")
     parser.add_argument("--keep", metavar="DIR", help="keep the files of every case there")
     parser.add_argument("--margin", type=float, default=3e-5,
                         help="tokens are resampled until no choice hangs on a smaller gap (default 3e-5; below 1e-5 "
@@ -254,10 +284,16 @@ def main():
         for number in range(options.cases) if options.only is None else [options.only]:
             folder = os.path.join(options.keep or temporary, f"case{number}")
             config, weights, storage, peer, lines, traces, notes = make_case(number, seed, folder, options.margin)
+            if options.bf16:
+                path = os.path.join(folder, "model", "config.json")
+                with open(path) as file:
+                    changed = json.load(file) | {"compute_dtype": "bfloat16"}
+                with open(path, "w") as file:
+                    json.dump(changed, file)
             label = f"{number:3d}  {describe(config, [len(t) for t in lines.values()], storage)}"
             try:
-                logits, logprobs = check_scores(glim, folder, lines, traces)
-                loss, gradient = check_gradients(glim, folder, peer, lines, logprobs)
+                logits, logprobs = check_scores(glim, folder, lines, traces, peer if options.bf16 else None)
+                loss, gradient = check_gradients(glim, folder, peer, lines, logprobs, options.bf16)
                 passed += 1
                 result = f"ok: logits {logits:.1e}, loss {loss:.1e}, gradients {gradient:.1e}"
             except (Mismatch, subprocess.TimeoutExpired) as problem:

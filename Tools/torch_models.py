@@ -94,7 +94,7 @@ class Transformers:
         total, logprobs = 0.0, {}
         for name, tokens in lines.items():
             picked = next_logprobs(self.logits(tokens), tokens)
-            logprobs[name] = picked.detach().numpy().copy()
+            logprobs[name] = picked.detach().float().numpy().copy()
             if len(tokens) > 1:
                 (-picked.sum() / count).backward()
             total -= picked.detach().double().sum().item()

@@ -58,7 +58,7 @@ public struct MixtureOfExperts: Sendable {
     init(_ config: ModelConfig, layer: Int, _ make: WeightMaker) {
         let (D, E, F) = (config.hiddenSize, config.routedExpertCount, config.expertWidth)
         let prefix = "model.layers.\(layer).mlp"
-        router = make.matrix("\(prefix).gate.weight", E, D)
+        router = make.matrix("\(prefix).gate.weight", E, D, decides: true)
         bias = make.vector(E, filledWith: 0)
         let experts = ExpertWeights(
             gate: make.matrix("\(prefix).experts.0.gate_proj.weight", F, D, count: E),

@@ -94,10 +94,12 @@ public struct Indexer: Sendable {
     init(_ config: ModelConfig, layer: Int, _ make: WeightMaker) {
         guard let shape = config.indexer else { preconditionFailure("Indexer: the model has none") }
         let prefix = "model.layers.\(layer).self_attn.indexer"
-        query = make.matrix("\(prefix).wq_b.weight", shape.headCount * shape.headWidth, config.queryLatent!)
-        key = make.matrix("\(prefix).wk.weight", shape.headWidth, config.hiddenSize)
+        query = make.matrix(
+            "\(prefix).wq_b.weight", shape.headCount * shape.headWidth, config.queryLatent!, decides: true)
+        key = make.matrix("\(prefix).wk.weight", shape.headWidth, config.hiddenSize, decides: true)
         (keyNorm, keyBias) = (make.vector(shape.headWidth), make.vector(shape.headWidth, filledWith: 0))
-        headWeights = make.matrix("\(prefix).weights_proj.weight", shape.headCount, config.hiddenSize)
+        headWeights = make.matrix(
+            "\(prefix).weights_proj.weight", shape.headCount, config.hiddenSize, decides: true)
         (self.layer, topK, halfSplit) = (layer, shape.topK, !shape.ropeInterleave)
     }
 

@@ -8,6 +8,9 @@ extension Model {
     public enum LoadFormat: Sendable {
         /// bf16 tensors stay bf16 (widened exactly inside products); everything else becomes f32.
         case asStored
+        /// The same, but where products are in bf16 what they round is held rounded: the same results from half the
+        /// memory. A model loaded so is not to be saved.
+        case inference
         /// Everything becomes f32: what training needs.
         case f32
     }
@@ -15,9 +18,13 @@ extension Model {
     /// Loads a folder with `config.json` and `*.safetensors` in Hugging Face's layout.
     ///
     /// Experts may be one tensor each, or fused as transformers holds them in memory.
+    /// - Parameter computeType: of products; nil: what the config says.
     /// - Throws: `ConfigError`, `CheckpointError`.
-    public init(folder: URL, format: LoadFormat = .asStored) throws {
-        let config = try ModelConfig(folder: folder)
+    public init(
+        folder: URL, format: LoadFormat = .asStored, computeType: ModelConfig.ComputeType? = nil
+    ) throws {
+        var config = try ModelConfig(folder: folder)
+        if let computeType { config.computeType = computeType }
         let block = config.scaleBlock.flatMap { BlockSize(rows: $0.rows, columns: $0.columns) } ?? .standard
         try self.init(config, Checkpoint(folder: folder, block: block), format: format)
     }
@@ -36,6 +43,7 @@ extension Model {
         let ownsTables = ModelTables(
             embedding: checkpoint.contains("\(prefix).embed_tokens.weight"),
             head: checkpoint.contains("\(prefix).shared_head.head.weight"))
+        try Self.checkOutline(config, checkpoint)
         // Every tensor is looked at before memory is taken for any: a wrong config must not ask for terabytes.
         let fused = FusedExperts(config, checkpoint)
         for tensor in Model(config, mtpTables: ownsTables, isBlueprint: true).tensors {
@@ -46,7 +54,8 @@ extension Model {
             }
         }
         self.init(config, mtpTables: ownsTables) { name in
-            guard format == .asStored else { return .f32 }
+            guard format != .f32 else { return .f32 }
+            if format == .inference, config.computeType == .bfloat16, !Self.isReadInFull(name) { return .bf16 }
             // A layer's experts are one weight: bf16 only where all of them are, so that none is rounded.
             let first = ".mlp.experts.0."
             let names =
@@ -67,6 +76,24 @@ extension Model {
         }
         if let error = failure.withLock({ $0 }) { throw error }
         changed()
+    }
+
+    /// Tensors whose numbers are used as they are even where products are in bf16: looked up, or deciding a choice.
+    private static func isReadInFull(_ name: String) -> Bool {
+        name.hasSuffix("embed_tokens.weight") || name.hasSuffix(".mlp.gate.weight") || name.contains(".indexer.")
+    }
+
+    /// Checks that the checkpoint has as many layers and experts as the config says, by a few tensors of each layer: a
+    /// wrong config may ask for millions of tensors, and their names alone would fill memory.
+    private static func checkOutline(_ config: ModelConfig, _ checkpoint: Checkpoint) throws(CheckpointError) {
+        let (W, D) = (config.vocabularySize, config.hiddenSize)
+        _ = try checkpoint.require("model.embed_tokens.weight", shape: [W, D])
+        for layer in 0..<config.layerCount {
+            _ = try checkpoint.require("model.layers.\(layer).input_layernorm.weight", shape: [D])
+            if config.isDense(layer: layer) { continue }
+            let router = "model.layers.\(layer).mlp.gate.weight"
+            _ = try checkpoint.require(router, shape: [config.routedExpertCount, D])
+        }
     }
 
     /// Saves config.json and the tensors, f32, under the names they are loaded by; what was there before stays whole

@@ -23,7 +23,8 @@ public struct Model: Sendable {
         _ config: ModelConfig, mtpTables: ModelTables = ModelTables(), isBlueprint: Bool = false,
         format: @escaping (String) -> Weight.Format = { _ in .f32 }
     ) {
-        let make = WeightMaker(isBlueprint: isBlueprint, format: format)
+        let make = WeightMaker(
+            isBlueprint: isBlueprint, computesInBF16: config.computeType == .bfloat16, format: format)
         self.config = config
         embedding = make.matrix("model.embed_tokens.weight", config.vocabularySize, config.hiddenSize)
         layers = (0..<config.layerCount).map { DecoderLayer(config, layer: $0, make) }
@@ -124,10 +125,14 @@ package struct ModelTables: Sendable {
 /// Makes the weights of a model, in the number format that each checkpoint tensor has.
 struct WeightMaker {
     let isBlueprint: Bool
+    let computesInBF16: Bool
     let format: (String) -> Weight.Format
 
-    func matrix(_ tensor: String, _ outputs: Int, _ inputs: Int, count: Int = 1) -> Weight {
-        Weight(outputs: outputs, inputs: inputs, count: count, format: format(tensor), isBlueprint: isBlueprint)
+    /// - Parameter decides: a choice hangs on these products (experts, positions), so they are never rounded.
+    func matrix(_ tensor: String, _ outputs: Int, _ inputs: Int, count: Int = 1, decides: Bool = false) -> Weight {
+        Weight(
+            outputs: outputs, inputs: inputs, count: count, format: format(tensor),
+            computesInBF16: computesInBF16 && !decides, isBlueprint: isBlueprint)
     }
 
     func vector(_ width: Int, filledWith value: Float = 1) -> Weight {

@@ -1,4 +1,5 @@
 public import Foundation
+import GlimCheckpoint
 
 // Hugging Face's key names appear in this file and nowhere else. The tables below serve reading, writing and checking.
 
@@ -75,24 +76,22 @@ extension ModelConfig {
 
     /// Reads and checks one `config.json`; errors name the file.
     public init(file: URL) throws(ConfigError) {
-        let limit = 16 << 20
-        var isFolder: ObjCBool = false
-        guard FileManager.default.fileExists(atPath: file.path, isDirectory: &isFolder) else {
-            throw .unreadable(path: file.path, why: "no such file")
+        let bytes: [UInt8]
+        do throws(CheckpointError) { bytes = try PlainFile.read(file.path, limit: 16 << 20) } catch {
+            guard case .unreadable(_, let reason) = error else { throw .unreadable(path: file.path, why: "\(error)") }
+            throw .unreadable(path: file.path, why: "\(reason); give a model's folder, or a config.json")
         }
-        guard !isFolder.boolValue else { throw .unreadable(path: file.path, why: "it is a folder") }
-        guard let handle = try? FileHandle(forReadingFrom: file), let json = try? handle.read(upToCount: limit + 1)
-        else { throw .unreadable(path: file.path, why: "it is empty, or reading is not permitted") }
-        guard json.count <= limit else { throw .unreadable(path: file.path, why: "more than 16 MiB is no config.json") }
-        do { try self.init(json: json) } catch { throw .inFile(path: file.path, error) }
+        do { try self.init(text: bytes) } catch { throw .inFile(path: file.path, error) }
     }
 
     /// Reads and checks the text of one `config.json`.
     ///
     /// Keys that say nothing about the network (`use_cache`, `transformers_version`, ...) are passed over. So are
     /// `head_dim`, which GLM-5.2 fills with a number that is no head's size, and `num_key_value_heads`, nominal in MLA.
-    public init(json: Data) throws(ConfigError) {
-        let file = try Fields(json)
+    public init(json: Data) throws(ConfigError) { try self.init(text: [UInt8](json)) }
+
+    private init(text: [UInt8]) throws(ConfigError) {
+        let file = try Fields(text)
         self.init()
         family = try file.family()
         try file.refuseUnsupported(family)
@@ -115,6 +114,7 @@ extension ModelConfig {
         padID = try file.identifiers("pad_token_id").first
         bosID = try file.identifiers("bos_token_id").first
         dtype = try file.dtype()
+        computeType = try file.computeType()
         scaleBlock = try file.scaleBlock()
         try validate()
     }
@@ -126,10 +126,14 @@ private struct Fields {
     /// What to put before a key's name in messages: `rope_parameters.` for instance.
     var prefix = ""
 
-    init(_ json: Data) throws(ConfigError) {
+    init(_ text: [UInt8]) throws(ConfigError) {
         let value: JSONValue
-        do { value = try JSONDecoder().decode(JSONValue.self, from: json) } catch {
-            throw .notJSON(why: json.isEmpty ? "the text is empty" : "the text is cut off or malformed")
+        do throws(JSONReader.Problem) {
+            var reader = JSONReader(text)
+            value = try JSONValue(&reader)
+            try reader.finish()
+        } catch {
+            throw .notJSON(why: text.isEmpty ? "the text is empty" : "\(error.reason), at byte \(error.offset)")
         }
         guard case .object(let values) = value else { throw .notJSON(why: "found \(value), expected an object") }
         self.values = values
@@ -348,6 +352,14 @@ extension Fields {
         return .float32
     }
 
+    func computeType() throws(ConfigError) -> ModelConfig.ComputeType {
+        let key = "compute_dtype"
+        guard let name = try text(key) else { return .float32 }
+        if let type = ModelConfig.ComputeType(rawValue: name) { return type }
+        let known = ModelConfig.ComputeType.allCases.map(\.rawValue).joined(separator: ", ")
+        throw .unsupported(key: key, found: "\"\(name.prefix(80))\"", why: "known: \(known)")
+    }
+
     func scaleBlock() throws(ConfigError) -> ModelConfig.ScaleBlock? {
         guard let plan = try object("quantization_config") else { return nil }
         guard let method = try plan.text("quant_method") else { throw .missing(key: plan.prefix + "quant_method") }
@@ -456,6 +468,7 @@ extension ModelConfig {
             "attention_bias": .bool(false),
             "attention_dropout": .real(0),
             "bos_token_id": bosID.map(JSONValue.integer) ?? .null,
+            "compute_dtype": .string(computeType.rawValue),
             "dtype": .string(dtype.rawValue),
             "eos_token_id": endOfTextIDs.isEmpty ? .null : .list(endOfTextIDs.map(JSONValue.integer)),
             "first_k_dense_replace": .integer(denseLayerCount),
@@ -498,7 +511,7 @@ extension ModelConfig {
 
 /// JSON as it stands in a file. Whole and real numbers stay apart, for transformers refuses `1` where it wants `1.0`,
 /// and Foundation's encoder writes the one for the other.
-private enum JSONValue: Decodable, Equatable, CustomStringConvertible {
+private enum JSONValue: Equatable, CustomStringConvertible {
     case null
     case bool(Bool)
     case integer(Int)
@@ -511,24 +524,38 @@ private enum JSONValue: Decodable, Equatable, CustomStringConvertible {
 
     init(_ number: Float) { self = .real(Double("\(number)") ?? Double(number)) }  // 1e-05, not 9.99999974e-06
 
-    init(from decoder: any Decoder) throws {
-        let value = try decoder.singleValueContainer()
-        if value.decodeNil() {
-            self = .null
-        } else if let string = try? value.decode(String.self) {  // first: lists of words are the bulk of a file
-            self = .string(string)
-        } else if let bool = try? value.decode(Bool.self) {
-            self = .bool(bool)
-        } else if let whole = try? value.decode(Int.self) {
-            self = .integer(whole)
-        } else if let real = try? value.decode(Double.self) {
-            self = .real(real)
-        } else if let list = try? value.decode([JSONValue].self) {
+    /// Recurses as deep as the reader lets it, which is not deep.
+    init(_ reader: inout JSONReader) throws(JSONReader.Problem) {
+        switch reader.nextKind() {
+        case .object:
+            var values: [String: JSONValue] = [:]
+            try reader.beginObject()
+            while let key = try reader.nextKey() {
+                // Two values for one key: which of them counts depends on the program that reads.
+                let value = try JSONValue(&reader)
+                guard values.updateValue(value, forKey: key) == nil else {
+                    throw reader.problem("the key \"\(key.prefix(80))\" appears twice")
+                }
+            }
+            self = .object(values)
+        case .array:
+            var list: [JSONValue] = []
+            try reader.beginArray()
+            while try reader.nextElement() { list.append(try JSONValue(&reader)) }
             self = .list(list)
-        } else if let object = try? value.decode([String: JSONValue].self) {
-            self = .object(object)
-        } else {
-            self = .unrepresentable
+        case .string: self = .string(try reader.string())
+        case .word: self = try reader.word().map(JSONValue.bool) ?? .null
+        case .number:
+            let spelling = try reader.number()
+            if let whole = Int(spelling) {
+                self = .integer(whole)
+            } else if let real = Double(spelling), real.isFinite {
+                // 6144.0 is a whole number too, to whoever wants one; beyond 2^53 it may have been rounded.
+                self = Int(exactly: real).flatMap { abs(real) < 0x1p53 ? JSONValue.integer($0) : nil } ?? .real(real)
+            } else {
+                self = .unrepresentable
+            }
+        case nil: throw reader.problem("expected a value")
         }
     }
 

@@ -1,3 +1,5 @@
+import GlimCheckpoint
+
 /// The shape of one GLM-5 model: what its checkpoint's `config.json` says, in our words, and nothing else.
 ///
 /// The defaults are GLM-5's own and serve code, not files: a file that leaves a number out is refused, where the
@@ -19,6 +21,14 @@ public struct ModelConfig: Sendable, Equatable {
     /// The number format the weights were saved in. Advice only: a tensor's own header decides.
     public enum NumberFormat: String, Sendable, CaseIterable {
         case float32, bfloat16, float16
+    }
+
+    /// The number format of matrix products, in training as in generation: a model is the same numbers in both.
+    ///
+    /// With `bfloat16` weights and what they meet are rounded inside products; sums, norms, attention scores, the router
+    /// and everything that is kept stay f32.
+    public enum ComputeType: String, Sendable, Codable, CaseIterable {
+        case float32, bfloat16
     }
 
     /// One block of a block-scaled FP8 weight: one scale for `rows` x `columns` numbers.
@@ -119,6 +129,8 @@ public struct ModelConfig: Sendable, Equatable {
     public var bosID: Int?
 
     public var dtype = NumberFormat.bfloat16
+    /// `compute_dtype` in the file, our own key; other engines pass over it.
+    public var computeType = ComputeType.float32
     /// Present when the file announces block-scaled FP8 weights.
     public var scaleBlock: ScaleBlock?
 
@@ -163,7 +175,9 @@ public enum ConfigError: Error, Equatable, CustomStringConvertible {
     case unknownPreset(name: String, known: [String])
     indirect case inFile(path: String, ConfigError)
 
-    public var description: String {
+    public var description: String { sentence.onOneLine }
+
+    private var sentence: String {
         switch self {
         case .unreadable(let path, let why): "cannot read \(path): \(why)"
         case .notJSON(let why): "not a configuration in JSON: \(why)"

@@ -40,6 +40,7 @@ package final class Buffer: @unchecked Sendable {
     }
 
     package var floats: UnsafeMutablePointer<Float> { pointer.assumingMemoryBound(to: Float.self) }
+    package var halves: UnsafeMutablePointer<UInt16> { pointer.assumingMemoryBound(to: UInt16.self) }
 }
 
 /// The free blocks, by size, and the count of bytes in use.

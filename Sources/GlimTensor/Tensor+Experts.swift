@@ -19,7 +19,7 @@ public struct ExpertWeights: Sendable {
 
 extension Tensor {
     /// Rows of one piece of expert work.
-    private static let expertRows = 96
+    private static let expertRows = Product.rowBlock
 
     /// `y[t] = Σ_e weight[t, e] · down_e(silu(gate_e(x)) · up_e(x))`, the experts of a token added in ascending order.
     ///
@@ -34,16 +34,16 @@ extension Tensor {
         let plan = ExpertPlan(routing, count: experts.gate.count)
         let gathered = plan.gather(x)
         let (gate, up) = (Tensor(uninitialized: [T * K, F]), Tensor(uninitialized: [T * K, F]))
+        let (gatePanels, upPanels, downPanels) = (experts.gate.panels(), experts.up.panels(), experts.down.panels())
         plan.overPieces { e, first, rows in
-            Product.serial(
-                gate.row(first), stride: F, gathered.row(first), stride: D, experts.gate, matrix: e, rows: rows)
-            Product.serial(up.row(first), stride: F, gathered.row(first), stride: D, experts.up, matrix: e, rows: rows)
+            let x = gathered.row(first)
+            gatePanels.multiply(gate.row(first), stride: F, x, stride: D, matrix: e, rows: rows)
+            upPanels.multiply(up.row(first), stride: F, x, stride: D, matrix: e, rows: rows)
         }
         let inner = swiGLU(gate: gate, up: up)
         let outer = Tensor(uninitialized: [T * K, D])
         plan.overPieces { e, first, rows in
-            Product.serial(
-                outer.row(first), stride: D, inner.row(first), stride: F, experts.down, matrix: e, rows: rows)
+            downPanels.multiply(outer.row(first), stride: D, inner.row(first), stride: F, matrix: e, rows: rows)
         }
         var y = Tensor(uninitialized: [T, D])
         overRows(T, width: K * D) { first, rows in
@@ -74,9 +74,7 @@ extension Tensor {
         let dinner = Tensor(uninitialized: [T * K, F])
         let downTurned = experts.down.transposedPanels()
         plan.overPieces { e, first, rows in
-            Product.serialInputGradient(
-                dinner.row(first), stride: F, dy_rows.row(first), stride: D, experts.down, downTurned, matrix: e,
-                rows: rows)
+            downTurned.multiply(dinner.row(first), stride: F, dy_rows.row(first), stride: D, matrix: e, rows: rows)
         }
         let dweights = Tensor(uninitialized: [T, K])
         let weighted = Tensor(uninitialized: [T * K, F])
@@ -102,12 +100,9 @@ extension Tensor {
         let dx_rows = Tensor(uninitialized: [T * K, D])
         let (gateTurned, upTurned) = (experts.gate.transposedPanels(), experts.up.transposedPanels())
         plan.overPieces { e, first, rows in
-            Product.serialInputGradient(
-                dx_rows.row(first), stride: D, dgate.row(first), stride: F, experts.gate, gateTurned, matrix: e,
-                rows: rows)
-            Product.serialInputGradient(
-                dx_rows.row(first), stride: D, dup.row(first), stride: F, experts.up, upTurned, matrix: e, rows: rows,
-                accumulate: true)
+            let dx = dx_rows.row(first)
+            gateTurned.multiply(dx, stride: D, dgate.row(first), stride: F, matrix: e, rows: rows)
+            upTurned.multiply(dx, stride: D, dup.row(first), stride: F, matrix: e, rows: rows, accumulate: true)
         }
         tape.write(to: x) { dx, accumulate in
             overRows(T, width: K * D) { first, rows in
@@ -164,19 +159,19 @@ extension Tensor {
 
         /// Sums over each expert's rows in order; an expert without rows has a gradient of zero.
         func weightGradient(of weight: Weight, _ dy: Tensor, _ x: Tensor, _ tape: Tape) {
-            let pieces = Product.gradientPieces(weight)
+            let grid = Product.gradientGrid(weight)
             tape.write(to: weight) { gradient, accumulate in
-                ThreadPool.shared.run(weight.count * pieces) { i in
-                    let e = i / pieces
+                ThreadPool.shared.run(weight.count * grid.count) { i in
+                    let e = i / grid.count
                     let rows = range[e]
                     guard !rows.isEmpty else {
-                        if !accumulate, i % pieces == 0 {
+                        if !accumulate, i % grid.count == 0 {
                             (gradient + e * weight.matrixStride).update(repeating: 0, count: weight.matrixStride)
                         }
                         return
                     }
                     Product.weightGradientPiece(
-                        i % pieces, gradient + e * weight.matrixStride, dy.row(rows.lowerBound),
+                        grid[i % grid.count], gradient + e * weight.matrixStride, dy.row(rows.lowerBound),
                         stride: dy.shape.last, x.row(rows.lowerBound), stride: x.shape.last, weight,
                         rows: rows.count, accumulate: accumulate)
                 }

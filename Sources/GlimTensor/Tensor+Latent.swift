@@ -6,7 +6,7 @@ import CGlimKernels
 
 extension Tensor {
     /// Rows of one piece of per-head work.
-    private static let headRows = 96
+    private static let headRows = Product.rowBlock
 
     /// The rows of the key cache: `[rmsNorm(c) | rope(k)]` from the compressed projection `[c | k]`.
     ///
@@ -68,14 +68,14 @@ extension Tensor {
         precondition(stride == H * (N + R) && positions.count == T, "latentQueries: \(q.shape), \(keyUp.layout)")
         let groups = HeadGroups(heads: H)
         var y = Tensor(uninitialized: [T, H, W])
+        let up = keyUp.panels()
         positions.withUnsafeBufferPointer { positions in
             let positions = Checked(positions.baseAddress!)
             overHeads(T, H, work: N * C) { h, first, rows in
                 let place = groups.place(head: h, tokens: T, width: W)
                 let out = y.pointer + place.offset + first * place.stride
                 let from = q.row(first) + h * (N + R)
-                Product.serial(
-                    out, stride: place.stride, from, stride: stride, keyUp, matrix: h, rows: rows)
+                up.multiply(out, stride: place.stride, from, stride: stride, matrix: h, rows: rows)
                 for t in 0..<rows { (out + t * place.stride + C).update(from: from + t * stride + N, count: R) }
                 table.rotate(
                     out + C, stride: place.stride, headStride: R, heads: 1, positions: positions.pointer + first,
@@ -91,8 +91,7 @@ extension Tensor {
                     let place = groups.place(head: h, tokens: T, width: W)
                     let from = dy.pointer + place.offset + first * place.stride
                     let out = dq.row(first) + h * (N + R)
-                    Product.serialInputGradient(
-                        out, stride: stride, from, stride: place.stride, keyUp, turned, matrix: h, rows: rows)
+                    turned.multiply(out, stride: stride, from, stride: place.stride, matrix: h, rows: rows)
                     for t in 0..<rows { (out + t * stride + N).update(from: from + t * place.stride + C, count: R) }
                     table.rotate(
                         out + N, stride: stride, headStride: R, heads: 1, positions: positions.pointer + first,
@@ -119,20 +118,21 @@ extension Tensor {
         precondition(x.shape == [T, H, C], "latentValues: \(x.shape) for \(valueUp.layout)")
         let groups = HeadGroups(heads: H)
         var y = Tensor(uninitialized: [T, H * V])
+        let up = valueUp.panels()
         overHeads(T, H, work: V * C) { h, first, rows in
             let place = groups.place(head: h, tokens: T, width: C)
-            Product.serial(
+            up.multiply(
                 y.row(first) + h * V, stride: H * V, x.pointer + place.offset + first * place.stride,
-                stride: place.stride, valueUp, matrix: h, rows: rows)
+                stride: place.stride, matrix: h, rows: rows)
         }
         tape?.record(&y) { [unowned tape] dy in
             let dx = Tensor(uninitialized: x.shape)
             let turned = valueUp.transposedPanels()
             overHeads(T, H, work: V * C) { h, first, rows in
                 let place = groups.place(head: h, tokens: T, width: C)
-                Product.serialInputGradient(
+                turned.multiply(
                     dx.pointer + place.offset + first * place.stride, stride: place.stride, dy.row(first) + h * V,
-                    stride: H * V, valueUp, turned, matrix: h, rows: rows)
+                    stride: H * V, matrix: h, rows: rows)
             }
             tape!.add(dx, to: x)
             headGradients(of: valueUp, tape!) { h in
@@ -161,49 +161,15 @@ extension Tensor {
         of weight: Weight, _ tape: Tape,
         operands: (Int) -> (UnsafeMutablePointer<Float>, Int, UnsafeMutablePointer<Float>, Int, Int)
     ) {
-        let pieces = Product.gradientPieces(weight)
+        let grid = Product.gradientGrid(weight)
         tape.write(to: weight) { gradient, accumulate in
-            ThreadPool.shared.run(weight.count * pieces) { i in
-                let h = i / pieces
+            ThreadPool.shared.run(weight.count * grid.count) { i in
+                let h = i / grid.count
                 let (dy, lddy, x, ldx, rows) = operands(h)
                 Product.weightGradientPiece(
-                    i % pieces, gradient + h * weight.matrixStride, dy, stride: lddy, x, stride: ldx, weight,
+                    grid[i % grid.count], gradient + h * weight.matrixStride, dy, stride: lddy, x, stride: ldx, weight,
                     rows: rows, accumulate: accumulate)
             }
         }
-    }
-}
-
-extension Product {
-    /// `forward` on the calling thread, for work that is already shared out.
-    static func serial(
-        _ y: UnsafeMutablePointer<Float>, stride ldy: Int, _ x: UnsafePointer<Float>, stride ldx: Int,
-        _ weight: Weight, matrix: Int, rows: Int, accumulate: Bool = false
-    ) {
-        let offset = matrix * weight.matrixStride
-        let flags = accumulate ? GLIM_ACCUMULATE : 0
-        switch weight.format {
-        case .f32:
-            kernels.pointee.matmul_f32(
-                y, Int64(ldy), Int64(GLIM_PANEL), x, Int64(ldx), weight.floats + offset, Int64(GLIM_PANEL),
-                Int64(weight.panelStride), Int64(rows), Int64(weight.outputs), Int64(weight.inputs), flags)
-        case .bf16:
-            kernels.pointee.matmul_f32_bf16(
-                y, Int64(ldy), Int64(GLIM_PANEL), x, Int64(ldx), weight.halves + offset, Int64(weight.panelStride),
-                Int64(rows), Int64(weight.outputs), Int64(weight.inputs), flags)
-        }
-    }
-
-    /// `dx (+)= dy · W` on the calling thread; `turned` is the weight's transposed panels.
-    static func serialInputGradient(
-        _ dx: UnsafeMutablePointer<Float>, stride lddx: Int, _ dy: UnsafePointer<Float>, stride lddy: Int,
-        _ weight: Weight, _ turned: (buffer: Buffer, matrixStride: Int), matrix: Int, rows: Int,
-        accumulate: Bool = false
-    ) {
-        kernels.pointee.matmul_f32(
-            dx, Int64(lddx), Int64(GLIM_PANEL), dy, Int64(lddy),
-            turned.buffer.floats + matrix * turned.matrixStride, Int64(GLIM_PANEL),
-            Int64(GLIM_PANEL) * Int64(weight.outputs), Int64(rows), Int64(weight.inputs), Int64(weight.outputs),
-            accumulate ? GLIM_ACCUMULATE : 0)
     }
 }

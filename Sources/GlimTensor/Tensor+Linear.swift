@@ -33,8 +33,6 @@ extension Tensor {
 
 /// How a product is divided among threads: over rows and panels of outputs, never over the sum.
 package enum Product {
-    /// Rows of one piece: a multiple of the kernels' tile height whose inputs stay in the second-level cache.
-    private static let rowBlock = 96
     private static let panel = Int(GLIM_PANEL)
     /// Multiply-adds below which a product is not worth sharing.
     private static let shared = 1 << 15
@@ -44,24 +42,7 @@ package enum Product {
         _ y: UnsafeMutablePointer<Float>, stride ldy: Int, _ x: UnsafePointer<Float>, stride ldx: Int,
         _ weight: Weight, matrix: Int, rows: Int, accumulate: Bool = false
     ) {
-        let base = weight.buffer.pointer
-        let offset = matrix * weight.matrixStride
-        run(rows: rows, outputs: weight.outputs, inputs: weight.inputs) { row, count, firstPanel, columns in
-            let out = y + row * ldy + firstPanel * panel
-            let flags = accumulate ? GLIM_ACCUMULATE : 0
-            switch weight.format {
-            case .f32:
-                kernels.pointee.matmul_f32(
-                    out, Int64(ldy), Int64(panel), x + row * ldx, Int64(ldx),
-                    base.assumingMemoryBound(to: Float.self) + offset + firstPanel * weight.panelStride, Int64(panel),
-                    Int64(weight.panelStride), Int64(count), Int64(columns), Int64(weight.inputs), flags)
-            case .bf16:
-                kernels.pointee.matmul_f32_bf16(
-                    out, Int64(ldy), Int64(panel), x + row * ldx, Int64(ldx),
-                    base.assumingMemoryBound(to: UInt16.self) + offset + firstPanel * weight.panelStride,
-                    Int64(weight.panelStride), Int64(count), Int64(columns), Int64(weight.inputs), flags)
-            }
-        }
+        multiply(y, ldy, x, ldx, weight.panels(), matrix, rows, accumulate)
     }
 
     /// `dx (+)= dy · W`.
@@ -69,14 +50,17 @@ package enum Product {
         _ dx: UnsafeMutablePointer<Float>, stride lddx: Int, _ dy: UnsafePointer<Float>, stride lddy: Int,
         _ weight: Weight, matrix: Int, rows: Int, accumulate: Bool
     ) {
-        let (turned, matrixStride) = weight.transposedPanels()
-        let from = turned.floats + matrix * matrixStride
-        let panelStride = panel * weight.outputs
-        run(rows: rows, outputs: weight.inputs, inputs: weight.outputs) { row, count, firstPanel, columns in
-            kernels.pointee.matmul_f32(
-                dx + row * lddx + firstPanel * panel, Int64(lddx), Int64(panel), dy + row * lddy, Int64(lddy),
-                from + firstPanel * panelStride, Int64(panel), Int64(panelStride), Int64(count), Int64(columns),
-                Int64(weight.outputs), accumulate ? GLIM_ACCUMULATE : 0)
+        multiply(dx, lddx, dy, lddy, weight.transposedPanels(), matrix, rows, accumulate)
+    }
+
+    private static func multiply(
+        _ y: UnsafeMutablePointer<Float>, _ ldy: Int, _ x: UnsafePointer<Float>, _ ldx: Int, _ panels: Panels,
+        _ matrix: Int, _ rows: Int, _ accumulate: Bool
+    ) {
+        run(rows: rows, outputs: panels.outputs, inputs: panels.inputs) { row, count, first, columns in
+            panels.multiply(
+                y + row * ldy + first * panel, stride: ldy, x + row * ldx, stride: ldx, matrix: matrix, first: first,
+                outputs: columns, rows: count, accumulate: accumulate)
         }
     }
 
@@ -85,54 +69,94 @@ package enum Product {
         _ gradient: UnsafeMutablePointer<Float>, _ dy: UnsafePointer<Float>, stride lddy: Int,
         _ x: UnsafePointer<Float>, stride ldx: Int, _ weight: Weight, rows: Int, accumulate: Bool
     ) {
-        let pieces = gradientPieces(weight)
-        ThreadPool.shared.run(pieces) { piece in
+        let grid = gradientGrid(weight)
+        ThreadPool.shared.run(grid.count) { piece in
             weightGradientPiece(
-                piece, gradient, dy, stride: lddy, x, stride: ldx, weight, rows: rows, accumulate: accumulate)
+                grid[piece], gradient, dy, stride: lddy, x, stride: ldx, weight, rows: rows, accumulate: accumulate)
         }
     }
 
-    /// Inputs of one piece of a weight's gradient.
-    private static let inputBlock = 192
-
-    /// Pieces that a matrix's gradient is divided into.
-    package static func gradientPieces(_ weight: Weight) -> Int {
-        weight.panelCount * ((weight.inputs + inputBlock - 1) / inputBlock)
+    /// How the gradient of each matrix of a weight is divided: inputs are the rows of that product.
+    static func gradientGrid(_ weight: Weight) -> Grid {
+        // As deep as the usual thousands of tokens.
+        Grid(rows: weight.inputs, panels: weight.panelCount, depth: 4096, times: weight.count)
     }
 
-    /// One piece: a panel of outputs by a block of inputs.
-    package static func weightGradientPiece(
-        _ piece: Int, _ gradient: UnsafeMutablePointer<Float>, _ dy: UnsafePointer<Float>, stride lddy: Int,
+    /// One piece: some panels of outputs by a block of inputs.
+    static func weightGradientPiece(
+        _ piece: Grid.Piece, _ gradient: UnsafeMutablePointer<Float>, _ dy: UnsafePointer<Float>, stride lddy: Int,
         _ x: UnsafePointer<Float>, stride ldx: Int, _ weight: Weight, rows: Int, accumulate: Bool
     ) {
-        let blocks = (weight.inputs + inputBlock - 1) / inputBlock
-        let (p, first) = (piece / blocks, piece % blocks * inputBlock)
-        kernels.pointee.matmul_f32(
+        let (inputs, panels) = piece
+        let (p, first) = (panels.lowerBound, inputs.lowerBound)
+        let product = weight.computesInBF16 ? kernels.pointee.matmul_bf16_rows : kernels.pointee.matmul_f32
+        product(
             gradient + p * weight.panelStride + first * panel, Int64(panel), Int64(weight.panelStride), x + first,
-            Int64(ldx), dy + p * panel, Int64(lddy), Int64(panel), Int64(min(inputBlock, weight.inputs - first)),
-            Int64(min(panel, weight.outputs - p * panel)), Int64(rows),
+            Int64(ldx), dy + p * panel, Int64(lddy), Int64(panel), Int64(inputs.count),
+            Int64(min(panels.upperBound * panel, weight.outputs) - p * panel), Int64(rows),
             GLIM_A_TRANSPOSED | (accumulate ? GLIM_ACCUMULATE : 0))
     }
 
     /// Calls `body(row, rows, panel, columns)` for pieces that cover all rows and outputs.
-    private static func run(
+    static func run(
         rows: Int, outputs: Int, inputs: Int, _ body: (Int, Int, Int, Int) -> Void
     ) {
         guard rows > 0 else { return }
-        let panels = (outputs + panel - 1) / panel
-        if rows * outputs * inputs < shared || ThreadPool.shared.threadCount == 1 && rows <= rowBlock {
+        if rows * outputs * inputs < shared {
             body(0, rows, 0, outputs)
             return
         }
-        let rowPieces = (rows + rowBlock - 1) / rowBlock
-        // Enough pieces for every thread, a few panels each.
-        let wanted = max(1, (4 * ThreadPool.shared.threadCount + rowPieces - 1) / rowPieces)
-        let panelsEach = max(min(4, (panels + 1) / 2), (panels + wanted - 1) / wanted)
-        let panelPieces = (panels + panelsEach - 1) / panelsEach
-        ThreadPool.shared.run(rowPieces * panelPieces) { piece in
-            let (row, first) = (piece / panelPieces * rowBlock, piece % panelPieces * panelsEach)
-            let columns = min(outputs, (first + panelsEach) * panel) - first * panel
-            body(row, min(rowBlock, rows - row), first, columns)
+        let grid = Grid(rows: rows, panels: (outputs + panel - 1) / panel, depth: inputs)
+        ThreadPool.shared.run(grid.count) { piece in
+            let (rows, panels) = grid[piece]
+            let first = panels.lowerBound * panel
+            body(rows.lowerBound, rows.count, panels.lowerBound, min(outputs, panels.upperBound * panel) - first)
+        }
+    }
+
+    /// Rows of one piece at most: as many as the kernels copy for all columns of a block of k.
+    static let rowBlock = 192
+
+    /// Blocks of rows by ranges of panels, as few as keep every thread busy to the end.
+    struct Grid {
+        typealias Piece = (rows: Range<Int>, panels: Range<Int>)
+
+        private let rows: Int
+        private let panels: Int
+        private let rowPieces: Int
+        private let panelPieces: Int
+        var count: Int { rowPieces * panelPieces }
+
+        /// Multiply-adds of a piece that takes about 2 ms.
+        private static let longest = 1 << 29
+
+        /// - Parameters:
+        ///   - depth: multiply-adds of one output.
+        ///   - times: how many such products there are.
+        init(rows: Int, panels: Int, depth: Int, times: Int = 1) {
+            (self.rows, self.panels) = (rows, panels)
+            let threads = ThreadPool.shared.threadCount
+            let work = rows * panels * Product.panel * depth * times
+            // Few pieces have to come out even, and to be short enough that nobody waits long for the last.
+            func isEnough(_ count: Int) -> Bool {
+                count >= 8 * threads || count % threads == 0 && (work / count <= Self.longest || count >= 4 * threads)
+            }
+            // Shorter blocks of rows cost least, down to some tiles; then fewer panels, for which rows are copied again.
+            let least = (rows + rowBlock - 1) / rowBlock
+            let most = max(least, rows / 48)
+            rowPieces = (least...most).first { isEnough($0 * times) } ?? least
+            let fewest = max(1, min(4, panels / threads))
+            var wanted = 1
+            while threads > 1, !isEnough(rowPieces * times * wanted), panels / (wanted + 1) >= fewest { wanted += 1 }
+            panelPieces = wanted
+        }
+
+        subscript(piece: Int) -> Piece {
+            let (i, j) = (piece / panelPieces, piece % panelPieces)
+            // Whole tiles of the largest kernels.
+            let strips = (rows + 11) / 12
+            let row = { min(rows, strips * $0 / rowPieces * 12) }
+            return (row(i)..<row(i + 1), panels * j / panelPieces..<panels * (j + 1) / panelPieces)
         }
     }
 }

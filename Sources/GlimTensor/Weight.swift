@@ -1,5 +1,4 @@
 import CGlimKernels
-import Synchronization
 
 /// Trained numbers as operations want them: packed, in one number format, with a version.
 ///
@@ -40,15 +39,23 @@ public final class Weight: @unchecked Sendable {
     /// Frozen weights get no gradient and are left alone by optimizers.
     public var isFrozen = false
 
+    /// Products with this weight are in bf16: it and what it meets are rounded, sums are f32. The numbers kept and
+    /// trained stay in `format`.
+    public let computesInBF16: Bool
+
     package let buffer: Buffer
-    private let transposed = Mutex<(version: UInt64, buffer: Buffer)?>(nil)
+    let rounded = DerivedPanels()
+    let transposed = DerivedPanels()
 
     /// `count` matrices of zeros.
     ///
     /// - Parameter isBlueprint: take no memory: the weight tells its shape and nothing else.
-    public init(outputs: Int, inputs: Int, count: Int = 1, format: Format = .f32, isBlueprint: Bool = false) {
+    public init(
+        outputs: Int, inputs: Int, count: Int = 1, format: Format = .f32, computesInBF16: Bool = false,
+        isBlueprint: Bool = false
+    ) {
         precondition(outputs > 0 && inputs > 0 && count > 0, "Weight: \(count) x [\(outputs), \(inputs)]")
-        (self.format, residence) = (format, .owned)
+        (self.format, residence, self.computesInBF16) = (format, .owned, computesInBF16)
         layout = .panels(count: count, outputs: outputs, inputs: inputs)
         let bytes = isBlueprint ? 0 : Self.byteCount(layout, format)
         buffer = Buffer(byteCount: bytes)
@@ -58,7 +65,7 @@ public final class Weight: @unchecked Sendable {
     /// A vector.
     public init(vector: [Float]) {
         precondition(!vector.isEmpty, "Weight: an empty vector")
-        (format, residence, layout) = (.f32, .owned, .vector(vector.count))
+        (format, residence, layout, computesInBF16) = (.f32, .owned, .vector(vector.count), false)
         buffer = Tensor(vector, [vector.count]).buffer
     }
 
@@ -66,7 +73,7 @@ public final class Weight: @unchecked Sendable {
     package init(
         packed: UnsafeRawPointer, layout: Layout, format: Format, residence: Residence, owner: AnyObject
     ) {
-        (self.format, self.layout, self.residence) = (format, layout, residence)
+        (self.format, self.layout, self.residence, computesInBF16) = (format, layout, residence, false)
         buffer = Buffer(mapped: packed, byteCount: Self.byteCount(layout, format), owner: owner)
     }
 
@@ -126,24 +133,6 @@ public final class Weight: @unchecked Sendable {
 
     /// To be called after the numbers changed.
     public func changed() { version += 1 }
-
-    /// The panels of every matrix transposed, for the gradient of inputs; made again when the version moved.
-    package func transposedPanels() -> (buffer: Buffer, matrixStride: Int) {
-        let panel = Int(GLIM_PANEL)
-        let stride = (inputs + panel - 1) / panel * panel * outputs
-        // Locked: two backward passes over one model may ask at the same time.
-        let buffer = transposed.withLock { held in
-            if let held, held.version == version { return held.buffer }
-            let made = held?.buffer ?? Buffer(byteCount: count * stride * 4)
-            ThreadPool.shared.run(count) { i in
-                kernels.pointee.transpose_panels_f32(
-                    made.floats + i * stride, matrix(i), Int64(outputs), Int64(inputs))
-            }
-            held = (version, made)
-            return made
-        }
-        return (buffer, stride)
-    }
 
     // MARK: For loaders and savers
 

@@ -20,6 +20,8 @@ import Testing
             ("a tied head", { $0.tiesEmbeddings }), ("an MTP layer", { $0.mtpLayerCount == 1 }),
             ("dense layers only", { $0.denseLayerCount == $0.layerCount }),
             ("experts only", { $0.denseLayerCount == 0 }),
+            ("products in bf16, dense attention", { $0.computeType == .bfloat16 && $0.family == .lite }),
+            ("products in bf16, sparse attention", { $0.computeType == .bfloat16 && $0.family == .dsa }),
             ("a group of heads that is not full", { $0.headCount > 4 && $0.headCount % 4 != 0 }),
         ]
         for part in parts {

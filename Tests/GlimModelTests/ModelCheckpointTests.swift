@@ -23,6 +23,12 @@ import Testing
                 let tokens = (0..<50).map { Int32($0 * 7 % model.config.vocabularySize) }
                 expectSame(Scorer(loaded).logits(tokens), Scorer(model).logits(tokens))
             }
+            let lean = try Model(folder: folder, format: .inference)
+            #expect(
+                lean.head.format
+                    == (model.config.computeType == .bfloat16 && lean.head !== lean.embedding ? .bf16 : .f32))
+            let tokens = (0..<50).map { Int32($0 * 5 % model.config.vocabularySize) }
+            expectSame(Scorer(lean, mode: .decode).logits(tokens), Scorer(model).logits(tokens), "held rounded")
             // What was there before stays until the new files are whole: saving over itself changes nothing.
             let before = try Data(contentsOf: folder.appending(path: "model.safetensors"))
             try Model(folder: folder).save(to: folder)

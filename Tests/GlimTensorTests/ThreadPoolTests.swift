@@ -7,8 +7,8 @@ import Testing
 @Suite("thread pool") struct ThreadPoolTests {
     /// How often each piece ran.
     private final class Counts: Sendable {
-        let runs: Mutex<[Int]>
-        init(_ count: Int) { runs = Mutex([Int](repeating: 0, count: count)) }
+        let runs: Locked<[Int]>
+        init(_ count: Int) { runs = Locked([Int](repeating: 0, count: count)) }
         func ran(_ i: Int) { runs.withLock { $0[i] += 1 } }
         var areAllOne: Bool { runs.withLock { $0.allSatisfy { $0 == 1 } } }
     }
@@ -27,7 +27,7 @@ import Testing
     @Test("with several threads more than one takes part") func shared() {
         Machine.alone(threads: 4) {
             // Each piece waits a moment for another thread to come. A test elsewhere may have the pool: then again.
-            let seen = Mutex<Set<UInt>>([])
+            let seen = Locked<Set<UInt>>([])
             let deadline = Date().addingTimeInterval(30)
             while seen.withLock({ $0.count }) < 2, Date() < deadline {
                 ThreadPool.shared.run(4) { _ in
@@ -59,6 +59,23 @@ import Testing
                 ThreadPool.shared.run(100) { counts.ran($0) }
                 #expect(counts.areAllOne)
             }
+        }
+    }
+
+    /// No lock here: the pool alone makes one thread's writes another's, which the thread sanitizer looks at.
+    @Test("what pieces read was written before the job, and what they write is there after it") func ordered() {
+        Machine.alone(threads: 4) {
+            let count = 64
+            nonisolated(unsafe) let cells = UnsafeMutablePointer<Int>.allocate(capacity: count)
+            defer { cells.deallocate() }
+            cells.initialize(repeating: 0, count: count)
+            for job in 1...2000 {
+                for i in 0..<count { cells[i] += 1 }
+                // Each piece another cell than in the job before, so that cells go from thread to thread.
+                ThreadPool.shared.run(count) { cells[($0 + job) % count] += 1 }
+                if job % 500 == 0 { Thread.sleep(forTimeInterval: 0.01) }
+            }
+            #expect((0..<count).allSatisfy { cells[$0] == 4000 })
         }
     }
 

@@ -31,6 +31,50 @@ import Testing
         #expect(weight.parameterCount == 3 * outputs * inputs && weight.byteCount >= weight.parameterCount * 2)
     }
 
+    /// Where no number is tiny, the bf16 chain is the f32 chain over rounded operands.
+    @Test("products in bf16 are products of rounded numbers, forwards and backwards", arguments: shapes + [(70, 301)])
+    func computesInBF16(shape: (Int, Int)) {
+        var draw = Draw(shape.0)
+        let (outputs, inputs) = shape
+        let (numbers, counts) = (draw.floats(2 * outputs * inputs), [1, 5, 50])
+        func weight(_ numbers: [Float], computesInBF16: Bool) -> Weight {
+            let weight = Weight(outputs: outputs, inputs: inputs, computesInBF16: computesInBF16)
+            Array(numbers.prefix(outputs * inputs)).withUnsafeBufferPointer { weight.set($0) }
+            weight.changed()
+            return weight
+        }
+        let (half, full) = (
+            weight(numbers, computesInBF16: true), weight(numbers.map(Self.rounded), computesInBF16: false)
+        )
+        for rows in counts {
+            let (x, dy) = (draw.tensor([rows, inputs]), draw.tensor([rows, outputs]))
+            func pass(_ x: Tensor, _ dy: Tensor, _ weight: Weight) -> (y: [Float], dx: [Float], dw: [Float]) {
+                let tape = Tape()
+                let followed = tape.follow(x)
+                let y = Tensor.linear(followed, weight, tape: tape)
+                tape.backward(from: [(y, dy)])
+                return (
+                    y.elements, tape.gradient(of: followed)!.elements,
+                    weight.rows(of: tape.gradients[weight]!).elements
+                )
+            }
+            func rounded(_ x: Tensor) -> Tensor { Tensor(x.elements.map(Self.rounded), x.shape) }
+            let (found, expected) = (pass(x, dy, half), pass(rounded(x), rounded(dy), full))
+            expectSame(found.y, expected.y, "\(rows) rows")
+            expectSame(found.dx, expected.dx, "\(rows) rows, dx")
+            expectSame(found.dw, expected.dw, "\(rows) rows, dw")
+        }
+        // A change of the weight reaches its rounded forms.
+        let x = draw.tensor([2, inputs])
+        let before = Tensor.linear(x, half).elements
+        Array(numbers.suffix(outputs * inputs)).withUnsafeBufferPointer { half.set($0) }
+        half.changed()
+        #expect(Tensor.linear(x, half).elements != before)
+        expectSame(
+            Tensor.linear(x, half).elements,
+            Tensor.linear(x, weight(Array(numbers.suffix(outputs * inputs)), computesInBF16: true)).elements)
+    }
+
     @Test("a gradient is read back in the order of its weight", arguments: shapes) func gradientRows(shape: (Int, Int))
     {
         var draw = Draw(shape.1)

@@ -4,7 +4,7 @@ import GlimTensor
 /// Small configs, every part of the network in some of them.
 public enum Tiny {
     /// A config of a kind that `seed` decides: sparse or dense attention, shared indexers, groups of experts, odd
-    /// widths, tied embeddings, no query latent, an MTP layer.
+    /// widths, tied embeddings, no query latent, an MTP layer, products in f32 or bf16.
     public static func config(_ seed: Int) -> ModelConfig {
         var draw = Draw(seed, "config")
         var config = ModelConfig()
@@ -48,6 +48,7 @@ public enum Tiny {
         config.maximumPositions = 1024
         config.endOfTextIDs = []
         config.dtype = .float32
+        config.computeType = draw.chance(0.35) ? .bfloat16 : .float32
         return config
     }
 
