@@ -5,11 +5,13 @@ public enum AtomicFile {
     /// Writes under a temporary name in the same folder, brings the bytes to the disk, then renames.
     ///
     /// A symbolic link at `file` is replaced, not followed. If anything fails, the temporary file is removed and what
-    /// was there before is untouched.
+    /// was there before is untouched. What killed processes left in the folder under temporary names goes.
     ///
     /// - Throws: `CheckpointError.cannotWrite`.
     public static func write(_ data: Data, to file: URL) throws(CheckpointError) {
-        let temporary = try TemporaryFile(in: file.deletingLastPathComponent().path)
+        let folder = file.deletingLastPathComponent().path
+        TemporaryFile.clean(folder)
+        let temporary = try TemporaryFile(in: folder)
         try temporary.write([UInt8](data))
         try temporary.finish()
         try temporary.publish(as: file.lastPathComponent)

@@ -243,8 +243,7 @@ enum CheckpointFiles {
 
     /// The shard of each tensor: `weight_map`.
     static func readIndex(_ path: String) throws(CheckpointError) -> [String: String] {
-        let file = try MappedFile(path: path)
-        var reader = JSONReader([UInt8](file.bytes))
+        var reader = JSONReader(try PlainFile.read(path, limit: SafetensorsHeader.byteLimit))
         let shards: Result<[String: String], CheckpointError>
         do throws(JSONReader.Problem) {
             shards = try parseIndex(&reader, path: path)

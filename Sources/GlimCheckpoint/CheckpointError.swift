@@ -52,7 +52,9 @@ public enum CheckpointError: Error, Equatable, CustomStringConvertible {
     /// The list of tensors to write is at fault: a name twice, a reserved name, or an impossible shape.
     case cannotDeclare(tensor: String, reason: String)
 
-    public var description: String {
+    public var description: String { sentence.onOneLine }
+
+    private var sentence: String {
         switch self {
         case .unreadable(let path, let reason):
             "\(path) cannot be read: \(reason); check the path and its permissions"
@@ -111,7 +113,7 @@ public enum CheckpointError: Error, Equatable, CustomStringConvertible {
             "tensor \(tensor.quoted) has scales of shape \(found.shortened), expected \(expected.shortened); "
                 + "check weight_block_size in config.json"
         case .unsupportedScale(let tensor, let scale):
-            "tensor \(tensor.quoted) is scaled by \(scale.quoted), expected \"\(tensor)_scale_inv\"; "
+            "tensor \(tensor.quoted) is scaled by \(scale.quoted), expected \("\(tensor)_scale_inv".quoted); "
                 + "use the bf16 or the block-scaled FP8 checkpoint"
         case .cannotWrite(let path, let reason):
             "\(path) cannot be written: \(reason); check free space and permissions, "
@@ -120,6 +122,11 @@ public enum CheckpointError: Error, Equatable, CustomStringConvertible {
             "tensor \(tensor.quoted) cannot be saved: \(reason); change what is saved"
         }
     }
+}
+
+extension CheckpointError {
+    /// Why a file could not be written, without its name and advice: for errors of other rooms.
+    package var reason: String { if case .cannotWrite(_, let reason) = self { reason } else { description } }
 }
 
 extension String {

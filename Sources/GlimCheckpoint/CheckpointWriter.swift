@@ -82,6 +82,13 @@ public struct CheckpointWriter: Sendable {
         try synchronizeFolder(temporary.folder)
     }
 
+    /// Whether `writeFile` could write there, as far as can be told before there is anything to write.
+    ///
+    /// - Throws: `CheckpointError.cannotWrite`.
+    public static func checkFile(_ file: URL) throws(CheckpointError) {
+        try checkWritable(file.path, inFolder: file.deletingLastPathComponent().path)
+    }
+
     // MARK: Parts
 
     /// The byte count of each tensor.
@@ -163,15 +170,10 @@ public struct CheckpointWriter: Sendable {
 
     /// The names in the folder, without the temporary files that dead processes left, which are removed.
     private func clean() throws(CheckpointError) -> Set<String> {
-        guard let names = try? FileManager.default.contentsOfDirectory(atPath: folder.path) else {
+        guard let names = TemporaryFile.clean(folder.path) else {
             throw .cannotWrite(path: folder.path, reason: "the folder cannot be listed")
         }
-        return Set(names).filter { name in
-            guard name.hasPrefix(TemporaryFile.prefix), name.hasSuffix(TemporaryFile.suffix) else { return true }
-            let process = name.dropFirst(TemporaryFile.prefix.count).prefix { $0 != "-" }
-            if let process = Int32(process), process > 0, !processIsAlive(process) { try? removeFile(path(name)) }
-            return false
-        }
+        return names
     }
 
     private func carryOut(_ plan: SavePlan, _ files: [TemporaryFile]) throws(CheckpointError) {

@@ -91,6 +91,46 @@ package struct JSONReader {
         throw problem("a string does not end")
     }
 
+    /// What kind of value comes next, told by its first byte; nil where none can.
+    package mutating func nextKind() -> Kind? {
+        skipSpace()
+        guard let byte = peek else { return nil }
+        return switch byte {
+        case UInt8(ascii: "{"): .object
+        case UInt8(ascii: "["): .array
+        case UInt8(ascii: "\""): .string
+        case UInt8(ascii: "t"), UInt8(ascii: "f"), UInt8(ascii: "n"): .word
+        case UInt8(ascii: "-"), UInt8(ascii: "0")...UInt8(ascii: "9"): .number
+        default: nil
+        }
+    }
+
+    package enum Kind { case object, array, string, word, number }
+
+    /// A number of any form, as it is spelled.
+    package mutating func number() throws(Problem) -> String {
+        skipSpace()
+        let start = offset
+        try skipNumber()
+        return String(decoding: bytes[start..<offset], as: UTF8.self)
+    }
+
+    /// `true`, `false`, or nil for `null`.
+    package mutating func word() throws(Problem) -> Bool? {
+        skipSpace()
+        switch peek {
+        case UInt8(ascii: "t"):
+            try literal("true")
+            return true
+        case UInt8(ascii: "f"):
+            try literal("false")
+            return false
+        default:
+            try literal("null")
+            return nil
+        }
+    }
+
     /// Reads over one value of any kind, checking it.
     package mutating func skipValue() throws(Problem) {
         let depth = open.count
@@ -120,7 +160,7 @@ package struct JSONReader {
     private var peek: UInt8? { offset < bytes.count ? bytes[offset] : nil }
 
     /// A problem where the reader stands.
-    func problem(_ reason: String) -> Problem {
+    package func problem(_ reason: String) -> Problem {
         Problem(offset: offset, reason: offset < bytes.count ? reason : "\(reason): the JSON ends early")
     }
 

@@ -1,3 +1,5 @@
+import Foundation
+
 #if canImport(Darwin)
 import Darwin
 #else
@@ -76,6 +78,20 @@ final class TemporaryFile {
         if !isPublished { unlink(path) }
     }
 
+    /// Removes what dead processes left in a folder.
+    ///
+    /// - Returns: the other names in it; nil if it cannot be listed.
+    @discardableResult
+    static func clean(_ folder: String) -> Set<String>? {
+        guard let names = try? FileManager.default.contentsOfDirectory(atPath: folder) else { return nil }
+        return Set(names).filter { name in
+            guard name.hasPrefix(prefix), name.hasSuffix(suffix) else { return true }
+            let process = name.dropFirst(prefix.count).prefix { $0 != "-" }
+            if let process = Int32(process), process > 0, !processIsAlive(process) { unlink("\(folder)/\(name)") }
+            return false
+        }
+    }
+
     func write(_ bytes: UnsafeRawBufferPointer) throws(CheckpointError) {
         var rest = bytes[...]
         while !rest.isEmpty {
@@ -106,13 +122,30 @@ final class TemporaryFile {
         guard status == 0 else { throw .cannotWrite(path: folder, reason: systemReason()) }
     }
 
-    /// Gives the file its real name, in place of whatever bore it.
+    /// Gives the file its real name, in place of whatever plain file bore it.
     func publish(as name: String) throws(CheckpointError) {
+        try requirePlain("\(folder)/\(name)")
         guard rename(path, "\(folder)/\(name)") == 0 else {
             throw .cannotWrite(path: "\(folder)/\(name)", reason: systemReason())
         }
         isPublished = true
     }
+}
+
+/// Refuses to put a file in the place of a folder, a device or a pipe, also through a link: `/dev/stdout` must stay.
+private func requirePlain(_ path: String) throws(CheckpointError) {
+    var status = stat()
+    guard stat(path, &status) == 0, status.st_mode & S_IFMT != S_IFREG else { return }
+    let isFolder = status.st_mode & S_IFMT == S_IFDIR
+    throw .cannotWrite(path: path, reason: isFolder ? "it is a folder" : "it is not a plain file")
+}
+
+/// Whether a file could be written there, asked before the work whose result it is to hold.
+///
+/// - Throws: `CheckpointError.cannotWrite`.
+package func checkWritable(_ path: String, inFolder folder: String) throws(CheckpointError) {
+    try requirePlain(path)
+    guard access(folder, W_OK | X_OK) == 0 else { throw .cannotWrite(path: folder, reason: systemReason()) }
 }
 
 /// Makes renames and removals in a folder outlast a loss of power.

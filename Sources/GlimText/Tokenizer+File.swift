@@ -1,5 +1,11 @@
 public import Foundation
 
+#if canImport(Glibc)
+import Glibc
+#elseif canImport(Darwin)
+import Darwin
+#endif
+
 extension Tokenizer {
     /// Larger files than any vocabulary fills are refused before they are read.
     private static let maximumFileSize = 1 << 30
@@ -15,13 +21,14 @@ extension Tokenizer {
     /// known `SplitPattern`s.
     public convenience init(file: URL) throws(TokenizerError) {
         let path = file.path
-        var isFolder: ObjCBool = false
-        guard FileManager.default.fileExists(atPath: path, isDirectory: &isFolder), !isFolder.boolValue else {
-            throw .unreadable(path: path, why: "there is no such file")
+        var status = stat()
+        guard stat(path, &status) == 0 else { throw .unreadable(path: path, why: "there is no such file") }
+        // Reading a pipe would wait for a writer, and a device may have no end.
+        guard status.st_mode & S_IFMT == S_IFREG else {
+            throw .unreadable(path: path, why: "it is not a plain file; give a tokenizer.json")
         }
-        let size = (try? FileManager.default.attributesOfItem(atPath: path)[.size] as? Int) ?? 0
-        guard size <= Self.maximumFileSize else {
-            throw .malformed(path: path, why: "it has \(size) bytes, and no tokenizer is that large")
+        guard status.st_size <= Self.maximumFileSize else {
+            throw .malformed(path: path, why: "it has \(status.st_size) bytes, and no tokenizer is that large")
         }
         guard let data = try? Data(contentsOf: file) else {
             throw .unreadable(path: path, why: "it cannot be read; may you read it?")

@@ -11,7 +11,9 @@ public enum TokenizerError: Error, Equatable, CustomStringConvertible {
     /// A vocabulary that cannot be trained: too small for what it must hold, or too large.
     case vocabularySize(Int, allowed: ClosedRange<Int>)
 
-    public var description: String {
+    public var description: String { sentence.onOneLine }
+
+    private var sentence: String {
         switch self {
         case .unreadable(let path, let why): "\(path): \(why)"
         case .malformed(let path, let why): "\(path) is not a usable tokenizer.json: \(why)"
@@ -20,5 +22,20 @@ public enum TokenizerError: Error, Equatable, CustomStringConvertible {
         case .vocabularySize(let size, let allowed):
             "a vocabulary of \(size) tokens is not within \(allowed.lowerBound)...\(allowed.upperBound)"
         }
+    }
+}
+
+extension String {
+    /// The same text as one line that a terminal shows as it stands, and not longer than a line can bear: what is quoted
+    /// from a damaged file may hold line breaks, escape sequences and megabytes.
+    fileprivate var onOneLine: String {
+        let shown = unicodeScalars.prefix(2000).map { scalar in
+            switch scalar.properties.generalCategory {
+            case .lineSeparator, .paragraphSeparator: " "
+            case .control, .format: scalar == "\n" || scalar == "\t" ? " " : "?"
+            default: String(scalar)
+            }
+        }
+        return shown.joined() + (unicodeScalars.count > 2000 ? "…" : "")
     }
 }

@@ -68,7 +68,10 @@ import FoundationXML
             let log = try MetricsLog(file: URL(filePath: "/nonexistent/metrics.jsonl"))
             try log.append(metrics(1))
         }
-        #expect(error.map { "\($0)" } == "/nonexistent/metrics.jsonl cannot be written: No such file or directory")
+        #expect(
+            error.map { "\($0)" }
+                == "/nonexistent/metrics.jsonl cannot be written: No such file or directory; check free space and permissions, what was saved before is unchanged"
+        )
     }
 }
 

@@ -130,7 +130,7 @@ struct Collector {
             guard FileBytes.isListable(path) else { throw .unreadable(path, why: FileBytes.lastError) }
             try addFolder(path, progress: progress)
         case .file, .pipe:
-            guard try add(file: path, entry: entry) else { throw .unreadable(path, why: FileBytes.lastError) }
+            if let problem = try add(file: path, entry: entry) { throw .unreadable(path, why: problem.description) }
         case .other: throw .unreadable(path, why: "it is neither a file nor a folder")
         }
     }
@@ -154,7 +154,7 @@ struct Collector {
                 let prefix = path.hasSuffix("/") ? path : path + "/"
                 pending += names.reversed().filter { !$0.hasPrefix(".") }.map { prefix + $0 }
             case .file:
-                if try !add(file: path, entry: entry) { skipUnreadable() }
+                if try add(file: path, entry: entry) != nil { skipUnreadable() }
                 if totals.files % 64 == 0 { progress(totals) }
             case .pipe, .other: totals.skippedSpecial += 1
             }
@@ -164,27 +164,35 @@ struct Collector {
     /// Adds one file.
     ///
     /// - Parameter suits: a last judgement on the text.
-    /// - Returns: false if it could not be read; everything else that keeps it out is counted here.
+    /// - Returns: why it could not be read, if so; everything else that keeps it out is counted here.
+    /// - Throws: `DataError` for a malformed line, or for more text than memory can hold.
     mutating func add(
         file path: String, entry: FileBytes.Entry, suits: ([UInt8]) -> Bool = { _ in true }
-    ) throws(DataError) -> Bool {
+    ) throws(DataError) -> FileBytes.Problem? {
         totals.files += 1
         let isJSONL = path.lowercased().hasSuffix(".jsonl")
-        if entry.kind == .file {
-            guard seenFiles.insert(entry.identity).inserted else {
-                totals.skippedDuplicate += 1
-                return true
-            }
-            // A large binary is told by its head; reading all of it first would be a waste.
-            if entry.size > Self.headBytes && !isJSONL {
-                guard let head = FileBytes.read(path, limit: Self.headBytes) else { return false }
-                if TextBytes.isBinary(head[...]) {
-                    totals.skippedBinary += 1
-                    return true
+        let room = max(0, Self.roomBytes - totals.bytes)
+        let bytes: [UInt8]
+        do throws(FileBytes.Problem) {
+            if entry.kind == .file {
+                guard seenFiles.insert(entry.identity).inserted else {
+                    totals.skippedDuplicate += 1
+                    return nil
+                }
+                // A large binary is told by its head; reading all of it first would be a waste.
+                if entry.size > Self.headBytes && !isJSONL {
+                    let head = try FileBytes.read(path, limit: Self.headBytes)
+                    if TextBytes.isBinary(head[...]) {
+                        totals.skippedBinary += 1
+                        return nil
+                    }
                 }
             }
+            bytes = entry.size > room ? [] : try FileBytes.read(path, limit: room + 1)
+        } catch {
+            return error
         }
-        guard let bytes = FileBytes.read(path) else { return false }
+        guard max(entry.size, bytes.count) <= room else { throw .tooLarge(path, limit: Self.roomBytes) }
         if bytes.isEmpty {
             totals.skippedEmpty += 1
         } else if isJSONL {
@@ -196,8 +204,11 @@ struct Collector {
         } else {
             add(text: bytes, name: path)
         }
-        return true
+        return nil
     }
+
+    /// Text is held in memory, beside the tokens it becomes: half of what there is.
+    private static let roomBytes = MemoryRoom.byteCount / 2
 
     mutating func skipUnreadable() { totals.skippedUnreadable += 1 }
 

@@ -1,3 +1,5 @@
+import GlimCheckpoint
+
 /// Why text cannot be used for training. Every case carries what a person needs to mend it.
 public enum DataError: Error, Equatable, Sendable, CustomStringConvertible {
     /// A path that was named does not exist.
@@ -6,6 +8,8 @@ public enum DataError: Error, Equatable, Sendable, CustomStringConvertible {
     case unreadable(String, why: String)
     /// A line of a JSONL file is not an object with a text.
     case malformedLine(file: String, line: Int, why: String)
+    /// With this file there is more text than memory can hold.
+    case tooLarge(String, limit: Int)
     /// The paths exist and hold no text.
     case nothingUsable(paths: [String], totals: Corpus.Totals)
     /// A value given by the caller is out of its range, e.g. a sequence length of 0.
@@ -13,12 +17,16 @@ public enum DataError: Error, Equatable, Sendable, CustomStringConvertible {
     /// A saved position of the loader does not exist in this data.
     case badPosition(PackedLoader.Position, why: String)
 
-    public var description: String {
+    public var description: String { sentence.onOneLine }
+
+    private var sentence: String {
         switch self {
         case .noSuchPath(let path):
             "data path \(path) does not exist; give an existing file or folder"
         case .unreadable(let path, let why):
-            "data path \(path) cannot be read: \(why)"
+            "data path \(path) cannot be read: \(why); give a readable file or folder"
+        case .tooLarge(let path, let limit):
+            "data path \(path) makes more than \(limit >> 20) MiB of text, half of this machine's memory; give less"
         case .malformedLine(let file, let line, let why):
             "\(file):\(line) is not a JSONL document: \(why); each line must be an object with a string \"text\""
         case .nothingUsable(let paths, let totals):

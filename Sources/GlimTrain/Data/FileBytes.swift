@@ -9,7 +9,7 @@ import Musl
 #endif
 
 /// The few questions put to the file system while collecting text, without Foundation's page-long errors.
-enum FileBytes {
+package enum FileBytes {
     enum Kind: Equatable {
         case file, folder, pipe, other
     }
@@ -64,14 +64,29 @@ enum FileBytes {
         return String(cString: resolved)
     }
 
-    /// Up to `limit` bytes of a file or pipe from its start; nil (with `errno` told by `lastError`) on failure.
-    static func read(_ path: String, limit: Int = .max) -> [UInt8]? {
-        let descriptor = open(path, O_RDONLY | O_CLOEXEC)
-        guard descriptor >= 0 else { return nil }
+    /// Why a file cannot be read, in the words of an error: "Permission denied".
+    package struct Problem: Error, CustomStringConvertible {
+        package let description: String
+    }
+
+    /// Up to `limit` bytes of a plain file or a pipe from its start.
+    ///
+    /// A pipe that nobody writes to is an error after two seconds rather than a wait without end, and a device, which
+    /// may have no end, is refused.
+    package static func read(_ path: String, limit: Int = .max) throws(Problem) -> [UInt8] {
+        let descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK)
+        guard descriptor >= 0 else { throw Problem(description: lastError) }
         defer { close(descriptor) }
         var info = stat()
-        let hint = fstat(descriptor, &info) == 0 ? max(0, Int(info.st_size)) : 0
+        guard fstat(descriptor, &info) == 0 else { throw Problem(description: lastError) }
         var bytes: [UInt8] = []
+        switch info.st_mode & S_IFMT {
+        case S_IFREG: break
+        case S_IFIFO: bytes = try awaitWriter(descriptor)
+        case S_IFDIR: throw Problem(description: "it is a folder")
+        default: throw Problem(description: "it is neither a file nor a pipe")
+        }
+        let hint = max(0, Int(info.st_size))
         // One byte more than the size, so that the read which meets the end needs no growth.
         var next = min(limit, max(hint + 1, 1 << 16))
         while bytes.count < limit {
@@ -81,12 +96,36 @@ enum FileBytes {
                 got = readFully(descriptor, buffer)
                 count = max(got, 0)
             }
-            if got < 0 { return nil }
+            if got < 0 { throw Problem(description: lastError) }
             if bytes.isEmpty { bytes = chunk } else { bytes += chunk }
             if got < min(next, limit - start) { break }
             next = 1 << 20
         }
         return bytes
+    }
+
+    /// Up to `limit` bytes, of which there must be no more.
+    package static func read(_ path: String, atMost limit: Int) throws(Problem) -> [UInt8] {
+        let bytes = try read(path, limit: limit + 1)
+        guard bytes.count <= limit else { throw Problem(description: "it has more than \(limit >> 20) MiB") }
+        return bytes
+    }
+
+    /// Waits until a pipe has a writer, and makes reads of it wait from then on.
+    ///
+    /// - Returns: what was read on the way.
+    private static func awaitWriter(_ descriptor: Int32) throws(Problem) -> [UInt8] {
+        var first: [UInt8] = []
+        var watched = pollfd(fd: descriptor, events: Int16(POLLIN), revents: 0)
+        if poll(&watched, 1, 2000) == 0 {
+            // Silent so far: a writer that takes its time, or none. Only a pipe without one is at its end.
+            var byte: UInt8 = 0
+            let got = sysRead(descriptor, &byte, 1)
+            if got == 0 { throw Problem(description: "it is a pipe that nobody writes to") }
+            if got == 1 { first = [byte] }
+        }
+        _ = fcntl(descriptor, F_SETFL, fcntl(descriptor, F_GETFL) & ~O_NONBLOCK)
+        return first
     }
 
     /// Fills the buffer unless the file ends before. Returns how many bytes came, or -1.

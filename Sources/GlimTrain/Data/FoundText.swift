@@ -198,9 +198,9 @@ extension Corpus {
                 let quota = isSecondPass ? byteBudget : Int(Double(byteBudget) * source.share / max(shares, 1e-9))
                 let start = collector.totals.bytes
                 while !collector.isFull, collector.totals.bytes - start < quota, let file = left[i].popFirst() {
-                    let isRead = try collector.add(
+                    let problem = try collector.add(
                         file: file.path, entry: file.entry, suits: FoundText.isWritten)
-                    if !isRead { collector.skipUnreadable() }
+                    if problem != nil { collector.skipUnreadable() }
                     if collector.totals.files % 64 == 0 { progress(collector.totals) }
                 }
             }

@@ -8,6 +8,22 @@ extension TrainRecipe {
     /// - Parameter file: named in errors.
     public init(toml text: String, file: String? = nil) throws(RecipeError) {
         self.init()
+        let entries: [FlatTOML.Entry]
+        do throws(FlatTOML.Problem) { entries = try FlatTOML.entries(of: text) } catch {
+            throw RecipeError(file: file, line: error.line, why: "not valid TOML: \(error.why)")
+        }
+        func line(of key: String?) -> Int? { entries.first { $0.key == key }?.line }
+        func field(_ key: String) throws(RecipeError) -> Field {
+            if let field = Self.fields.first(where: { $0.key.rawValue == key }) { return field }
+            let why = "unknown key; " + Spelling.hint(for: key, among: Self.fields.map(\.key.rawValue))
+            throw RecipeError(file: file, line: line(of: key), key: key, why: why)
+        }
+        // What the parser must not see ends the list: an unknown key before it is told first.
+        if let last = entries.last, let deeper = last.deeper {
+            for entry in entries.dropLast() { _ = try field(entry.key) }
+            let why = try field(last.key).set(&self, .other(deeper)) ?? "found \(deeper)"
+            throw RecipeError(file: file, line: last.line, key: last.key, why: why)
+        }
         let table: TOMLTable
         do { table = try TOMLTable(string: text) } catch {
             guard let error = error as? TOMLParseError else { throw RecipeError(file: file, why: "not valid TOML") }
@@ -16,19 +32,15 @@ extension TrainRecipe {
             throw RecipeError(file: file, line: error.source.begin.line, why: "not valid TOML: \(why)")
         }
         for key in table.keys.sorted() {
-            func fail(_ why: String) -> RecipeError {
-                RecipeError(file: file, line: Self.line(of: key, in: text), key: key, why: why)
+            guard let value = table[key].flatMap({ Value($0) }) else {
+                throw RecipeError(file: file, line: line(of: key), key: key, why: "not a value a recipe can hold")
             }
-            guard let field = Self.fields.first(where: { $0.key.rawValue == key }) else {
-                let known = Self.fields.map(\.key.rawValue)
-                throw fail("unknown key; " + Spelling.hint(for: key, among: known))
+            if let wrong = try field(key).set(&self, value) {
+                throw RecipeError(file: file, line: line(of: key), key: key, why: wrong)
             }
-            guard let value = table[key], let parsed = Value(value) else { throw fail("not a value a recipe can hold") }
-            if let wrong = field.set(&self, parsed) { throw fail(wrong) }
         }
         do { try validate() } catch {
-            let line = error.key.flatMap { Self.line(of: $0, in: text) }
-            throw RecipeError(file: file, line: line, key: error.key, why: error.why)
+            throw RecipeError(file: file, line: line(of: error.key), key: error.key, why: error.why)
         }
     }
 
@@ -64,19 +76,6 @@ extension TrainRecipe {
     /// The keys that have a value: all but the ones where nothing is a choice of its own.
     public var setKeys: Set<CodingKeys> {
         Set(Self.fields.filter { $0.get(self) != nil && ($0.key != .data || !data.isEmpty) }.map(\.key))
-    }
-
-    /// The line on which a key is set, counting from 1: `key = …`, `key.more = …` or `[key]`, as people write them.
-    private static func line(of key: String, in text: String) -> Int? {
-        let lines = text.split(omittingEmptySubsequences: false) { $0.isNewline }
-        let index = lines.firstIndex { line in
-            let line = line.trimmingCharacters(in: .whitespaces)
-            let isHeader = line.hasPrefix("[")
-            guard let end = line.firstIndex(where: { isHeader ? $0 == "]" : $0 == "=" }) else { return false }
-            let name = line[..<end].trimmingCharacters(in: CharacterSet(charactersIn: "[]\"' \t"))
-            return name == key || name.hasPrefix(key + ".")
-        }
-        return index.map { $0 + 1 }
     }
 
     // MARK: - Fields
@@ -171,7 +170,8 @@ extension TrainRecipe {
             check: { value in
                 if case .texts(let paths) = value, paths.contains("") { "an empty path" } else { nil }
             }),
-        text(.out, \.out), text(.tokenizer, \.tokenizer), count(.vocabularySize, \.vocabularySize, 257...1 << 22),
+        choice(.computeDtype, \.computeDtype), text(.out, \.out), text(.tokenizer, \.tokenizer),
+        count(.vocabularySize, \.vocabularySize, 257...1 << 22),
         count(.steps, \.steps, 1...1 << 40), number(.minutes, \.minutes, 0.001...1e7),
         count(.sequenceLength, \.sequenceLength, 2...1 << 20), count(.batchTokens, \.batchTokens, 2...1 << 30),
         count(.microBatchTokens, \.microBatchTokens, 2...1 << 30), choice(.optimizer, \.optimizer),
@@ -226,6 +226,19 @@ extension TrainRecipe {
     private static func choice<C: RawRepresentable<String> & CaseIterable & Sendable>(
         _ key: CodingKeys, _ path: Path<C>
     ) -> Field {
+        choice(key, set: { $0[keyPath: path] = $1 }, get: { $0[keyPath: path] })
+    }
+
+    private static func choice<C: RawRepresentable<String> & CaseIterable & Sendable>(
+        _ key: CodingKeys, _ path: Path<C?>
+    ) -> Field {
+        choice(key, set: { $0[keyPath: path] = $1 }, get: { $0[keyPath: path] })
+    }
+
+    private static func choice<C: RawRepresentable<String> & CaseIterable & Sendable>(
+        _ key: CodingKeys, set: @escaping @Sendable (inout TrainRecipe, C) -> Void,
+        get: @escaping @Sendable (TrainRecipe) -> C?
+    ) -> Field {
         let choices = C.allCases.map { ($0.rawValue, $0) }
         return Field(
             key: key,
@@ -234,9 +247,9 @@ extension TrainRecipe {
                 guard let (_, choice) = choices.first(where: { $0.0 == text }) else {
                     return "\"\(text)\" is not one of \(choices.map(\.0).joined(separator: ", "))"
                 }
-                recipe[keyPath: path] = choice
+                set(&recipe, choice)
                 return nil
-            }, get: { .text($0[keyPath: path].rawValue) }, check: { _ in nil })
+            }, get: { get($0).map { .text($0.rawValue) } }, check: { _ in nil })
     }
 
     private static func count(_ key: CodingKeys, _ path: Path<Int>, _ range: ClosedRange<Int>) -> Field {

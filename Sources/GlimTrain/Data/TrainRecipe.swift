@@ -1,4 +1,6 @@
 public import Foundation
+import GlimCheckpoint
+public import GlimModel
 
 /// Everything that decides a stage of training: what a `--recipe FILE.toml` says, under the same names.
 ///
@@ -32,6 +34,8 @@ public struct TrainRecipe: Codable, Sendable, Equatable {
     public var out = "run"
     /// A `tokenizer.json`, or a folder with one; none: the one of `model`, or else one trained on the data.
     public var tokenizer: String?
+    /// Number format of products, in training and afterwards; none: what the model or config says.
+    public var computeDtype: ModelConfig.ComputeType?
     /// Tokens in a vocabulary that is trained here; none: what the preset has.
     public var vocabularySize: Int?
 
@@ -97,6 +101,7 @@ public struct TrainRecipe: Codable, Sendable, Equatable {
     /// The names of the values, in recipe files and in `recipe.json`.
     public enum CodingKeys: String, CodingKey, CaseIterable, Sendable {
         case stage, preset, config, depth, model, data, out, tokenizer
+        case computeDtype = "compute_dtype"
         case vocabularySize = "vocabulary_size"
         case steps, minutes
         case sequenceLength = "sequence_length"
@@ -138,10 +143,14 @@ public struct TrainRecipe: Codable, Sendable, Equatable {
         return recipe
     }
 
+    /// Far more than all keys and a long list of data can fill.
+    private static let maximumFileBytes = 1 << 20
+
     /// Reads a recipe file and validates it.
     public init(file: URL) throws(RecipeError) {
-        guard let bytes = FileBytes.read(file.path) else {
-            throw RecipeError(file: file.path, why: FileBytes.lastError)
+        let bytes: [UInt8]
+        do throws(FileBytes.Problem) { bytes = try FileBytes.read(file.path, atMost: Self.maximumFileBytes) } catch {
+            throw RecipeError(file: file.path, why: "\(error); give a recipe in TOML")
         }
         guard let text = String(validating: bytes, as: UTF8.self), !bytes.contains(0) else {
             throw RecipeError(file: file.path, why: "it is not text")
@@ -164,6 +173,6 @@ public struct RecipeError: Error, Equatable, Sendable, CustomStringConvertible {
 
     public var description: String {
         let place = file.map { $0 + (line.map { ":\($0)" } ?? "") + ": " } ?? ""
-        return place + (key.map { "\($0): " } ?? "") + why
+        return (place + (key.map { "\($0): " } ?? "") + why).onOneLine
     }
 }

@@ -1,4 +1,5 @@
 public import Foundation
+import GlimCheckpoint
 
 /// The course of training as a picture: training loss thin, its running mean on top, validation as dots.
 ///
@@ -70,8 +71,6 @@ public struct LossCurve: Sendable, Equatable {
 
     /// Writes the picture to a file, e.g. `DIR/loss.svg`.
     public func write(to file: URL) throws(ReportError) {
-        do { try Data(svg().utf8).write(to: file, options: .atomic) } catch {
-            throw .cannotWrite(file.path, why: ReportError.why(error))
-        }
+        do { try AtomicFile.write(svg(), to: file) } catch { throw .cannotWrite(file.path, why: error.reason) }
     }
 }

@@ -1,4 +1,5 @@
 public import Foundation
+import GlimCheckpoint
 
 #if canImport(Darwin)
 import Darwin
@@ -139,9 +140,7 @@ public struct MetricsLog: ~Copyable {
         }
         guard kept.count < lines.lines.count || lines.hasHalfLine else { return }
         let text = kept.flatMap { $0.bytes + [UInt8(ascii: "\n")] }
-        do { try Data(text).write(to: file, options: .atomic) } catch {
-            throw .cannotWrite(file.path, why: ReportError.why(error))
-        }
+        do { try AtomicFile.write(Data(text), to: file) } catch { throw .cannotWrite(file.path, why: error.reason) }
     }
 
     deinit { close(descriptor) }
@@ -168,9 +167,17 @@ public struct MetricsLog: ~Copyable {
 
     private struct StepOnly: Decodable { var step: Int }
 
+    /// The contents of a log; none where there is no file.
+    static func bytes(_ path: String) throws(ReportError) -> [UInt8] {
+        guard let entry = FileBytes.entry(path, following: true) else { return [] }
+        guard entry.kind == .file else { throw .cannotRead(path, why: "it is not a plain file") }
+        do throws(FileBytes.Problem) { return try FileBytes.read(path) } catch {
+            throw .cannotRead(path, why: error.description)
+        }
+    }
+
     private static func lines(_ path: String) throws(ReportError) -> Lines {
-        guard FileBytes.entry(path, following: true) != nil else { return Lines() }
-        guard let bytes = FileBytes.read(path) else { throw .cannotRead(path, why: FileBytes.lastError) }
+        let bytes = try bytes(path)
         let decoder = JSONDecoder()
         var lines = Lines()
         var start = 0

@@ -1,4 +1,5 @@
 public import Foundation
+import GlimCheckpoint
 
 /// What a run came to, for a person (`report.html`) and for programs (`report.json`).
 public struct Report: Codable, Sendable, Equatable {
@@ -121,9 +122,7 @@ public struct Report: Codable, Sendable, Equatable {
         if let curve { files.append(("loss.svg", Data(curve.svg().utf8))) }
         for (name, data) in files {
             let file = folder.appending(path: name)
-            do { try data.write(to: file, options: .atomic) } catch {
-                throw .cannotWrite(file.path, why: ReportError.why(error))
-            }
+            do { try AtomicFile.write(data, to: file) } catch { throw .cannotWrite(file.path, why: error.reason) }
         }
     }
 }

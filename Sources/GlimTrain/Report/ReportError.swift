@@ -1,4 +1,5 @@
 import Foundation
+import GlimCheckpoint
 
 /// Why metrics or a report could not be written or read.
 public enum ReportError: Error, Equatable, Sendable, CustomStringConvertible {
@@ -7,8 +8,10 @@ public enum ReportError: Error, Equatable, Sendable, CustomStringConvertible {
 
     public var description: String {
         switch self {
-        case .cannotWrite(let path, let why): "\(path) cannot be written: \(why)"
-        case .cannotRead(let path, let why): "\(path) cannot be read: \(why)"
+        case .cannotWrite(let path, let why):
+            "\(path) cannot be written: \(why); check free space and permissions, what was saved before is unchanged"
+                .onOneLine
+        case .cannotRead(let path, let why): "\(path) cannot be read: \(why); move it away or mend it".onOneLine
         }
     }
 

@@ -22,9 +22,9 @@ public enum MemoryRoom {
     /// - Parameter microBatches: of a training step; nil where nothing is trained.
     public static func byteCount(of config: ModelConfig, microBatches: Int? = nil) -> Int {
         let parameters = config.size.parameterCount + (config.mtpSize?.parameterCount ?? 0)
-        guard let microBatches else { return 4 * parameters }
+        guard let microBatches else { return product(4, parameters) }
         let gradients = max(1, microBatches).bitWidth - max(1, microBatches).leadingZeroBitCount
-        return parameters * (4 + 4 * gradients + 8)
+        return product(parameters, 4 + 4 * gradients + 8)
     }
 
     /// Bytes of the weights in a model folder once they are loaded, from the headers of its files.
@@ -32,8 +32,14 @@ public enum MemoryRoom {
         let checkpoint = try Checkpoint(folder: folder)
         return try checkpoint.names.reduce(0) { sum, name in
             let info = try checkpoint.info(name)
-            return sum + info.elementCount * (format == .asStored && info.dtype == .bf16 ? 2 : 4)
+            return sum + info.elementCount * (format != .f32 && info.dtype == .bf16 ? 2 : 4)
         }
+    }
+
+    /// A config within its limits may still ask for more bytes than a number can say.
+    package static func product(_ a: Int, _ b: Int) -> Int {
+        let (product, overflow) = a.multipliedReportingOverflow(by: b)
+        return overflow ? .max : product
     }
 
     /// - Parameters:

@@ -45,7 +45,7 @@ public struct PretrainRun {
 
     /// For comparing with other engines.
     public struct Recording: Sendable {
-        /// One JSON line a step: the rows as they are fed.
+        /// One JSON line a step: the rows as they are fed. The first line, step 0, has the rows that validate.
         public var batches: URL?
         /// The model before its first step.
         public var initialModel: URL?
@@ -100,11 +100,14 @@ public struct PretrainRun {
 
     /// Trains to the end, or to the next signal.
     public mutating func train() throws -> Summary {
-        do {
-            try FileManager.default.createDirectory(at: run, withIntermediateDirectories: true)
-        } catch {
-            throw RunError("the folder \(run.path) cannot be made; choose another --out")
+        let folders = try RunFolder(run)
+        do { return try trainInFolder() } catch {
+            folders.removeIfEmpty()
+            throw error
         }
+    }
+
+    private mutating func trainInFolder() throws -> Summary {
         if let threads = recipe.threads { ThreadPool.shared.threadCount = threads }
         // Said before gigabytes of text are read.
         try checkMemory(baseConfig())
@@ -151,7 +154,9 @@ public struct PretrainRun {
         let sampleEvery = recipe.sampleEvery ?? evaluateEvery
         let log = try MetricsLog(file: run.appending(path: "metrics.jsonl"), afterStep: trainer.step)
         let samples = try SampleLog(file: run.appending(path: "samples.jsonl"), afterStep: trainer.step)
-        let batches = try recording.batches.map { try BatchLog(file: $0, afterStep: trainer.step) }
+        let isNew = trainer.step == 0
+        let batches = try recording.batches.map { try BatchLog(file: $0, afterStep: isNew ? -1 : trainer.step) }
+        if isNew { try batches?.append(0, validation) }
         var progress = ProgressLine(label: "pretrain", goal: .steps(total), firstStep: trainer.step)
         var last = try MetricsLog.read(file: run.appending(path: "metrics.jsonl")).last
         var (trainingTime, firstTokens) = (Duration.zero, trainer.tokens)
@@ -274,7 +279,7 @@ public struct PretrainRun {
             trainer.add(documents.lazy.map(\.bytes))
             tokenizer = try trainer.train()
         }
-        try tokenizer.save(to: own)
+        try AtomicFile.write(tokenizer.json(), to: own)
         return tokenizer
     }
 
@@ -297,6 +302,7 @@ public struct PretrainRun {
         } else if tokenizer.vocabularySize > config.vocabularySize {
             throw RunError("the tokenizer has \(tokenizer.vocabularySize) entries, the model \(config.vocabularySize)")
         }
+        if let type = recipe.computeDtype { config.computeType = type }
         let stops: [ControlToken] = [.endOfText, .user, .observation]
         config.endOfTextIDs = stops.compactMap { tokenizer.id(of: $0).map { Int($0) } }
         config.padID = Int(tokenizer.endOfText)
@@ -313,7 +319,7 @@ public struct PretrainRun {
 
     private func makeModel(_ config: ModelConfig) throws -> Model {
         guard let folder = recipe.model else { return Model(config, seed: recipe.seed) }
-        var model = try Model(folder: URL(filePath: folder), format: .f32)
+        var model = try Model(folder: URL(filePath: folder), format: .f32, computeType: recipe.computeDtype)
         model.config = config.with { $0.mtpLayerCount = model.config.mtpLayerCount }
         return model
     }
@@ -357,7 +363,7 @@ public struct PretrainRun {
 
     private func save(_ model: Model, _ tokenizer: Tokenizer, to folder: URL) throws {
         try model.save(to: folder)
-        try tokenizer.save(to: folder.appending(path: "tokenizer.json"))
+        try AtomicFile.write(tokenizer.json(), to: folder.appending(path: "tokenizer.json"))
         let end = ControlToken.endOfText.rawValue
         try AtomicFile.write(
             """
@@ -394,8 +400,11 @@ extension TrainRecipe {
     ///   - file: `recipe.json`, where `steps` beside `minutes` is what those came to.
     ///   - given: the values of this recipe that must be the recorded ones.
     fileprivate func continuing(_ file: URL, given: Set<CodingKeys>) throws(RunError) -> TrainRecipe {
-        guard let data = try? Data(contentsOf: file) else { throw RunError("\(file.path) cannot be read") }
-        guard var recorded = try? JSONDecoder().decode(TrainRecipe.self, from: data) else {
+        let data: [UInt8]
+        do throws(FileBytes.Problem) { data = try FileBytes.read(file.path, atMost: 1 << 20) } catch {
+            throw RunError("\(file.path) cannot be read: \(error); put it back, or start a new --out")
+        }
+        guard var recorded = try? JSONDecoder().decode(TrainRecipe.self, from: Data(data)) else {
             throw RunError("\(file.path) is damaged; start a new --out")
         }
         var checked = recorded

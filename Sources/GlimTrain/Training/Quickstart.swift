@@ -55,8 +55,8 @@ public struct Quickstart {
         let summary = try pretraining.train()
         if summary.wasInterrupted { return nil }
         let file = folder.appending(path: "report.json")
-        if summary.seconds == 0, let data = try? Data(contentsOf: file),
-            let report = try? JSONDecoder().decode(Report.self, from: data)
+        if summary.seconds == 0, let data = try? FileBytes.read(file.path, atMost: 64 << 20),
+            let report = try? JSONDecoder().decode(Report.self, from: Data(data))
         {
             // Done before: the report keeps what was measured while it trained.
             say("already trained; remove \(folder.relativePath) to begin anew")
@@ -98,7 +98,7 @@ public struct Quickstart {
                     name: "pretrain", steps: summary.steps, tokens: summary.tokens, seconds: seconds,
                     finalLoss: summary.finalLoss, validationBitsPerByte: summary.validationBitsPerByte)
             ],
-            samples: SampleLog.last(modelFolder.appending(path: "samples.jsonl")),
+            samples: try SampleLog.last(modelFolder.appending(path: "samples.jsonl")),
             machine: [
                 Report.Fact("Kernels", KernelSet.name),
                 Report.Fact("Threads", "\(ThreadPool.shared.threadCount)"),

@@ -13,7 +13,7 @@ struct SampleLog {
     /// - Parameter afterStep: later lines are dropped, to be written again.
     init(file: URL, afterStep: Int) throws {
         self.file = file
-        let kept = Self.lines(file).filter { $0.step <= afterStep }
+        let kept = try Self.lines(file).filter { $0.step <= afterStep }
         try Self.write(kept, to: file)
     }
 
@@ -22,11 +22,13 @@ struct SampleLog {
     }
 
     /// The samples of the last step that has some.
-    static func last(_ file: URL) -> [Report.Sample] { lines(file).last?.samples ?? [] }
+    static func last(_ file: URL) throws -> [Report.Sample] { try lines(file).last?.samples ?? [] }
 
-    private static func lines(_ file: URL) -> [Line] {
-        let data = (try? Data(contentsOf: file)) ?? Data()
-        return data.split(separator: UInt8(ascii: "\n")).compactMap { try? JSONDecoder().decode(Line.self, from: $0) }
+    /// No file is no lines; one that cannot be read is an error, or it would be written over.
+    private static func lines(_ file: URL) throws(ReportError) -> [Line] {
+        try MetricsLog.bytes(file.path).split(separator: UInt8(ascii: "\n")).compactMap {
+            try? JSONDecoder().decode(Line.self, from: Data($0))
+        }
     }
 
     private static func write(_ lines: [Line], to file: URL) throws {
@@ -47,9 +49,10 @@ final class BatchLog {
     init(file: URL, afterStep: Int) throws {
         try MetricsLog.truncate(file: file, toStep: afterStep)
         let files = FileManager.default
-        guard files.fileExists(atPath: file.path) || files.createFile(atPath: file.path, contents: nil),
+        guard FileBytes.entry(file.path, following: true)?.kind ?? .file == .file,
+            files.fileExists(atPath: file.path) || files.createFile(atPath: file.path, contents: nil),
             let handle = try? FileHandle(forWritingTo: file), (try? handle.seekToEnd()) != nil
-        else { throw RunError("\(file.path) cannot be written; is there such a folder?") }
+        else { throw RunError("\(file.path) cannot be written; give a plain file in a folder you may write to") }
         (self.handle, path) = (handle, file.path)
     }
 

@@ -1,4 +1,4 @@
-import Foundation
+package import Foundation
 import GlimCheckpoint
 import GlimModel
 import GlimTensor
@@ -7,14 +7,14 @@ import GlimTensor
 ///
 /// A folder is written under a temporary name and renamed when whole, and only then older ones are removed: a run
 /// that is killed at any moment finds its last state.
-struct TrainingState: Codable {
-    var step: Int
-    var tokens: Int
+package struct TrainingState: Codable {
+    package var step: Int
+    package var tokens: Int
     var position: PackedLoader.Position
     /// Of the data: a run must go on with what it began with.
     var fingerprint: UInt64
 
-    private static let file = "state.json"
+    fileprivate static let file = "state.json"
 
     /// The newest complete state of a run, or nil.
     static func latest(in run: URL) -> URL? {
@@ -53,6 +53,9 @@ struct TrainingState: Codable {
                 declarations.append(TensorDeclaration("adamw.square.\(tensor.name)", .f32, tensor.shape))
             }
         }
+        // What did not become whole goes at once: it may be what fills the disk.
+        var isPublished = false
+        defer { if !isPublished { try? files.removeItem(at: temporary) } }
         try CheckpointWriter(folder: temporary).write(declarations) { declaration, sink in
             let (kind, name) = Self.split(declaration.name)
             let source: Gradients? = kind == .mean ? mean : kind == .square ? square : nil
@@ -61,10 +64,14 @@ struct TrainingState: Codable {
         }
         let state = TrainingState(
             step: trainer.step, tokens: trainer.tokens, position: trainer.loader.position, fingerprint: fingerprint)
-        try AtomicFile.write(JSONEncoder().encode(state), to: temporary.appending(path: file))
+        // In one order: equal states are equal files.
+        let encoder = JSONEncoder()
+        encoder.outputFormatting = .sortedKeys
+        try AtomicFile.write(encoder.encode(state), to: temporary.appending(path: file))
         guard rename(temporary.path, final.path) == 0 else {
             throw RunError("\(final.path) cannot be written: \(String(cString: strerror(errno)))")
         }
+        isPublished = true
         try synchronize(folder)
         // The new state is whole: older ones, and leftovers of killed saves, may go.
         for name in (try? files.contentsOfDirectory(atPath: folder.path)) ?? [] where name != final.lastPathComponent {
@@ -84,9 +91,7 @@ struct TrainingState: Codable {
 
     /// Puts a trainer where the saved one was.
     static func restore(_ trainer: inout Trainer, from folder: URL, fingerprint: UInt64) throws {
-        let path = folder.appending(path: file)
-        guard let data = try? Data(contentsOf: path), let state = try? JSONDecoder().decode(Self.self, from: data)
-        else { throw RunError("\(path.path) is damaged; remove \(folder.path) to start over") }
+        let state = try TrainingState(folder: folder, totalSteps: trainer.totalSteps)
         guard state.fingerprint == fingerprint else {
             let data = trainer.recipe.data
             let place = data.isEmpty ? "found on this machine" : "in \(data.joined(separator: ", "))"
@@ -98,6 +103,9 @@ struct TrainingState: Codable {
             _ = try checkpoint.require(tensor.name, shape: tensor.shape)
             try checkpoint.floats(tensor.name).withUnsafeBufferPointer { tensor.fill(from: $0) }
             guard checkpoint.contains("adamw.mean.\(tensor.name)") else { continue }
+            for kind in ["mean", "square"] {
+                _ = try checkpoint.require("adamw.\(kind).\(tensor.name)", shape: tensor.shape)
+            }
             let mean = try checkpoint.floats("adamw.mean.\(tensor.name)")
             let square = try checkpoint.floats("adamw.square.\(tensor.name)")
             mean.withUnsafeBufferPointer { tensor.fill(from: $0) { optimizer.state($0).mean } }
@@ -119,8 +127,22 @@ struct TrainingState: Codable {
     }
 }
 
+extension TrainingState {
+    /// Reads what is saved beside the tensors.
+    ///
+    /// - Throws: `RunError` also for a place where a run of so many steps cannot be.
+    package init(folder: URL, totalSteps: Int) throws(RunError) {
+        let path = folder.appending(path: Self.file).path
+        guard let data = try? FileBytes.read(path, atMost: 1 << 20),
+            let state = try? JSONDecoder().decode(Self.self, from: Data(data)),
+            (0...totalSteps).contains(state.step), (0...1 << 60).contains(state.tokens)
+        else { throw RunError("\(path) is damaged; remove \(folder.path) to start over") }
+        self = state
+    }
+}
+
 /// Why a run cannot begin or go on.
 public struct RunError: Error, Equatable, CustomStringConvertible {
     public let description: String
-    init(_ description: String) { self.description = description }
+    init(_ description: String) { self.description = description.onOneLine }
 }
