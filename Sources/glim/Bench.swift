@@ -12,13 +12,21 @@ struct Bench: ParsableCommand {
             from there; train makes whole steps of --batch sequences; cost only computes what a token costs by \
             arithmetic. Times are medians of at least three runs and two seconds. The memory bandwidth and the f32 \
             peak are measured before and after with the same threads.
+
+            The other kinds need no model. kernels holds the products of a model against the peak and the bandwidth \
+            of this machine, measured beside each; threads tells what sharing work out costs; tokenizer learns 4,096 \
+            tokens from 20 MB of text and encodes it; load times a process from its start to its first token, with a \
+            model of 1 GB that it makes and removes, or with --model.
             """)
 
     enum Kind: String, CaseIterable, ExpressibleByArgument {
-        case prefill, decode, train, cost
+        case prefill, decode, train, cost, kernels, threads, tokenizer, load
+
+        /// Measures a model, not the machine.
+        var needsModel: Bool { [.prefill, .decode, .train, .cost].contains(self) }
     }
 
-    @Argument(help: "prefill, decode, train or cost.") var kind: Kind
+    @Argument(help: "prefill, decode, train or cost of a model; kernels, threads, tokenizer or load.") var kind: Kind
     @Option(help: "Model folder.") var model: String?
     @Option(help: "Random weights of a known shape: \(ModelConfig.presetNames.joined(separator: ", ")).")
     var preset: String?
@@ -28,12 +36,24 @@ struct Bench: ParsableCommand {
     @Option(help: "Sequences at a time (default: 16 for train, otherwise 1).") var batch: Int?
     @Flag(help: "Train as with less memory: keep only the inputs of layers, and compute the rest again.")
     var recompute = false
+    @Option(help: "Number format of products: float32 or bfloat16 (default: what the config says).")
+    var computeDtype: ModelConfig.ComputeType?
+    @Option(
+        parsing: .upToNextOption,
+        help: "tokenizer: files, folders, JSON lines (default: text found on this machine).")
+    var data: [String] = []
     @Option(help: "Seed of the random weights and tokens.") var seed: UInt64 = 0
     @Flag(help: "End standard output with one JSON object.") var json = false
     @OptionGroup var compute: ComputeOptions
 
     func validate() throws {
-        guard (model == nil) != (preset == nil) else { throw ValidationError("Give either --model or --preset.") }
+        if kind.needsModel, (model == nil) == (preset == nil) {
+            throw ValidationError("Give either --model or --preset.")
+        }
+        if !kind.needsModel, preset != nil || model != nil && kind != .load {
+            throw ValidationError("bench \(kind.rawValue) measures no model of yours.")
+        }
+        if !data.isEmpty, kind != .tokenizer { throw ValidationError("--data is of bench tokenizer only.") }
         func check(_ name: String, _ value: Int?, from least: Int) throws {
             if let value, !(least...1 << 24).contains(value) {
                 throw ValidationError("--\(name) is \(value), not within \(least)...\(1 << 24).")
@@ -48,7 +68,12 @@ struct Bench: ParsableCommand {
 
     func run() throws {
         compute.apply()
-        let config = try model.map { try ModelConfig(folder: URL(filePath: $0)) } ?? .preset(named: preset ?? "")
+        if let table = try measureMachine() {
+            if json { try emit(table.jsonLine + "\n") }
+            return
+        }
+        let config = try (model.map { try ModelConfig(folder: URL(filePath: $0)) } ?? .preset(named: preset ?? ""))
+            .with { $0.computeType = computeDtype ?? $0.computeType }
         try checkRoom(config)
         if kind == .cost { return try printCost(config) }
         let before = MachineProbe.measure()
@@ -60,6 +85,16 @@ struct Bench: ParsableCommand {
         let report = BenchReport(result, before: before, after: after, peaks: peaks)
         try emit(report.text(title: "\(kind.rawValue), \(model ?? preset ?? "")"))
         if json { try emit(report.jsonLine + "\n") }
+    }
+
+    private func measureMachine() throws -> BenchTable? {
+        switch kind {
+        case .kernels: try BenchKernels.run()
+        case .threads: try BenchThreads.run()
+        case .tokenizer: try BenchTokenizer.run(data: data, threads: compute.threads)
+        case .load: try BenchLoad.run(model: model)
+        case .prefill, .decode, .train, .cost: nil
+        }
     }
 
     private var tokenCount: Int { tokens ?? (kind == .prefill ? 512 : kind == .decode ? 64 : 1) }
@@ -78,7 +113,9 @@ struct Bench: ParsableCommand {
                 MemoryRoom.byteCount(of: config, microBatches: kind == .train ? recipe.microBatchCount : nil),
                 of: model ?? preset ?? "", advice: "glim bench cost computes without running")
         }
-        return try model.map { try Model(path: $0, format: kind == .train ? .f32 : .asStored) }
+        return try model.map {
+            try Model(path: $0, format: kind == .train ? .f32 : .inference, computeType: computeDtype)
+        }
             ?? Model(config, seed: seed)
     }
 
@@ -107,7 +144,7 @@ struct Bench: ParsableCommand {
                 context: context + tokenCount / 2, batch: batchCount, bytesPerWeight: width)
             let seconds = workload.inference(context: context, tokens: tokenCount, chunk: 1)
             return BenchResult(tokens: tokenCount * batchCount, seconds: seconds, cost: cost)
-        case .train, .cost:
+        default:
             let tokens = sequenceLength * batchCount
             var options = recipe.passOptions
             options.recomputes = recompute

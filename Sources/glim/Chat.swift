@@ -1,5 +1,6 @@
 import ArgumentParser
 import Foundation
+import GlimCheckpoint
 import GlimModel
 import GlimText
 import GlimTrain
@@ -104,7 +105,7 @@ private struct ChatLoop {
         if isTerminal { try emit("Ctrl-C ends a reply, Ctrl-D leaves, /help lists the commands.\n") }
         while true {
             if isTerminal { try emit("\n> ") }
-            switch lines.next() {
+            switch try lines.next() {
             case .end:
                 if isTerminal { try emit("\n") }
                 return
@@ -183,9 +184,9 @@ private struct ChatLoop {
         guard !path.isEmpty else { return log("/save wants the name of a file") }
         let bytes = (try? conversation.format.tokenizer.decode(conversation.tokens)) ?? []
         do {
-            try Data(bytes).write(to: URL(filePath: path), options: .atomic)
+            try AtomicFile.write(Data(bytes), to: URL(filePath: path))
         } catch {
-            log("\(path) cannot be written")
+            log("\(error)")
         }
     }
 }
@@ -245,27 +246,44 @@ private struct LineReader {
     }
 
     private var held: [UInt8] = []
+    /// How many of those are known to hold no line break.
+    private var searched = 0
     private var isAtEnd = false
 
-    mutating func next() -> Event {
+    /// No model reads as much in one turn.
+    private static let longestLine = 64 << 20
+
+    /// - Throws: `Failure` where standard input cannot be read, or a line never ends.
+    mutating func next() throws -> Event {
         while true {
-            if let end = held.firstIndex(of: UInt8(ascii: "\n")) {
-                defer { held.removeSubrange(...end) }
+            if let end = held[searched...].firstIndex(of: UInt8(ascii: "\n")) {
+                defer {
+                    held.removeSubrange(...end)
+                    searched = 0
+                }
                 return .line(text(held[..<end]))
             }
+            searched = held.count
+            guard searched <= Self.longestLine else {
+                throw Failure(
+                    "a line of standard input has more than \(Self.longestLine >> 20) MiB; write less in a turn")
+            }
             if isAtEnd {
-                defer { held = [] }
+                defer { (held, searched) = ([], 0) }
                 return held.isEmpty ? .end : .line(text(held[...]))
             }
             var chunk = [UInt8](repeating: 0, count: 4096)
             let count = read(STDIN_FILENO, &chunk, chunk.count)
             if count > 0 {
                 held += chunk[..<count]
-            } else if count < 0, errno == EINTR {
+            } else if count == 0 {
+                isAtEnd = true
+            } else if errno == EINTR {
                 StopSignal.clear()
                 return .interrupted
             } else {
-                isAtEnd = true
+                let why = String(cString: strerror(errno))
+                throw Failure("standard input cannot be read: \(why); give a text with | or type one")
             }
         }
     }

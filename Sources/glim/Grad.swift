@@ -21,6 +21,7 @@ struct Grad: ParsableCommand {
 
     func run() throws {
         compute.apply()
+        try CheckpointWriter.checkFile(URL(filePath: output))
         let model = try Model(path: model, format: .f32)
         let config = model.config
         let lines = try TokenLine.read(input, vocabulary: config.vocabularySize, longest: config.maximumPositions)

@@ -30,7 +30,8 @@ struct Inspect: ParsableCommand {
 
     func run() throws {
         let report = try Report(config: load(), bytesOnDisk: model.flatMap(weightBytes(inFolder:)))
-        print(json ? try report.line : report.text(title: model ?? config ?? preset ?? "depth \(depth ?? 0)"))
+        let title = model ?? config ?? preset ?? "depth \(depth ?? 0)"
+        try emit((json ? report.line : report.text(title: title)) + "\n")
     }
 
     private func load() throws(ConfigError) -> ModelConfig {
@@ -115,6 +116,7 @@ private struct Report {
         let c = config
         var lines = [
             "family      \(c.family.rawValue), \(c.dtype.rawValue)"
+                + (c.computeType == .bfloat16 ? ", products in bfloat16" : "")
                 + (c.scaleBlock.map { ", FP8 in blocks of \($0.rows) x \($0.columns)" } ?? ""),
             "layers      \(c.layerCount): \(c.denseLayerCount) dense, \(c.expertLayerCount) with experts"
                 + (c.mtpLayerCount == 0 ? "" : "; \(c.mtpLayerCount) more for multi-token prediction"),

@@ -1,5 +1,6 @@
 import ArgumentParser
 import Foundation
+import GlimCheckpoint
 
 struct Glim: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
@@ -14,26 +15,48 @@ struct Glim: AsyncParsableCommand {
 
 @main struct Main {
     static func main() async {
+        Streams.prepare()
         do {
+            try checkHelp(CommandLine.arguments.dropFirst())
             var command = try Glim.parseAsRoot()
             if var command = command as? any AsyncParsableCommand { try await command.run() } else { try command.run() }
+            try Streams.flush()
         } catch {
             switch Glim.exitCode(for: error) {
-            case .success: print(Glim.fullMessage(for: error))  // --help, --version
+            case .success: finish { try emit(Glim.fullMessage(for: error) + "\n") }  // --help, --version
             case .validationFailure: fail(Glim.fullMessage(for: error), code: 2)
-            case let code where error is ExitCode: exit(code.rawValue)
-            default: fail("error: \(oneLine(error))", code: 1)
+            case let code where error is ExitCode: finish(code: code.rawValue) {}
+            default: fail("error: \("\(error)".onOneLine)", code: 1)
             }
         }
     }
 
-    /// What, where and what to do, on one line.
-    private static func oneLine(_ error: any Error) -> String {
-        "\(error)".split(whereSeparator: \.isNewline).joined(separator: " ")
+    /// `glim help` shows the general help for a command that does not exist, as if all were well.
+    private static func checkHelp(_ arguments: ArraySlice<String>) throws {
+        guard arguments.first == "help" else { return }
+        var known: [any ParsableCommand.Type] = Glim.configuration.subcommands
+        for name in arguments.dropFirst() where !name.hasPrefix("-") {
+            guard let command = known.first(where: { $0._commandName == name }) else {
+                let names = known.map { $0._commandName }.joined(separator: ", ")
+                throw ValidationError(
+                    "There is no command '\(name)'" + (known.isEmpty ? "." : "; there are \(names)."))
+            }
+            known = command.configuration.subcommands
+        }
+    }
+
+    private static func finish(code: Int32 = 0, _ last: () throws -> Void) -> Never {
+        do {
+            try last()
+            try Streams.flush()
+        } catch { fail("error: \("\(error)".onOneLine)", code: 1) }
+        exit(code)
     }
 
     private static func fail(_ message: String, code: Int32) -> Never {
-        FileHandle.standardError.write(Data((message + "\n").utf8))
+        log(message)
+        // What was printed before belongs to whoever reads it, even then.
+        try? Streams.flush()
         exit(code)
     }
 }

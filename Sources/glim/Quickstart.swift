@@ -32,10 +32,9 @@ struct Quickstart: ParsableCommand {
         ) { log($0) }
         guard let report = try job.run() else { throw ExitCode(130) }
         if let bits = report.figures.validationBitsPerByte {
-            print("validation: \(bits.formatted(digits: 3)) bits per byte")
+            try emit("validation: \(bits.formatted(digits: 3)) bits per byte\n")
         }
-        print("report: \(out)/report.html")
-        print("talk to it: \(report.chatCommand)")
-        if json { print(try report.jsonLine) }
+        try emit("report: \(out)/report.html\ntalk to it: \(report.chatCommand)\n")
+        if json { try emit(report.jsonLine + "\n") }
     }
 }

@@ -2,6 +2,7 @@ public import ArgumentParser
 import Foundation
 import GlimCheckpoint
 public import GlimModel
+import GlimTrain
 
 struct Score: ParsableCommand {
     static let configuration = CommandConfiguration(
@@ -21,12 +22,14 @@ struct Score: ParsableCommand {
 
     func run() throws {
         compute.apply()
+        try CheckpointWriter.checkFile(URL(filePath: output))
         let model = try Model(path: model)
         let config = model.config
         let lines = try TokenLine.read(input, vocabulary: config.vocabularySize, longest: config.maximumPositions)
         if what == .selection, config.indexer == nil {
             throw Failure("\(self.model) has dense attention: it chooses no positions; use --what logits")
         }
+        try checkRoom(lines.reduce(0) { $0 + $1.tokens.count }, config)
         let scorer = Scorer(model, mode: mode)
         var results: [String: NamedTensor] = [:]
         for line in lines {
@@ -43,6 +46,22 @@ struct Score: ParsableCommand {
             }
         }
         try CheckpointWriter.writeFile(results, to: URL(filePath: output))
+    }
+}
+
+extension Score {
+    /// What is written is held in memory first.
+    private func checkRoom(_ tokenCount: Int, _ config: ModelConfig) throws {
+        let width =
+            switch what {
+            case .logits: config.vocabularySize
+            case .logprobs: 1
+            case .hidden: config.hiddenSize
+            case .selection: config.layerCount * (config.indexer?.topK ?? 0)
+            }
+        try MemoryRoom.check(
+            MemoryRoom.product(tokenCount, 4 * width), of: "\(what.rawValue) of \(tokenCount) tokens",
+            advice: "give fewer lines at a time")
     }
 }
 

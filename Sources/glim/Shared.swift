@@ -1,4 +1,4 @@
-import ArgumentParser
+public import ArgumentParser
 import Foundation
 import GlimModel
 import GlimTensor
@@ -49,8 +49,9 @@ struct TokenLine: Decodable {
 
     /// Reads a file of them; every line is checked against the vocabulary and the longest context.
     static func read(_ path: String, vocabulary: Int, longest: Int) throws -> [TokenLine] {
-        guard let data = FileManager.default.contents(atPath: path) else {
-            throw Failure("\(path) cannot be read: no such file, or no permission")
+        let data: [UInt8]
+        do throws(FileBytes.Problem) { data = try FileBytes.read(path, atMost: MemoryRoom.byteCount / 8) } catch {
+            throw Failure("\(path) cannot be read: \(error); give a file of JSON lines")
         }
         var lines: [TokenLine] = []
         var seen: Set<String> = []
@@ -87,22 +88,20 @@ func emit(_ text: String) throws { try emit(Data(text.utf8)) }
 
 /// The same for bytes that need not be text.
 func emit(_ bytes: Data) throws {
-    do {
-        try FileHandle.standardOutput.write(contentsOf: bytes)
-    } catch {
-        throw Failure("standard output cannot be written to; is the disk full?")
-    }
+    try bytes.withUnsafeBytes { try Streams.emit($0) }
 }
+
+extension ModelConfig.ComputeType: ExpressibleByArgument {}
 
 extension Model {
     /// Loads a folder, unless its weights would not fit into memory.
-    init(path: String, format: LoadFormat = .asStored) throws {
+    init(path: String, format: LoadFormat = .inference, computeType: ModelConfig.ComputeType? = nil) throws {
         let folder = URL(filePath: path)
         _ = try ModelConfig(folder: folder)
         try MemoryRoom.check(
             MemoryRoom.byteCount(ofFolder: folder, format: format), of: path,
             advice: "use a smaller model, or a machine with more")
-        try self.init(folder: folder, format: format)
+        try self.init(folder: folder, format: format, computeType: computeType)
     }
 }
 

@@ -1,5 +1,6 @@
 public import ArgumentParser
 import Foundation
+import GlimModel
 public import GlimTrain
 
 struct Train: ParsableCommand {
@@ -25,6 +26,8 @@ struct Pretrain: ParsableCommand {
     @Option(parsing: .upToNextOption, help: "Files, folders, JSON lines (default: text found on this machine).")
     var data: [String] = []
     @Option(help: "A tokenizer.json, or a folder with one (default: train one on the data).") var tokenizer: String?
+    @Option(help: "Number format of products: float32 or bfloat16 (default: what the config says).")
+    var computeDtype: ModelConfig.ComputeType?
     @Option(help: "Folder of the run, which becomes a model folder.") var out: String?
     @Option(help: "Optimizer steps.") var steps: Int?
     @Option(help: "Minutes of training: measured once, then a fixed number of steps.") var minutes: Double?
@@ -62,11 +65,11 @@ struct Pretrain: ParsableCommand {
         var training = try PretrainRun(recipe, resumes: resume, given: given, recording: recording) { log($0) }
         let summary = try training.train()
         if json {
-            print(try summary.jsonLine)
+            try emit(summary.jsonLine + "\n")
         } else {
             let loss = summary.finalLoss.map { ", loss \($0)" } ?? ""
-            print("steps \(summary.steps), tokens \(summary.tokens)\(loss)")
-            if let bits = summary.validationBitsPerByte { print("validation: \(bits) bits per byte") }
+            try emit("steps \(summary.steps), tokens \(summary.tokens)\(loss)\n")
+            if let bits = summary.validationBitsPerByte { try emit("validation: \(bits) bits per byte\n") }
         }
         if summary.wasInterrupted { throw ExitCode(130) }
     }
@@ -91,6 +94,7 @@ struct Pretrain: ParsableCommand {
         take(.model, model) { $0.model = $1 }
         take(.data, data.isEmpty ? nil : data) { $0.data = $1 }
         take(.tokenizer, tokenizer) { $0.tokenizer = $1 }
+        take(.computeDtype, computeDtype) { $0.computeDtype = $1 }
         take(.out, out) { $0.out = $1 }
         take(.steps, steps) { $0.steps = $1 }
         take(.minutes, minutes) { $0.minutes = $1 }

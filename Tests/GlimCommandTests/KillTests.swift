@@ -1,83 +1,92 @@
 import Foundation
+import GlimTestSupport
 import Testing
 
 /// SIGKILL at any moment, then `--resume`: nothing shows but the time.
 @Suite("a training run that is killed", .serialized) struct KillTests {
-    /// Text, and a model that trains in milliseconds.
-    private func place() throws -> TemporaryFolder {
-        let folder = try TemporaryFolder()
-        var text = ""
-        for i in 0..<3000 { text += "def f\(i)(x):\n    return x + \(i * 7 % 31)\n\n" }
-        _ = try folder.write(text, to: "text.py")
-        _ = try folder.write(
-            """
-            {"model_type": "glm4_moe_lite", "vocab_size": 400, "hidden_size": 48, "intermediate_size": 64,
-             "moe_intermediate_size": 24, "num_hidden_layers": 2, "first_k_dense_replace": 1, "n_routed_experts": 4,
-             "num_experts_per_tok": 2, "n_shared_experts": 1, "n_group": 1, "topk_group": 1, "norm_topk_prob": true,
-             "routed_scaling_factor": 1.8, "scoring_func": "sigmoid", "num_attention_heads": 4,
-             "num_key_value_heads": 4, "q_lora_rank": 24, "kv_lora_rank": 16, "qk_nope_head_dim": 12,
-             "qk_rope_head_dim": 8, "v_head_dim": 12, "hidden_act": "silu", "rms_norm_eps": 1e-6,
-             "rope_parameters": {"rope_theta": 10000.0, "rope_type": "default"}, "max_position_embeddings": 4096,
-             "num_nextn_predict_layers": 1, "tie_word_embeddings": false, "initializer_range": 0.02}
-            """, to: "config.json")
-        return folder
+    /// How many moments, and which: `GLIM_KILL_COUNT` and `GLIM_FUZZ_SEED`.
+    private static let killCount = number("GLIM_KILL_COUNT") ?? 6
+    private static let seed = UInt64(truncatingIfNeeded: number("GLIM_FUZZ_SEED") ?? 1)
+
+    private static func number(_ name: String) -> Int? {
+        ProcessInfo.processInfo.environment[name].flatMap { Int($0) }
     }
 
-    private func arguments(_ folder: TemporaryFolder, _ out: String) -> [String] {
-        [
-            "train", "pretrain", "--data", folder.path("text.py").path, "--config", folder.path("config.json").path,
-            "--out", folder.path(out).path, "--steps", "60", "--sequence-length", "64", "--batch-tokens", "1024",
-            "--save-every", "7", "--evaluate-every", "20", "--seed", "9",
-        ]
-    }
-
-    /// The log without what the clock decides.
-    private func metrics(_ file: URL) throws -> [String] {
-        try String(contentsOf: file, encoding: .utf8).split(separator: "\n").map { line in
-            let json = try #require(
-                try JSONSerialization.jsonObject(with: Data(line.utf8)) as? [String: Any])
-            return json.filter { $0.key != "tokens_per_second" }.sorted { $0.key < $1.key }.description
+    @Test("at random moments, half of them inside saves, ends as if it had not been") func killed() async throws {
+        let folder = try TinyRun.place()
+        var mutator = Mutator(seed: Self.seed, number: 50)
+        // A save every other step, so that the moments meet many.
+        func command(_ out: String) -> [String] {
+            var arguments = TinyRun.arguments(folder, out)
+            arguments[arguments.firstIndex(of: "--save-every")! + 1] = "2"
+            arguments[arguments.firstIndex(of: "60")!] = "24"
+            arguments[arguments.firstIndex(of: "--evaluate-every")! + 1] = "8"
+            return arguments
         }
-    }
-
-    @Test("at several moments, inside saves too, ends as if it had not been") func killed() async throws {
-        let folder = try place()
-        let done = try await Program.run(arguments(folder, "whole"))
+        let began = ContinuousClock.now
+        let done = try await Program.run(command("whole"))
         #expect(done.status == 0, "\(done.stderr)")
-        let whole = try metrics(folder.path("whole/metrics.jsonl"))
-        #expect(whole.count == 60)
+        let milliseconds = max(100, Int((ContinuousClock.now - began) / .milliseconds(1)))
+        #expect(try TinyRun.metrics(folder.path("whole/metrics.jsonl")).count == 24)
+        print("killing \(Self.killCount) times, seed \(Self.seed), in runs of \(milliseconds) ms")
 
-        // Killed again and again, each time a little later after its start, until one attempt reaches the end.
-        let arguments = arguments(folder, "cut") + ["--resume"]
-        var kills = 0
-        for milliseconds in stride(from: 60, to: 2000, by: 45) {
+        var (kills, insideSaves, round) = (0, 0, 0)
+        while kills < Self.killCount {
+            // Five kills a run, that a long test begins often and meets the first files too.
+            if kills % 5 == 0 { round += 1 }
+            let out = "cut\(round)"
             let process = Process()
             process.executableURL = Program.url
-            process.arguments = arguments
+            process.arguments = command(out) + ["--resume"]
             (process.standardOutput, process.standardError) = (FileHandle.nullDevice, FileHandle.nullDevice)
             try process.run()
-            try await Task.sleep(for: .milliseconds(milliseconds))
-            if process.isRunning {
-                kill(process.processIdentifier, SIGKILL)
-                kills += 1
+            let started = ContinuousClock.now
+            try await Task.sleep(for: .milliseconds(mutator.below(kills % 5 == 0 ? milliseconds / 2 : milliseconds)))
+            if kills % 2 == 0 {
+                // On to the next save: its files appear under temporary names. Then into it, by up to a millisecond.
+                while process.isRunning, !isSaving(folder.path(out)) {
+                    // It may have come to its end, and who waits for it not been told yet.
+                    if ContinuousClock.now - started > .seconds(3) { break }
+                    await Task.yield()
+                }
+                usleep(UInt32(mutator.below(2) * mutator.below(1000)))
             }
+            let isInside = isSaving(folder.path(out))
+            let wasRunning = process.isRunning
+            if wasRunning { kill(process.processIdentifier, SIGKILL) }
             process.waitUntilExit()
-            if process.terminationReason == .exit { break }
+            if process.terminationReason == .uncaughtSignal {
+                kills += 1
+                insideSaves += isInside ? 1 : 0
+            } else {
+                // It came to its end before: the next kill begins anew.
+                #expect(process.terminationStatus == 0)
+                try TinyRun.expectSame(folder.path(out), folder.path("whole"))
+                round += 1
+            }
+            if process.terminationReason == .uncaughtSignal, kills % 5 == 0 || kills == Self.killCount {
+                let last = try await Program.run(command(out) + ["--resume"])
+                #expect(last.status == 0, "\(last.stderr)")
+                try TinyRun.expectSame(folder.path(out), folder.path("whole"))
+                try FileManager.default.removeItem(at: folder.path(out))
+            }
         }
-        let last = try await Program.run(arguments)
-        #expect(last.status == 0, "\(last.stderr)")
-        #expect(kills > 0)
-        #expect(try metrics(folder.path("cut/metrics.jsonl")) == whole)
-        for name in ["model.safetensors", "samples.jsonl", "tokenizer.json"] {
-            #expect(
-                try Data(contentsOf: folder.path("cut/\(name)")) == Data(contentsOf: folder.path("whole/\(name)")),
-                "\(name)")
+        print("killed \(kills) times, \(insideSaves) of them inside a save, in \(ContinuousClock.now - began)")
+        #expect(insideSaves > 0)
+    }
+
+    /// Whether a save is on its way, told by what lies in the folder for its time only.
+    private func isSaving(_ run: URL) -> Bool {
+        func names(_ folder: URL) -> [String] {
+            (try? FileManager.default.contentsOfDirectory(atPath: folder.path)) ?? []
         }
+        return names(run.appending(path: "training")).contains { $0.hasPrefix(".partial-") }
+            || names(run).contains { $0.hasSuffix(".tmp") }
     }
 
     @Test("by Ctrl-C saves its step, says how to go on, and goes on") func interrupted() async throws {
-        let folder = try place()
-        var arguments = arguments(folder, "run")
+        let folder = try TinyRun.place()
+        var arguments = TinyRun.arguments(folder, "run")
         arguments[arguments.firstIndex(of: "60")!] = "100000"
         let process = Process()
         let pipe = Pipe()
@@ -94,15 +103,15 @@ import Testing
         process.waitUntilExit()
         #expect(process.terminationStatus == 130)
         #expect(told.contains("go on with --resume"))
-        let steps = try metrics(log).count
+        let steps = try TinyRun.metrics(log).count
         let states = try FileManager.default.contentsOfDirectory(atPath: folder.path("run/training").path)
         #expect(states == ["step-\(steps)"])
     }
 
     @Test("goes on from another folder, keeps the recorded rows, and refuses other values")
     func otherValues() async throws {
-        let folder = try place()
-        var start = arguments(folder, "run")
+        let folder = try TinyRun.place()
+        var start = TinyRun.arguments(folder, "run")
         start[start.firstIndex(of: "60")!] = "6"
         // A path that only means something in this folder.
         start[start.firstIndex(of: folder.path("text.py").path)!] = "./text.py"
@@ -110,7 +119,8 @@ import Testing
         let begun = try await Program.run(start + ["--record-batches", rows.path], folder: folder.url)
         #expect(begun.status == 0, "\(begun.stderr)")
         let recorded = try Data(contentsOf: rows)
-        #expect(recorded.split(separator: UInt8(ascii: "\n")).count == 6)
+        // The rows it validates on, then those of each step.
+        #expect(recorded.split(separator: UInt8(ascii: "\n")).count == 7)
 
         let resume = ["train", "pretrain", "--out", folder.path("run").path, "--resume"]
         let again = try await Program.run(resume + ["--json", "--steps", "6", "--record-batches", rows.path])

@@ -27,6 +27,20 @@ import Testing
         for key in Self.keys { #expect((json[key] as? Double ?? 0) > 0, "\(key)") }
     }
 
+    @Test(
+        "threads, tokenizer and load give a row a figure",
+        arguments: [
+            (["threads"], 3), (["tokenizer", "--data", #filePath], 2),
+            (["load", "--model", Golden.model("sparse")], 1),
+        ])
+    func machine(arguments: [String], count: Int) async throws {
+        let output = try await Program.run(["bench"] + arguments + ["--json"])
+        #expect(output.status == 0, "\(output.stderr)")
+        let rows = try #require(try output.json["rows"] as? [[String: Any]])
+        #expect(rows.count == count)
+        for row in rows { #expect((row["measured"] as? Double ?? 0) > 0) }
+    }
+
     @Test("doctor finds that all kernels agree") func doctor() async throws {
         let json = try await Program.succeed("doctor", "--json").json
         #expect(json["self_test"] as? Bool == true)

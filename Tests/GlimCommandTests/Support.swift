@@ -35,17 +35,33 @@ enum Program {
     /// Runs `glim` with these arguments, its output going through files, so that no pipe can fill up.
     static func run(_ arguments: [String], input: String = "", folder workingFolder: URL? = nil) async throws -> Output
     {
+        try await run(#require(url, "no glim beside the tests: swift build first"), arguments, input, workingFolder)
+    }
+
+    /// Runs a script of the shell, for which `$GLIM` is the program and `$D` a folder.
+    static func shell(_ script: String, _ folder: TemporaryFolder) async throws -> Output {
+        let glim: URL = try #require(url, "no glim beside the tests: swift build first")
+        return try await run(
+            URL(filePath: "/usr/bin/env"),
+            ["GLIM=\(glim.path)", "D=\(folder.url.path)", "/bin/sh", "-c", script], "", nil)
+    }
+
+    private static func run(
+        _ program: URL, _ arguments: [String], _ input: String, _ workingFolder: URL?
+    ) async throws -> Output {
         let folder = try TemporaryFolder()
         let (stdin, stdout, stderr) = (folder.path("in"), folder.path("out"), folder.path("err"))
         for (path, text) in [(stdin, input), (stdout, ""), (stderr, "")] { try Data(text.utf8).write(to: path) }
         let process = Process()
-        let program: URL = try #require(url, "no glim beside the tests: swift build first")
         process.executableURL = program
         process.arguments = arguments
         if let workingFolder { process.currentDirectoryURL = workingFolder }
-        process.standardInput = try FileHandle(forReadingFrom: stdin)
-        process.standardOutput = try FileHandle(forWritingTo: stdout)
-        process.standardError = try FileHandle(forWritingTo: stderr)
+        let handles = try [
+            FileHandle(forReadingFrom: stdin), FileHandle(forWritingTo: stdout), FileHandle(forWritingTo: stderr),
+        ]
+        // Now, not with their last user: Foundation waits for processes by `select`, which knows 1,024 files only.
+        defer { for handle in handles { try? handle.close() } }
+        (process.standardInput, process.standardOutput, process.standardError) = (handles[0], handles[1], handles[2])
         try await withCheckedThrowingContinuation { (continuation: CheckedContinuation<Void, any Error>) in
             process.terminationHandler = { _ in continuation.resume() }
             do { try process.run() } catch { continuation.resume(throwing: error) }
@@ -67,8 +83,12 @@ enum Program {
 final class TemporaryFolder {
     let url: URL
 
-    init() throws {
-        url = FileManager.default.temporaryDirectory.appending(path: "glim-commands-\(UUID().uuidString)")
+    /// - Parameter isInMemory: where the system has a disk in memory: for runs that save all the time.
+    init(inMemory isInMemory: Bool = false) throws {
+        let memory = URL(filePath: "/dev/shm")
+        let isThere = isInMemory && FileManager.default.isWritableFile(atPath: memory.path)
+        let parent = isThere ? memory : FileManager.default.temporaryDirectory
+        url = parent.appending(path: "glim-commands-\(UUID().uuidString)")
         try FileManager.default.createDirectory(at: url, withIntermediateDirectories: true)
     }
 
