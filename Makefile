@@ -44,6 +44,20 @@ kernels: setup ## all kernel tables against the plain one, as a C program
 	clang -O2 -Wall -Wextra -ISources/CGlimKernels/include Tests/CKernels/*.c Sources/CGlimKernels/*.c -lm -o .build/kernels
 	@.build/kernels
 
+# A seed of its own for each run, unless one is given: make fuzz FUZZ_SEED=7 FUZZ_COUNT=1000000 KILL_COUNT=50
+FUZZ_COUNT = 200000
+KILL_COUNT = 50
+FUZZ_SEED = $$(date +%s)
+FUZZED = [Ff]uzz|KillTests|FullDiskTests
+
+fuzz: tests ## damaged files for every reader, 200,000 each; 50 kills of a training run (an hour)
+	@ulimit -v 25165824; seed=$(FUZZ_SEED); echo "seed $$seed"; [ -w /dev/shm ] && export TMPDIR=/dev/shm; \
+	  GLIM_FUZZ_COUNT=$(FUZZ_COUNT) GLIM_FUZZ_SEED=$$seed GLIM_KILL_COUNT=$(KILL_COUNT) \
+	  swift test -c release --skip-build --disable-xctest --no-parallel --filter '$(FUZZED)'
+
+sanitize: setup ## C kernels under the address and undefined-behaviour sanitizers, the thread pool under the thread sanitizer
+	@sh Tools/sanitize.sh
+
 neon: ## the same for 64-bit ARM, under emulation (Debian: installs a cross compiler and qemu)
 	bash Tools/neon.sh
 
@@ -57,7 +71,8 @@ lint: ## formatting, as CI sees it
 format: ## rewrite to that formatting
 	swift format --in-place --parallel --recursive $(LINTED)
 
-bench: build ## speed of training, prefill and decode on a fresh nano, held against what this machine can do
+bench: build ## every figure: kernels, threads, tokenizer, loading, then a fresh nano, held against what this machine can do
+	@set -e; for kind in kernels threads tokenizer load; do $(GLIM) bench $$kind $(ARGS); echo; done
 	@set -e; for kind in train prefill decode "decode --context 8192"; do $(GLIM) bench $$kind --preset nano $(ARGS); echo; done
 
 $(VENV)/ready: Tools/requirements.txt
@@ -78,4 +93,4 @@ docs: build ## the DocC pages of every library, into docs-out/
 clean: ## remove what builds made (runs and models stay)
 	rm -rf .build Examples/.build docs-out $(VENV)
 
-.PHONY: help quickstart setup build tests test smoke kernels neon examples lint format bench golden parity docs clean
+.PHONY: help quickstart setup build tests test smoke kernels fuzz sanitize neon examples lint format bench golden parity docs clean

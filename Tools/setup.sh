@@ -1,7 +1,7 @@
 #!/bin/sh
 # Checks that a build can work, and installs what it lacks beside the Swift toolchain: git, C and C++ headers and a
 # linker, and the shared libraries that the toolchain itself loads. Says nothing where nothing is missing.
-# With the argument `python`: what a virtual environment needs instead.
+# With the argument `python`: what a virtual environment needs instead; `sanitizers`: a compiler with their runtime.
 set -u
 
 fail() { echo "error: $*" >&2; exit 1; }
@@ -12,6 +12,9 @@ if [ "${1-}" = python ]; then
         [ "$(uname -s)" = Linux ] || fail "no python3. Install it (brew install python), then run make again"
         linux_packages="python3 python3-venv"
     fi
+elif [ "${1-}" = sanitizers ]; then
+    [ "$(uname -s)" = Linux ] || fail "clang has no sanitizers. Install Xcode's command line tools, then run make again"
+    linux_packages="gcc libc6-dev"
 elif [ "$(uname -s)" = Linux ]; then
     command -v git >/dev/null || linux_packages="$linux_packages git ca-certificates"
     # libstdc++'s headers stand for the whole C and C++ side: libc6-dev, binutils and libgcc come with them.
@@ -37,7 +40,7 @@ if [ -n "$linux_packages" ]; then
         fail "apt-get install failed for:$linux_packages"
 fi
 
-[ "${1-}" = python ] && exit 0
+case "${1-}" in python | sanitizers) exit 0 ;; esac
 
 if ! command -v swift >/dev/null; then
     case "$(uname -s)" in
