@@ -47,11 +47,32 @@ package final class MappedFile: @unchecked Sendable {
     }
 }
 
+extension stat {
+    /// Seconds since 1970.
+    fileprivate var modified: Int {
+        #if canImport(Darwin)
+        st_mtimespec.tv_sec
+        #else
+        st_mtim.tv_sec
+        #endif
+    }
+}
+
 /// A file under a temporary name beside its target: renamed when complete, removed otherwise.
 final class TemporaryFile {
-    /// `.glim-PROCESS-NUMBER.tmp`: hidden, never taken for a shard, and its process can be looked up.
+    /// `.glim-PLACE-PROCESS-NUMBER.tmp`: hidden, never taken for a shard, and its process can be looked up.
     static let prefix = ".glim-"
     static let suffix = ".tmp"
+
+    /// Where process numbers mean the same: a host, and on Linux a container of it.
+    private static let place: String = {
+        var name = [CChar](repeating: 0, count: 256)
+        gethostname(&name, name.count - 1)
+        let host = name.prefix { $0 != 0 }.map { Unicode.Scalar(UInt8(bitPattern: $0)) }
+        let space = (try? FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/ns/pid")) ?? ""
+        let text = String(String.UnicodeScalarView(host)) + space
+        return text.filter { $0.isASCII && ($0.isLetter || $0.isNumber) }
+    }()
 
     let folder: String
     let path: String
@@ -62,7 +83,7 @@ final class TemporaryFile {
     init(in folder: String) throws(CheckpointError) {
         var number = 0
         while true {
-            let path = "\(folder)/\(Self.prefix)\(getpid())-\(number)\(Self.suffix)"
+            let path = "\(folder)/\(Self.prefix)\(Self.place)-\(getpid())-\(number)\(Self.suffix)"
             let descriptor = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0o666)
             if descriptor >= 0 {
                 (self.folder, self.path, self.descriptor) = (folder, path, descriptor)
@@ -78,7 +99,8 @@ final class TemporaryFile {
         if !isPublished { unlink(path) }
     }
 
-    /// Removes what dead processes left in a folder.
+    /// Removes what dead processes left in a folder: at once those of this place, where they can be looked up, others
+    /// after a day.
     ///
     /// - Returns: the other names in it; nil if it cannot be listed.
     @discardableResult
@@ -86,8 +108,15 @@ final class TemporaryFile {
         guard let names = try? FileManager.default.contentsOfDirectory(atPath: folder) else { return nil }
         return Set(names).filter { name in
             guard name.hasPrefix(prefix), name.hasSuffix(suffix) else { return true }
-            let process = name.dropFirst(prefix.count).prefix { $0 != "-" }
-            if let process = Int32(process), process > 0, !processIsAlive(process) { unlink("\(folder)/\(name)") }
+            let path = "\(folder)/\(name)"
+            let words = name.dropFirst(prefix.count).split(separator: "-")
+            if words.first == place[...] {
+                let process = words.count > 1 ? Int32(words[1]) ?? 0 : 0
+                if process > 0, !processIsAlive(process) { unlink(path) }
+            } else {
+                var status = stat()
+                if stat(path, &status) == 0, time(nil) - status.modified > 86_400 { unlink(path) }
+            }
             return false
         }
     }

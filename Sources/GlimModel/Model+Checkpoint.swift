@@ -9,7 +9,7 @@ extension Model {
         /// bf16 tensors stay bf16 (widened exactly inside products); everything else becomes f32.
         case asStored
         /// The same, but where products are in bf16 what they round is held rounded: the same results from half the
-        /// memory. A model loaded so is not to be saved.
+        /// memory. A model loaded so cannot be saved.
         case inference
         /// Everything becomes f32: what training needs.
         case f32
@@ -23,48 +23,31 @@ extension Model {
     public init(
         folder: URL, format: LoadFormat = .asStored, computeType: ModelConfig.ComputeType? = nil
     ) throws {
-        var config = try ModelConfig(folder: folder)
-        if let computeType { config.computeType = computeType }
-        let block = config.scaleBlock.flatMap { BlockSize(rows: $0.rows, columns: $0.columns) } ?? .standard
-        try self.init(config, Checkpoint(folder: folder, block: block), format: format)
+        try self.init(LoadPlan(folder: folder, format: format, computeType: computeType))
     }
 
     /// Fills a model of the given shape from a checkpoint.
     ///
     /// - Throws: `CheckpointError` where a tensor is missing or has another shape than the config says.
     public init(_ config: ModelConfig, _ checkpoint: Checkpoint, format: LoadFormat) throws(CheckpointError) {
-        var config = config
-        if config.mtpLayerCount > 0, !checkpoint.contains("model.layers.\(config.layerCount).eh_proj.weight") {
-            // Other tools drop the MTP layer when they save and keep its number in the config.
-            config.mtpLayerCount = 0
+        try self.init(LoadPlan(config, checkpoint, format))
+    }
+
+    /// Bytes of the weights in a model folder once they are loaded, from the headers of its files.
+    ///
+    /// - Throws: `ConfigError`, `CheckpointError`, as loading would.
+    public static func byteCount(
+        ofFolder folder: URL, format: LoadFormat, computeType: ModelConfig.ComputeType? = nil
+    ) throws -> Int {
+        try LoadPlan(folder: folder, format: format, computeType: computeType).blueprint.weights.reduce(0) {
+            $0 + $1.byteCount
         }
-        // Some checkpoints repeat the embedding and the head in the MTP layer, or train them apart: theirs count.
-        let prefix = "model.layers.\(config.layerCount)"
-        let ownsTables = ModelTables(
-            embedding: checkpoint.contains("\(prefix).embed_tokens.weight"),
-            head: checkpoint.contains("\(prefix).shared_head.head.weight"))
-        try Self.checkOutline(config, checkpoint)
-        // Every tensor is looked at before memory is taken for any: a wrong config must not ask for terabytes.
-        let fused = FusedExperts(config, checkpoint)
-        for tensor in Model(config, mtpTables: ownsTables, isBlueprint: true).tensors {
-            if let piece = fused[tensor.name] {
-                _ = try checkpoint.require(piece.name, shape: piece.shape)
-            } else {
-                _ = try checkpoint.require(tensor.name, shape: tensor.shape)
-            }
-        }
-        self.init(config, mtpTables: ownsTables) { name in
-            guard format != .f32 else { return .f32 }
-            if format == .inference, config.computeType == .bfloat16, !Self.isReadInFull(name) { return .bf16 }
-            // A layer's experts are one weight: bf16 only where all of them are, so that none is rounded.
-            let first = ".mlp.experts.0."
-            let names =
-                fused[name].map { [$0.name] }
-                ?? (name.contains(first)
-                    ? (0..<config.routedExpertCount).map { name.replacing(first, with: ".mlp.experts.\($0).") }
-                    : [name])
-            return names.allSatisfy { (try? checkpoint.info($0))?.dtype == .bf16 } ? .bf16 : .f32
-        }
+    }
+
+    private init(_ plan: LoadPlan) throws(CheckpointError) {
+        let (checkpoint, fused) = (plan.checkpoint, plan.fused)
+        self.init(plan.config, mtpTables: plan.tables, format: plan.weightFormat)
+        isHeldRounded = plan.format == .inference && plan.config.computeType == .bfloat16
         let failure = Mutex<CheckpointError?>(nil)
         let tensors = tensors
         ThreadPool.shared.run(tensors.count) { i in
@@ -78,9 +61,81 @@ extension Model {
         changed()
     }
 
-    /// Tensors whose numbers are used as they are even where products are in bf16: looked up, or deciding a choice.
-    private static func isReadInFull(_ name: String) -> Bool {
-        name.hasSuffix("embed_tokens.weight") || name.hasSuffix(".mlp.gate.weight") || name.contains(".indexer.")
+    /// Saves config.json and the tensors, f32, under the names they are loaded by; what was there before stays whole
+    /// until the new files are complete.
+    ///
+    /// - Throws: `CheckpointError` for a disk that is full or a folder that cannot be written, and for a model that was
+    ///   loaded rounded, whose numbers are lost.
+    public func save(to folder: URL) throws {
+        if isHeldRounded {
+            throw CheckpointError.cannotWrite(
+                path: folder.path, reason: "the model was loaded for inference, rounded; load it as f32")
+        }
+        let tensors = Dictionary(uniqueKeysWithValues: tensors.map { ($0.name, $0) })
+        let declarations = self.tensors.map { TensorDeclaration($0.name, .f32, $0.shape) }
+        try CheckpointWriter(folder: folder).write(declarations) { declaration, sink in
+            guard let numbers = tensors[declaration.name]?.numbers() else { return }
+            try numbers.withElements { try sink.append($0) }
+        }
+        // What is written is f32, whatever the model was loaded from.
+        let saved = config.with { ($0.dtype, $0.scaleBlock) = (.float32, nil) }
+        try AtomicFile.write(saved.json, to: folder.appending(path: "config.json"))
+    }
+}
+
+/// A checkpoint that has everything a config asks for, and how it is to be held in memory.
+private struct LoadPlan {
+    let config: ModelConfig
+    let checkpoint: Checkpoint
+    let format: Model.LoadFormat
+    let tables: ModelTables
+    let fused: FusedExperts
+
+    init(folder: URL, format: Model.LoadFormat, computeType: ModelConfig.ComputeType?) throws {
+        var config = try ModelConfig(folder: folder)
+        if let computeType { config.computeType = computeType }
+        let block = config.scaleBlock.flatMap { BlockSize(rows: $0.rows, columns: $0.columns) } ?? .standard
+        try self.init(config, Checkpoint(folder: folder, block: block), format)
+    }
+
+    /// Every tensor is looked at before memory is taken for any: a wrong config must not ask for terabytes.
+    init(_ config: ModelConfig, _ checkpoint: Checkpoint, _ format: Model.LoadFormat) throws(CheckpointError) {
+        var config = config
+        if config.mtpLayerCount > 0, !checkpoint.contains("model.layers.\(config.layerCount).eh_proj.weight") {
+            // Other tools drop the MTP layer when they save and keep its number in the config.
+            config.mtpLayerCount = 0
+        }
+        // Some checkpoints repeat the embedding and the head in the MTP layer, or train them apart: theirs count.
+        let prefix = "model.layers.\(config.layerCount)"
+        tables = ModelTables(
+            embedding: checkpoint.contains("\(prefix).embed_tokens.weight"),
+            head: checkpoint.contains("\(prefix).shared_head.head.weight"))
+        try Self.checkOutline(config, checkpoint)
+        fused = FusedExperts(config, checkpoint)
+        (self.config, self.checkpoint, self.format) = (config, checkpoint, format)
+        for tensor in blueprint.tensors {
+            if let piece = fused[tensor.name] {
+                _ = try checkpoint.require(piece.name, shape: piece.shape)
+            } else {
+                _ = try checkpoint.require(tensor.name, shape: tensor.shape)
+            }
+        }
+    }
+
+    /// The model without its memory.
+    var blueprint: Model { Model(config, mtpTables: tables, isBlueprint: true, format: weightFormat) }
+
+    func weightFormat(_ name: String, isOnlyRounded: Bool) -> Weight.Format {
+        guard format != .f32 else { return .f32 }
+        if format == .inference, isOnlyRounded { return .bf16 }
+        // A layer's experts are one weight: bf16 only where all of them are, so that none is rounded.
+        let first = ".mlp.experts.0."
+        let names =
+            fused[name].map { [$0.name] }
+            ?? (name.contains(first)
+                ? (0..<config.routedExpertCount).map { name.replacing(first, with: ".mlp.experts.\($0).") }
+                : [name])
+        return names.allSatisfy { (try? checkpoint.info($0))?.dtype == .bf16 } ? .bf16 : .f32
     }
 
     /// Checks that the checkpoint has as many layers and experts as the config says, by a few tensors of each layer: a
@@ -94,22 +149,6 @@ extension Model {
             let router = "model.layers.\(layer).mlp.gate.weight"
             _ = try checkpoint.require(router, shape: [config.routedExpertCount, D])
         }
-    }
-
-    /// Saves config.json and the tensors, f32, under the names they are loaded by; what was there before stays whole
-    /// until the new files are complete.
-    ///
-    /// - Throws: `CheckpointError` for a disk that is full or a folder that cannot be written.
-    public func save(to folder: URL) throws {
-        let tensors = Dictionary(uniqueKeysWithValues: tensors.map { ($0.name, $0) })
-        let declarations = self.tensors.map { TensorDeclaration($0.name, .f32, $0.shape) }
-        try CheckpointWriter(folder: folder).write(declarations) { declaration, sink in
-            guard let numbers = tensors[declaration.name]?.numbers() else { return }
-            try numbers.withElements { try sink.append($0) }
-        }
-        // What is written is f32, whatever the model was loaded from.
-        let saved = config.with { ($0.dtype, $0.scaleBlock) = (.float32, nil) }
-        try AtomicFile.write(saved.json, to: folder.appending(path: "config.json"))
     }
 }
 

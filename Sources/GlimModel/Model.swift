@@ -11,6 +11,8 @@ public struct Model: Sendable {
     /// `[W, D]`; the embedding itself where they are tied.
     public let head: Weight
     public let prediction: MultiTokenPrediction?
+    /// Its matrices hold only what products read, rounded: see ``LoadFormat/inference``.
+    var isHeldRounded = false
     private let rotary: RotaryCache
 
     /// A model whose weights are zeros (norms ones), for a loader or an initialiser to fill.
@@ -18,15 +20,17 @@ public struct Model: Sendable {
     /// - Parameters:
     ///   - mtpTables: what the MTP layer has of its own.
     ///   - isBlueprint: take no memory for matrices: to learn names and shapes.
-    ///   - format: the number format of the matrix that begins with the named checkpoint tensor.
+    ///   - format: the number format of the matrix that begins with the named checkpoint tensor; its second
+    ///     parameter tells whether nothing but rounded numbers is ever read from it.
     package init(
         _ config: ModelConfig, mtpTables: ModelTables = ModelTables(), isBlueprint: Bool = false,
-        format: @escaping (String) -> Weight.Format = { _ in .f32 }
+        format: @escaping (_ tensor: String, _ isOnlyRounded: Bool) -> Weight.Format = { _, _ in .f32 }
     ) {
         let make = WeightMaker(
             isBlueprint: isBlueprint, computesInBF16: config.computeType == .bfloat16, format: format)
         self.config = config
-        embedding = make.matrix("model.embed_tokens.weight", config.vocabularySize, config.hiddenSize)
+        embedding = make.matrix(
+            "model.embed_tokens.weight", config.vocabularySize, config.hiddenSize, isLookedUp: true)
         layers = (0..<config.layerCount).map { DecoderLayer(config, layer: $0, make) }
         norm = make.vector(config.hiddenSize)
         head =
@@ -126,13 +130,18 @@ package struct ModelTables: Sendable {
 struct WeightMaker {
     let isBlueprint: Bool
     let computesInBF16: Bool
-    let format: (String) -> Weight.Format
+    let format: (_ tensor: String, _ isOnlyRounded: Bool) -> Weight.Format
 
-    /// - Parameter decides: a choice hangs on these products (experts, positions), so they are never rounded.
-    func matrix(_ tensor: String, _ outputs: Int, _ inputs: Int, count: Int = 1, decides: Bool = false) -> Weight {
-        Weight(
-            outputs: outputs, inputs: inputs, count: count, format: format(tensor),
-            computesInBF16: computesInBF16 && !decides, isBlueprint: isBlueprint)
+    /// - Parameters:
+    ///   - decides: a choice hangs on these products (experts, positions), so they are never rounded.
+    ///   - isLookedUp: rows are also used as they are, so all of their bits are held.
+    func matrix(
+        _ tensor: String, _ outputs: Int, _ inputs: Int, count: Int = 1, decides: Bool = false, isLookedUp: Bool = false
+    ) -> Weight {
+        let rounds = computesInBF16 && !decides
+        return Weight(
+            outputs: outputs, inputs: inputs, count: count, format: format(tensor, rounds && !isLookedUp),
+            computesInBF16: rounds, isBlueprint: isBlueprint)
     }
 
     func vector(_ width: Int, filledWith value: Float = 1) -> Weight {

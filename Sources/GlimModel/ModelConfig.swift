@@ -1,4 +1,5 @@
 import GlimCheckpoint
+public import GlimTensor
 
 /// The shape of one GLM-5 model: what its checkpoint's `config.json` says, in our words, and nothing else.
 ///
@@ -131,6 +132,8 @@ public struct ModelConfig: Sendable, Equatable {
     public var dtype = NumberFormat.bfloat16
     /// `compute_dtype` in the file, our own key; other engines pass over it.
     public var computeType = ComputeType.float32
+    /// What products are computed in, as kernels call it.
+    public var productFormat: Weight.Format { computeType == .bfloat16 ? .bf16 : .f32 }
     /// Present when the file announces block-scaled FP8 weights.
     public var scaleBlock: ScaleBlock?
 

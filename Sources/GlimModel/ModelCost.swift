@@ -1,3 +1,5 @@
+import GlimTensor
+
 /// What a token costs by arithmetic alone: operations, and bytes that must come from memory.
 ///
 /// A multiply-add is two operations. Attention is counted in its absorbed form, as it runs here. Embedding rows, norms
@@ -78,7 +80,7 @@ extension ModelConfig {
     ///   - pass: tokens of a micro-batch, which share the reading of the weights.
     public func trainingCost(sequence: Int, tokens: Int, pass: Int) -> ModelCost {
         var cost = inferenceCost(
-            context: 0, tokens: sequence, batch: max(1, pass / sequence), bytesPerWeight: 4, logitsOfAll: true)
+            context: 0, tokens: sequence, batch: max(1, pass / sequence), bytesPerWeight: computedWidth, logitsOfAll: true)
         if let mtpSize {
             // One more layer over the same positions, and the head a second time.
             let attention = cost.parts.first { $0.name == "attention over positions" }?.operations ?? 0
@@ -86,7 +88,7 @@ extension ModelConfig {
             cost.parts.append(
                 .init(
                     name: "MTP", operations: 2 * active + attention / Double(layerCount),
-                    bytes: 4 * active / Double(pass)))
+                    bytes: computedWidth * active / Double(pass)))
         }
         for i in cost.parts.indices {
             cost.parts[i].operations *= 3
@@ -97,6 +99,9 @@ extension ModelConfig {
         cost.parts.append(.init(name: "AdamW", operations: 0, bytes: 7 * 4 * parameters / Double(tokens)))
         return cost
     }
+
+    /// Bytes of a number as products read it.
+    private var computedWidth: Double { productFormat == .bf16 ? 2 : 4 }
 
     /// Weights of one routed expert.
     private var oneExpert: Double { Double(3 * expertWidth * hiddenSize) }

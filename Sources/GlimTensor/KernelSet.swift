@@ -17,6 +17,9 @@ public enum KernelSet {
 
     /// The name of the table in use.
     public static var name: String { String(cString: kernels.pointee.name) }
+
+    /// Whether the table in use multiplies pairs of bf16 by an instruction of the processor, not by widening them.
+    public static var multipliesBF16: Bool { name.hasSuffix("bf16") }
 }
 
 /// What operations use. `GLIM_KERNELS=portable`, or another of `KernelSet.available`, overrides the choice when chasing

@@ -10,19 +10,21 @@ import Darwin
 public struct MachineProbe: Sendable, Equatable {
     /// Bytes read from memory in a second, all threads together.
     public let bytesPerSecond: Double
-    /// f32 operations in a second (a multiply-add is two), all threads together, from registers alone.
+    /// Operations in a second (a multiply-add is two), all threads together, from registers alone.
     public let operationsPerSecond: Double
+    /// What they are done in: f32 with f32, or bf16 with bf16.
+    public let format: Weight.Format
 
     /// The higher of two measurements: neighbours on a shared machine only ever take away.
     public static func best(_ a: MachineProbe, _ b: MachineProbe) -> MachineProbe {
         MachineProbe(
             bytesPerSecond: max(a.bytesPerSecond, b.bytesPerSecond),
-            operationsPerSecond: max(a.operationsPerSecond, b.operationsPerSecond))
+            operationsPerSecond: max(a.operationsPerSecond, b.operationsPerSecond), format: a.format)
     }
 
     /// Measures for about a second, with the threads that `ThreadPool.shared` has.
-    public static func measure() -> MachineProbe {
-        MachineProbe(bytesPerSecond: readRate(), operationsPerSecond: operationRate())
+    public static func measure(_ format: Weight.Format = .f32) -> MachineProbe {
+        MachineProbe(bytesPerSecond: readRate(), operationsPerSecond: operationRate(format), format: format)
     }
 
     /// Beyond every cache; not from the buffer pool, whose peak is a measurement of its own.
@@ -46,21 +48,24 @@ public struct MachineProbe: Sendable, Equatable {
         }
     }
 
-    private static func operationRate() -> Double {
+    private static func operationRate(_ format: Weight.Format) -> Double {
         let threads = ThreadPool.shared.threadCount
         var rounds: Int64 = 1 << 12
         // Long enough that starting the threads does not show: about 10 ms.
         while rounds < 1 << 30 {
-            let time = seconds { _ = chain(rounds) }
+            let time = seconds { _ = chain(rounds, format) }
             if time > 0.01 { break }
             rounds *= 2
         }
-        return fastest(seconds: 0.4) { spread(threads) { _ in chain(rounds) } }
+        return fastest(seconds: 0.4) { spread(threads) { _ in chain(rounds, format) } }
     }
 
-    private static func chain(_ rounds: Int64) -> Double {
+    private static func chain(_ rounds: Int64, _ format: Weight.Format) -> Double {
         var value: Float = 1
-        return kernels.pointee.probe_fma(&value, rounds)
+        return switch format {
+        case .f32: kernels.pointee.probe_fma(&value, rounds)
+        case .bf16: kernels.pointee.probe_bf16(&value, rounds)
+        }
     }
 
     /// The sum of what the pieces return.

@@ -10,8 +10,8 @@ struct Bench: ParsableCommand {
         discussion: """
             prefill reads --tokens more where --context tokens are in the cache; decode draws --tokens one at a time \
             from there; train makes whole steps of --batch sequences; cost only computes what a token costs by \
-            arithmetic. Times are medians of at least three runs and two seconds. The memory bandwidth and the f32 \
-            peak are measured before and after with the same threads.
+            arithmetic. Times are medians of at least three runs and two seconds. The memory bandwidth and the peak in \
+            the format of products are measured before and after with the same threads.
 
             The other kinds need no model. kernels holds the products of a model against the peak and the bandwidth \
             of this machine, measured beside each; threads tells what sharing work out costs; tokenizer learns 4,096 \
@@ -36,8 +36,10 @@ struct Bench: ParsableCommand {
     @Option(help: "Sequences at a time (default: 16 for train, otherwise 1).") var batch: Int?
     @Flag(help: "Train as with less memory: keep only the inputs of layers, and compute the rest again.")
     var recompute = false
-    @Option(help: "Number format of products: float32 or bfloat16 (default: what the config says).")
-    var computeDtype: ModelConfig.ComputeType?
+    @Option(
+        name: .customLong("compute-dtype"),
+        help: "Number format of products: float32 or bfloat16 (default: what the config says).")
+    var computeType: ModelConfig.ComputeType?
     @Option(
         parsing: .upToNextOption,
         help: "tokenizer: files, folders, JSON lines (default: text found on this machine).")
@@ -52,6 +54,9 @@ struct Bench: ParsableCommand {
         }
         if !kind.needsModel, preset != nil || model != nil && kind != .load {
             throw ValidationError("bench \(kind.rawValue) measures no model of yours.")
+        }
+        if !kind.needsModel, computeType != nil || tokens != nil || batch != nil {
+            throw ValidationError("--compute-dtype, --tokens and --batch are of bench prefill, decode, train and cost.")
         }
         if !data.isEmpty, kind != .tokenizer { throw ValidationError("--data is of bench tokenizer only.") }
         func check(_ name: String, _ value: Int?, from least: Int) throws {
@@ -73,15 +78,15 @@ struct Bench: ParsableCommand {
             return
         }
         let config = try (model.map { try ModelConfig(folder: URL(filePath: $0)) } ?? .preset(named: preset ?? ""))
-            .with { $0.computeType = computeDtype ?? $0.computeType }
+            .with { $0.computeType = computeType ?? $0.computeType }
         try checkRoom(config)
         if kind == .cost { return try printCost(config) }
-        let before = MachineProbe.measure()
+        let before = MachineProbe.measure(config.productFormat)
         ResidentMemory.resetPeak()
         BufferPool.resetPeak()
         let result = try measure(try loadModel(config))
         let peaks = (BufferPool.peakBytes, ResidentMemory.peak)
-        let after = MachineProbe.measure()
+        let after = MachineProbe.measure(config.productFormat)
         let report = BenchReport(result, before: before, after: after, peaks: peaks)
         try emit(report.text(title: "\(kind.rawValue), \(model ?? preset ?? "")"))
         if json { try emit(report.jsonLine + "\n") }
@@ -114,7 +119,7 @@ struct Bench: ParsableCommand {
                 of: model ?? preset ?? "", advice: "glim bench cost computes without running")
         }
         return try model.map {
-            try Model(path: $0, format: kind == .train ? .f32 : .inference, computeType: computeDtype)
+            try Model(path: $0, format: kind == .train ? .f32 : .inference, computeType: computeType)
         }
             ?? Model(config, seed: seed)
     }
@@ -129,8 +134,8 @@ struct Bench: ParsableCommand {
     private func measure(_ model: Model) throws -> BenchResult {
         let config = model.config
         let weights = model.weights
-        let width =
-            Double(weights.reduce(0) { $0 + $1.byteCount }) / Double(weights.reduce(0) { $0 + $1.parameterCount })
+        let read = weights.reduce(0) { $0 + ($1.computesInBF16 ? 2 * $1.parameterCount : $1.byteCount) }
+        let width = Double(read) / Double(weights.reduce(0) { $0 + $1.parameterCount })
         let workload = BenchWorkload(model, seed: seed, batch: batchCount)
         switch kind {
         case .prefill:

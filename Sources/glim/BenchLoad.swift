@@ -2,6 +2,7 @@ import Foundation
 import GlimCheckpoint
 import GlimModel
 import GlimTensor
+import GlimTrain
 
 /// `glim bench load`: from starting the program to its first token, with the checkpoint in the system's file cache.
 enum BenchLoad {
@@ -15,6 +16,8 @@ enum BenchLoad {
             return table
         }
         let folder = FileManager.default.temporaryDirectory.appending(path: "glim-bench-\(UUID().uuidString)")
+        // Ctrl-C ends the process that is timed, and then this function: the gigabyte goes in any case.
+        StopSignal.catchFirst()
         defer { try? FileManager.default.removeItem(at: folder) }
         let bytes = try make(folder)
         try table.begin()
@@ -41,6 +44,7 @@ enum BenchLoad {
         let began = ContinuousClock.now
         try process.run()
         process.waitUntilExit()
+        guard !StopSignal.arrived else { throw Failure("stopped") }
         guard process.terminationStatus == 0 else { throw Failure("\(model) could not be run") }
         return began.duration(to: .now) / .seconds(1)
     }
@@ -68,7 +72,7 @@ enum BenchLoad {
                 left -= min(left, numbers.count)
             }
         }
-        try config.json.write(to: folder.appending(path: "config.json"))
+        try AtomicFile.write(config.json, to: folder.appending(path: "config.json"))
         return byteCount(config)
     }
 }

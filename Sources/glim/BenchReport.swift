@@ -38,7 +38,7 @@ struct BenchReport: Encodable {
             name.padding(toLength: 12, withPad: " ", startingAt: 0) + value
         }
         func rates(_ probe: MachineProbe) -> String {
-            "\(Self.short(probe.bytesPerSecond))B/s read, \(Self.short(probe.operationsPerSecond))FLOP/s in f32"
+            "\(Self.short(probe.bytesPerSecond))B/s read, \(Self.short(probe.operationsPerSecond))FLOP/s in \(probe.format)"
         }
         return [
             "\(title), \(ThreadPool.shared.threadCount) threads, \(KernelSet.name) kernels",

@@ -40,7 +40,7 @@ struct BenchTable: Encodable {
 
     private func line(_ name: String, _ cells: String...) -> String {
         let widths = [16, 16, 8]
-        var line = name.padding(toLength: 38, withPad: " ", startingAt: 0)
+        var line = name + String(repeating: " ", count: max(0, 38 - name.count))
         for (width, cell) in zip(widths, cells) {
             line += String(repeating: " ", count: max(1, width - cell.count)) + cell
         }

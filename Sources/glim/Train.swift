@@ -26,8 +26,10 @@ struct Pretrain: ParsableCommand {
     @Option(parsing: .upToNextOption, help: "Files, folders, JSON lines (default: text found on this machine).")
     var data: [String] = []
     @Option(help: "A tokenizer.json, or a folder with one (default: train one on the data).") var tokenizer: String?
-    @Option(help: "Number format of products: float32 or bfloat16 (default: what the config says).")
-    var computeDtype: ModelConfig.ComputeType?
+    @Option(
+        name: .customLong("compute-dtype"),
+        help: "Number format of products: float32 or bfloat16 (default: what the config says).")
+    var computeType: ModelConfig.ComputeType?
     @Option(help: "Folder of the run, which becomes a model folder.") var out: String?
     @Option(help: "Optimizer steps.") var steps: Int?
     @Option(help: "Minutes of training: measured once, then a fixed number of steps.") var minutes: Double?
@@ -94,7 +96,7 @@ struct Pretrain: ParsableCommand {
         take(.model, model) { $0.model = $1 }
         take(.data, data.isEmpty ? nil : data) { $0.data = $1 }
         take(.tokenizer, tokenizer) { $0.tokenizer = $1 }
-        take(.computeDtype, computeDtype) { $0.computeDtype = $1 }
+        take(.computeType, computeType) { $0.computeType = $1 }
         take(.out, out) { $0.out = $1 }
         take(.steps, steps) { $0.steps = $1 }
         take(.minutes, minutes) { $0.minutes = $1 }

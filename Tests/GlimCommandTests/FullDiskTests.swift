@@ -41,10 +41,10 @@ import Testing
         let folder = try TinyRun.place()
         let whole = try await whole(folder)
         // In blocks of 512 bytes: the recipe, the tokenizer, the log, the samples, a state, the model.
-        for blocks in [0, 2, 20, 60, 300, 1500] {
+        for blocks in [0, 2, 20, 60, 300, 1500, 8000] {
             let output = try await Program.shell("(ulimit -f \(blocks); \(command(folder, "run"))) 2>&1 | cat", folder)
-            let isDone = output.text.contains("tokens")
-            if blocks < 300 { expectError(output.text, ["File too large"]) } else { #expect(isDone, "\(output.text)") }
+            let isDone = output.text.contains("steps 12, tokens ")
+            if blocks < 8000 { expectError(output.text, ["File too large"]) } else { #expect(isDone, "\(output.text)") }
             // Whatever stands there under its real name is whole.
             if FileManager.default.fileExists(atPath: folder.path("run/model.safetensors").path) {
                 let model = folder.path("run").path

@@ -223,7 +223,7 @@ private func weightBits(_ model: Model) -> [[UInt32]] {
         #expect(MemoryRoom.byteCount(of: config) == 4 * parameters)
         for (batches, gradients) in [(1, 1), (2, 2), (3, 2), (4, 3), (7, 3), (8, 4)] {
             #expect(
-                MemoryRoom.byteCount(of: config, microBatches: batches) == (12 + 4 * gradients) * parameters,
+                MemoryRoom.byteCount(of: config, microBatches: batches) == (16 + 4 * gradients) * parameters,
                 "\(batches)")
         }
         #expect(throws: RunError.self) { try MemoryRoom.check(.max, of: "it", advice: "none") }

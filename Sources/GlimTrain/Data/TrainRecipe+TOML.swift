@@ -170,7 +170,7 @@ extension TrainRecipe {
             check: { value in
                 if case .texts(let paths) = value, paths.contains("") { "an empty path" } else { nil }
             }),
-        choice(.computeDtype, \.computeDtype), text(.out, \.out), text(.tokenizer, \.tokenizer),
+        choice(.computeType, \.computeType), text(.out, \.out), text(.tokenizer, \.tokenizer),
         count(.vocabularySize, \.vocabularySize, 257...1 << 22),
         count(.steps, \.steps, 1...1 << 40), number(.minutes, \.minutes, 0.001...1e7),
         count(.sequenceLength, \.sequenceLength, 2...1 << 20), count(.batchTokens, \.batchTokens, 2...1 << 30),

@@ -35,7 +35,7 @@ public struct TrainRecipe: Codable, Sendable, Equatable {
     /// A `tokenizer.json`, or a folder with one; none: the one of `model`, or else one trained on the data.
     public var tokenizer: String?
     /// Number format of products, in training and afterwards; none: what the model or config says.
-    public var computeDtype: ModelConfig.ComputeType?
+    public var computeType: ModelConfig.ComputeType?
     /// Tokens in a vocabulary that is trained here; none: what the preset has.
     public var vocabularySize: Int?
 
@@ -101,7 +101,7 @@ public struct TrainRecipe: Codable, Sendable, Equatable {
     /// The names of the values, in recipe files and in `recipe.json`.
     public enum CodingKeys: String, CodingKey, CaseIterable, Sendable {
         case stage, preset, config, depth, model, data, out, tokenizer
-        case computeDtype = "compute_dtype"
+        case computeType = "compute_dtype"
         case vocabularySize = "vocabulary_size"
         case steps, minutes
         case sequenceLength = "sequence_length"

@@ -1,6 +1,6 @@
-public import Foundation
-import GlimCheckpoint
+import Foundation
 public import GlimModel
+import GlimTensor
 
 /// Whether a model fits into this machine: asked before its memory is taken, for the system kills whoever fills it.
 public enum MemoryRoom {
@@ -16,24 +16,18 @@ public enum MemoryRoom {
         return text.flatMap { Int(String(decoding: $0, as: UTF8.self).trimmingCharacters(in: .whitespacesAndNewlines)) }
     }
 
-    /// Bytes of a model in f32: its weights; in training also AdamW's two averages, and as many gradients as the
-    /// pairwise sum over a step's micro-batches holds at a time.
+    /// Bytes of a model in f32: its weights, and for products in bf16 their rounded panels; in training also the
+    /// transposed ones, AdamW's two averages, and as many gradients as the pairwise sum over a step's micro-batches
+    /// holds at a time.
     ///
     /// - Parameter microBatches: of a training step; nil where nothing is trained.
     public static func byteCount(of config: ModelConfig, microBatches: Int? = nil) -> Int {
         let parameters = config.size.parameterCount + (config.mtpSize?.parameterCount ?? 0)
-        guard let microBatches else { return product(4, parameters) }
+        let rounded = config.productFormat == .bf16 ? 2 : 0
+        guard let microBatches else { return product(4 + rounded, parameters) }
         let gradients = max(1, microBatches).bitWidth - max(1, microBatches).leadingZeroBitCount
-        return product(parameters, 4 + 4 * gradients + 8)
-    }
-
-    /// Bytes of the weights in a model folder once they are loaded, from the headers of its files.
-    public static func byteCount(ofFolder folder: URL, format: Model.LoadFormat) throws -> Int {
-        let checkpoint = try Checkpoint(folder: folder)
-        return try checkpoint.names.reduce(0) { sum, name in
-            let info = try checkpoint.info(name)
-            return sum + info.elementCount * (format != .f32 && info.dtype == .bf16 ? 2 : 4)
-        }
+        // The transposed panels are rounded too.
+        return product(parameters, 4 + 4 + 4 * gradients + 8)
     }
 
     /// A config within its limits may still ask for more bytes than a number can say.

@@ -302,7 +302,7 @@ public struct PretrainRun {
         } else if tokenizer.vocabularySize > config.vocabularySize {
             throw RunError("the tokenizer has \(tokenizer.vocabularySize) entries, the model \(config.vocabularySize)")
         }
-        if let type = recipe.computeDtype { config.computeType = type }
+        if let type = recipe.computeType { config.computeType = type }
         let stops: [ControlToken] = [.endOfText, .user, .observation]
         config.endOfTextIDs = stops.compactMap { tokenizer.id(of: $0).map { Int($0) } }
         config.padID = Int(tokenizer.endOfText)
@@ -319,7 +319,7 @@ public struct PretrainRun {
 
     private func makeModel(_ config: ModelConfig) throws -> Model {
         guard let folder = recipe.model else { return Model(config, seed: recipe.seed) }
-        var model = try Model(folder: URL(filePath: folder), format: .f32, computeType: recipe.computeDtype)
+        var model = try Model(folder: URL(filePath: folder), format: .f32, computeType: recipe.computeType)
         model.config = config.with { $0.mtpLayerCount = model.config.mtpLayerCount }
         return model
     }

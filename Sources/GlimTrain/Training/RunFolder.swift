@@ -1,7 +1,7 @@
 import Foundation
 
-/// The folder of a run, made before there is anything to put into it, so that a disk that takes no files is found out
-/// before gigabytes of text are read.
+/// The folder of a run, made before there is anything to put into it, so that a disk that is read-only or not
+/// ours is found out before gigabytes of text are read.
 struct RunFolder {
     /// What was made here, innermost first.
     private let made: [URL]
@@ -34,6 +34,6 @@ struct RunFolder {
 
     /// Removes what was made here and holds nothing: a start that failed leaves no trace.
     func removeIfEmpty() {
-        for folder in made where rmdir(folder.path) != 0 { return }
+        for folder in made where rmdir(folder.path) != 0 && errno != ENOENT { return }
     }
 }
