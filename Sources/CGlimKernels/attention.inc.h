@@ -2,7 +2,7 @@
 //
 // A block of query rows is transposed once and stays in cache; the keys, as they lie in their pages, are the left
 // operand. Scores come out as a tile [keys, rows]: lanes are rows, so the softmax needs no horizontal sum, and what
-// may not see a key is a prefix of the lanes. Keys are transposed only for a handful of rows, in decoding.
+// may not see a key is a prefix of the lanes. A handful of rows goes another way: attention_few.inc.h.
 //
 // Why no row sees its neighbours: a lane is one row. Keys hidden from it (they must be finite) have p = +0, and a
 // chain of multiply-adds that stops early equals one that goes on with zeros, but for the sign of a zero, which the
@@ -149,24 +149,6 @@ static const float *key_block(const key_source *k, int64_t base, int64_t visible
     return copy ? copy : k->pages[base / GLIM_PAGE];
 }
 
-/// Where query rows are so few that they leave most lanes of a product idle, it pays to turn the keys instead.
-#define FEW_ROWS 16
-
-/// tile[s, i] = keys[s] · x[i] over `width` for `rows` rows x, as lanes. Either way one ascending chain, so the same
-/// bits. `turned` is x turned, or where rows are few, the keys; `room` takes a tile.
-static void score_block(float *tile, int64_t lanes, const float *keys, int64_t ld, int64_t count, const float *x,
-                        int64_t rows, int64_t width, const float *turned, int64_t turned_panel, float *room) {
-    if (rows > FEW_ROWS) {
-        matmul_f32(tile, lanes, GLIM_PANEL, keys, ld, turned, GLIM_PANEL, turned_panel, count, lanes, width, 0);
-        return;
-    }
-    matmul_f32(room, GLIM_PAGE, GLIM_PANEL, x, width, turned, GLIM_PANEL, turned_panel, rows, count, width, 0);
-    const float *at[FEW_ROWS];
-    for (int64_t i = 0; i < rows; i++) at[i] = room + i * GLIM_PAGE;
-    for (int64_t s = 0; s < count; s += 16)
-        transpose_16(tile + s * lanes, lanes, at, s, rows, at_most(count - s, 16), NULL, 0);
-}
-
 /// For 16 lanes from row r on, and keys from `base` on: keys below `whole` are seen by all lanes, keys from `some` on
 /// by none; between them, key s is hidden from the lanes below `hidden + heads · s`.
 typedef struct {
@@ -185,6 +167,33 @@ INLINE lane_view view_of(const key_source *k, int64_t r, int64_t base, int64_t c
 INLINE v16 where_seen(lane_view view, int64_t s, v16 x, v16 otherwise) {
     return v_first_n(clamp(view.hidden + view.heads * s, 0, 16), otherwise, x);
 }
+
+// ---- Rows
+
+/// x = x · by[r] + 0 for each row; a factor of one changes nothing and is skipped unless `always`.
+static void scale_rows(float *x, const float *by, int64_t rows, int64_t width, int always) {
+    for (int64_t r = 0; r < rows; r++) {
+        if (by[r] == 1 && !always) continue;
+        const v16 factor = v_set1(by[r]);
+        float *row = x + r * width;
+        int64_t i = 0;
+        for (; i + 16 <= width; i += 16) v_store(row + i, v_fma(v_load(row + i), factor, v_zero()));
+        if (i < width) v_store_n(row + i, v_fma(v_load_n(row + i, width - i), factor, v_zero()), width - i);
+    }
+}
+
+/// sums[r] = Σ a[r]·b[r]
+static void dot_rows(float *sums, const float *a, const float *b, int64_t rows, int64_t width) {
+    for (int64_t r = 0; r < rows; r++, a += width, b += width) {
+        v16 sum = v_zero();
+        int64_t i = 0;
+        for (; i + 16 <= width; i += 16) sum = v_fma(v_load(a + i), v_load(b + i), sum);
+        if (i < width) sum = v_fma(v_load_n(a + i, width - i), v_load_n(b + i, width - i), sum);
+        sums[r] = v_sum(sum);
+    }
+}
+
+#include "attention_few.inc.h"
 
 // ---- Forward
 
@@ -227,32 +236,22 @@ static void softmax_block(float *tile, int64_t lanes, float *top, float *sum, fl
     }
 }
 
-/// x = x · by[r] + 0 for each row; a factor of one changes nothing and is skipped unless `always`.
-static void scale_rows(float *x, const float *by, int64_t rows, int64_t width, int always) {
-    for (int64_t r = 0; r < rows; r++) {
-        if (by[r] == 1 && !always) continue;
-        const v16 factor = v_set1(by[r]);
-        float *row = x + r * width;
-        int64_t i = 0;
-        for (; i + 16 <= width; i += 16) v_store(row + i, v_fma(v_load(row + i), factor, v_zero()));
-        if (i < width) v_store_n(row + i, v_fma(v_load_n(row + i, width - i), factor, v_zero()), width - i);
-    }
-}
-
 static void attend(float *out, float *lse, const float *q, int64_t rows, key_source k, int64_t value_width,
                    float scale, float *scratch) {
     const int64_t room = room_for(rows);
     float *turned = scratch, *tile = turned + room * k.width, *top = tile + room * GLIM_PAGE;
     float *sum = top + room, *alpha = sum + room;
-    float *turned_keys = alpha + room, *scores = turned_keys + GLIM_PAGE * k.width;
-    k.gathered = scores + FEW_ROWS * GLIM_PAGE;
+    k.gathered = alpha + room;
     for (int64_t r = 0; r < rows; r += GLIM_ATTENTION_ROWS) {
         const int64_t m = at_most(rows - r, GLIM_ATTENTION_ROWS), lanes = whole_lanes(m);
         const int64_t visible = visible_keys(&k, r + m);
         float *o = out + r * value_width;
         const float *q_rows = q + r * k.width;
-        const int few = m <= FEW_ROWS;
-        if (!few) transpose_queries(turned, q_rows, m, k.width);
+        if (m <= FEW_ROWS) {
+            attend_few(o, lse ? lse + r : NULL, q_rows, r, m, &k, value_width, scale, scratch);
+            continue;
+        }
+        transpose_queries(turned, q_rows, m, k.width);
         for (int64_t i = 0; i < lanes; i++) {
             top[i] = -INFINITY;
             sum[i] = 0;
@@ -260,9 +259,9 @@ static void attend(float *out, float *lse, const float *q, int64_t rows, key_sou
         for (int64_t base = 0; base < visible; base += GLIM_PAGE) {
             const int64_t count = at_most(visible - base, GLIM_PAGE);
             int64_t ld;
-            const float *keys = key_block(&k, base, visible, few ? turned_keys : NULL, &ld);
-            score_block(tile, lanes, keys, ld, count, q_rows, m, k.width, few ? turned_keys : turned,
-                        GLIM_PANEL * k.width, scores);
+            const float *keys = key_block(&k, base, visible, NULL, &ld);
+            matmul_f32(tile, lanes, GLIM_PANEL, keys, ld, turned, GLIM_PANEL, GLIM_PANEL * k.width, count, lanes,
+                       k.width, 0);
             softmax_block(tile, lanes, top, sum, alpha, &k, r, base, count, scale);
             if (base) scale_rows(o, alpha, m, value_width, 0);
             matmul_f32(o, value_width, GLIM_PANEL, tile, lanes, keys, ld, GLIM_PANEL, m, value_width, count,
@@ -292,17 +291,6 @@ static void attention_selected(float *out, float *lse, const float *q, int64_t h
 }
 
 // ---- Backward
-
-/// sums[r] = Σ a[r]·b[r]
-static void dot_rows(float *sums, const float *a, const float *b, int64_t rows, int64_t width) {
-    for (int64_t r = 0; r < rows; r++, a += width, b += width) {
-        v16 sum = v_zero();
-        int64_t i = 0;
-        for (; i + 16 <= width; i += 16) sum = v_fma(v_load(a + i), v_load(b + i), sum);
-        if (i < width) sum = v_fma(v_load_n(a + i, width - i), v_load_n(b + i, width - i), sum);
-        sums[r] = v_sum(sum);
-    }
-}
 
 /// Scores become p = e^(score · scale - lse), and dp becomes p · (dp - delta) · scale; both +0 where hidden.
 static void softmax_block_backward(float *tile, float *dtile, int64_t lanes, const float *lse, const float *delta,
@@ -337,19 +325,20 @@ static void attend_backward(float *dq, float *dkeys, int64_t lddk, const float *
     float *turned = scratch, *dturned = turned + room * k.width;
     float *tile = dturned + room * k.width, *dtile = tile + room * GLIM_PAGE;
     float *shift = dtile + room * GLIM_PAGE, *delta = shift + room;
-    float *turned_keys = delta + room, *scores = turned_keys + GLIM_PAGE * k.width;
-    float *dgathered = scores + FEW_ROWS * GLIM_PAGE;
+    float *dgathered = delta + room;
     k.gathered = dgathered + GLIM_PAGE * k.width;
     for (int64_t r = 0; r < rows; r += GLIM_ATTENTION_ROWS) {
         const int64_t m = at_most(rows - r, GLIM_ATTENTION_ROWS), lanes = whole_lanes(m);
         const int64_t visible = visible_keys(&k, r + m);
         const float *q_rows = q + r * k.width, *dout_rows = dout + r * value_width;
         float *dq_rows = dq + r * k.width;
-        const int few = m <= FEW_ROWS;
-        if (!few) {
-            transpose_queries(turned, q_rows, m, k.width);
-            transpose_queries(dturned, dout_rows, m, value_width);
+        if (m <= FEW_ROWS) {
+            attend_few_backward(dq_rows, dkeys, lddk, dout_rows, q_rows, out + r * value_width, lse + r, r, m, &k,
+                                value_width, scale, scratch);
+            continue;
         }
+        transpose_queries(turned, q_rows, m, k.width);
+        transpose_queries(dturned, dout_rows, m, value_width);
         for (int64_t i = 0; i < lanes; i++) {
             shift[i] = i < m ? lse[r + i] : 0;
             delta[i] = 0;
@@ -358,11 +347,11 @@ static void attend_backward(float *dq, float *dkeys, int64_t lddk, const float *
         for (int64_t base = 0; base < visible; base += GLIM_PAGE) {
             const int64_t count = at_most(visible - base, GLIM_PAGE);
             int64_t ld;
-            const float *keys = key_block(&k, base, visible, few ? turned_keys : NULL, &ld);
-            score_block(tile, lanes, keys, ld, count, q_rows, m, k.width, few ? turned_keys : turned,
-                        GLIM_PANEL * k.width, scores);
-            score_block(dtile, lanes, keys, ld, count, dout_rows, m, value_width, few ? turned_keys : dturned,
-                        GLIM_PANEL * (few ? k.width : value_width), scores);
+            const float *keys = key_block(&k, base, visible, NULL, &ld);
+            matmul_f32(tile, lanes, GLIM_PANEL, keys, ld, turned, GLIM_PANEL, GLIM_PANEL * k.width, count, lanes,
+                       k.width, 0);
+            matmul_f32(dtile, lanes, GLIM_PANEL, keys, ld, dturned, GLIM_PANEL, GLIM_PANEL * value_width, count, lanes,
+                       value_width, 0);
             softmax_block_backward(tile, dtile, lanes, shift, delta, &k, r, base, count, scale);
             matmul_f32(dq_rows, k.width, GLIM_PANEL, dtile, lanes, keys, ld, GLIM_PANEL, m, k.width, count,
                        GLIM_A_TRANSPOSED | (base ? GLIM_ACCUMULATE : 0));
