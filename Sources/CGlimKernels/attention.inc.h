@@ -20,12 +20,12 @@ INLINE int64_t room_for(int64_t rows) { return at_most((rows + 31) / 32 * 32, GL
 
 // ---- Turning
 
-/// out[d * ldo + r] = x[r][first + d] for 16 rows and 16 columns, of which `rows` and `columns` exist; rows that do not
+/// Lane r of out[d] = x[r][first + d] for 16 rows and 16 columns, of which `rows` and `columns` exist; rows that do not
 /// are zeros. With `copy`, row r is also copied to copy[r * ldc + d].
-INLINE void transpose_16(float *out, int64_t ldo, const float *const *x, int64_t first, int64_t rows, int64_t columns,
-                         float *copy, int64_t ldc) {
+INLINE void turn_16(v16 *out, const float *const *x, int64_t first, int64_t rows, int64_t columns, float *copy,
+                    int64_t ldc) {
 #if defined(GLIM_AVX512)
-    __m512 a[16], b[16];
+    __m512 a[16];
 #pragma unroll
     for (int i = 0; i < 16; i++) a[i] = i < rows ? v_load_n(x[i] + first, columns) : v_zero();
     if (copy)
@@ -49,19 +49,17 @@ INLINE void transpose_16(float *out, int64_t ldo, const float *const *x, int64_t
         const __m512 even8 = _mm512_shuffle_f32x4(a[j + 8], a[j + 12], 0x88);
         const __m512 odd = _mm512_shuffle_f32x4(a[j], a[j + 4], 0xDD);
         const __m512 odd8 = _mm512_shuffle_f32x4(a[j + 8], a[j + 12], 0xDD);
-        b[j] = _mm512_shuffle_f32x4(even, even8, 0x88);
-        b[j + 4] = _mm512_shuffle_f32x4(odd, odd8, 0x88);
-        b[j + 8] = _mm512_shuffle_f32x4(even, even8, 0xDD);
-        b[j + 12] = _mm512_shuffle_f32x4(odd, odd8, 0xDD);
+        out[j] = _mm512_shuffle_f32x4(even, even8, 0x88);
+        out[j + 4] = _mm512_shuffle_f32x4(odd, odd8, 0x88);
+        out[j + 8] = _mm512_shuffle_f32x4(even, even8, 0xDD);
+        out[j + 12] = _mm512_shuffle_f32x4(odd, odd8, 0xDD);
     }
-#pragma unroll
-    for (int d = 0; d < 16; d++)
-        if (d < columns) v_store(out + d * ldo, b[d]);
 #else
+    float *const to = (float *)(void *)out;
     for (int64_t r = 0; copy && r < rows; r++) v_store_n(copy + r * ldc, v_load_n(x[r] + first, columns), columns);
     if (rows < 16 || columns < 16) {
         for (int64_t d = 0; d < columns; d++)
-            for (int64_t r = 0; r < 16; r++) out[d * ldo + r] = r < rows ? x[r][first + d] : 0;
+            for (int64_t r = 0; r < 16; r++) to[d * 16 + r] = r < rows ? x[r][first + d] : 0;
         return;
     }
     typedef float v4 __attribute__((vector_size(16)));
@@ -77,9 +75,18 @@ INLINE void transpose_16(float *out, int64_t ldo, const float *const *x, int64_t
             a[1] = __builtin_shufflevector(b[0], b[1], 2, 3, 6, 7);
             a[2] = __builtin_shufflevector(b[2], b[3], 0, 1, 4, 5);
             a[3] = __builtin_shufflevector(b[2], b[3], 2, 3, 6, 7);
-            for (int i = 0; i < 4; i++) memcpy(out + (d + i) * ldo + r, &a[i], sizeof a[i]);
+            for (int i = 0; i < 4; i++) memcpy(to + (d + i) * 16 + r, &a[i], sizeof a[i]);
         }
 #endif
+}
+
+/// The same to memory: element (d, r) at out[d * ldo + r].
+INLINE void transpose_16(float *out, int64_t ldo, const float *const *x, int64_t first, int64_t rows, int64_t columns,
+                         float *copy, int64_t ldc) {
+    v16 turned[16];
+    turn_16(turned, x, first, rows, columns, copy, ldc);
+    UNROLL for (int d = 0; d < 16; d++)
+        if (d < columns) v_store(out + d * ldo, turned[d]);
 }
 
 /// Rows x[r] of `width` to panels of their transpose: element (d, r) at out[(r / 32) * width * 32 + d * 32 + r % 32],
@@ -124,9 +131,16 @@ INLINE int64_t visible_keys(const key_source *k, int64_t rows) { return k->first
 
 /// Where the keys from `base` on are; past the last visible one, that one again.
 static void locate_keys(const float **at, const key_source *k, int64_t base, int64_t visible) {
-    for (int64_t i = 0; i < GLIM_PAGE; i++) {
-        const int64_t entry = at_most(base + i, visible - 1), s = k->selected ? k->selected[entry] : entry;
-        at[i] = k->pages[s / GLIM_PAGE] + s % GLIM_PAGE * k->ldk;
+    const int64_t last = visible - 1, ldk = k->ldk;
+    const float *const *const pages = k->pages;
+    if (k->selected) {
+        for (int64_t i = 0; i < GLIM_PAGE; i++) {
+            const uint64_t s = (uint64_t)k->selected[at_most(base + i, last)];
+            at[i] = pages[s / GLIM_PAGE] + (int64_t)(s % GLIM_PAGE) * ldk;
+        }
+    } else {  // a block is a page
+        const int64_t page = at_most(base, last) / GLIM_PAGE, rest = last - page * GLIM_PAGE;
+        for (int64_t i = 0; i < GLIM_PAGE; i++) at[i] = pages[page] + at_most(base > last ? rest : i, rest) * ldk;
     }
 }
 

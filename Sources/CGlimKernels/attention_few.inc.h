@@ -96,49 +96,60 @@ static void few_product(few_job t, int64_t rows, int64_t n) {
 
 // ---- Scores
 
-/// Scratch: up to a block of k of the keys turned, [width, 64]; tiles.
-typedef struct {
-    float *turned, *tile, *dtile;
-    const float *rows[GLIM_K_BLOCK];  ///< where those of `turned` are
-} few_room;
-
-INLINE void few_room_in(few_room *room, float *scratch, int64_t width) {
-    room->turned = scratch;
-    for (int64_t d = 0; d < at_most(width, GLIM_K_BLOCK); d++) room->rows[d] = scratch + d * GLIM_PAGE;
-    room->tile = scratch + at_most(width, GLIM_K_BLOCK) * GLIM_PAGE;
-    room->dtile = room->tile + FEW_ROWS * GLIM_PAGE;
-}
-
-/// Columns of keys to `turned`, absent keys up to a whole vector as zeros. Keys `ahead`, where not null, are called
-/// nearer.
-static void turn_keys(float *turned, const float *const *at, const float *const *ahead, int64_t count, int64_t first,
-                      int64_t columns) {
-    for (int64_t s = 0; s < count; s += 16) {
-        for (int64_t d = 0; d < columns; d += 16) {
-            float *out = turned + d * GLIM_PAGE + s;
-            for (int64_t i = 0; ahead && i < 16; i++) __builtin_prefetch(ahead[s + i] + first + d, 0, 2);
-            if (s + 16 <= count && d + 16 <= columns) transpose_16(out, GLIM_PAGE, at + s, first + d, 16, 16, NULL, 0);
-            else
-                transpose_16(out, GLIM_PAGE, at + s, first + d, at_most(count - s, 16), at_most(columns - d, 16), NULL, 0);
-        }
+/// tile[i, s] += x[i] · keys[s] for 16 keys, of which `columns` values are given, turned. With `fresh`, tile is set.
+INLINE void few_scores_16(float *tile, const v16 *keys, const float *x, int64_t ldx, int64_t row, const int rows,
+                          int64_t columns, int fresh) {
+    v16 sum[4];
+    x += row * ldx;
+    tile += row * GLIM_PAGE;
+    UNROLL for (int i = 0; i < rows; i++) sum[i] = fresh ? v_zero() : v_load(tile + i * GLIM_PAGE);
+    if (columns >= 16) {
+        UNROLL for (int d = 0; d < 16; d++)
+            UNROLL for (int i = 0; i < rows; i++) sum[i] = v_fma(v_set1(x[i * ldx + d]), keys[d], sum[i]);
+    } else {
+        UNROLL for (int d = 0; d < 15; d++)
+            if (d < columns)
+                UNROLL for (int i = 0; i < rows; i++) sum[i] = v_fma(v_set1(x[i * ldx + d]), keys[d], sum[i]);
     }
+    UNROLL for (int i = 0; i < rows; i++) v_store(tile + i * GLIM_PAGE, sum[i]);
 }
 
-/// tile[i, s] = x[i] · keys[s]; where dx is not null also dtile[i, s] = dx[i] · value of keys[s].
-static void few_scores(few_room *room, const float *x, const float *dx, int64_t rows, const float *const *at,
-                       const float *const *ahead, int64_t count, int64_t width, int64_t value_width) {
-    for (int64_t d = 0; d < width; d += GLIM_K_BLOCK) {
-        const int64_t columns = at_most(width - d, GLIM_K_BLOCK);
-        turn_keys(room->turned, at, ahead, count, d, columns);
-        few_job t = {.c = room->tile, .ldc = GLIM_PAGE, .a = x + d, .a_row = width, .b = room->rows, .k = columns,
-                     .add = d > 0};
-        few_product(t, rows, whole_lanes(count));
-        if (!dx || d >= value_width) continue;
-        t.c = room->dtile;
-        t.a = dx + d;
-        t.a_row = value_width;
-        t.k = at_most(value_width - d, GLIM_K_BLOCK);
-        few_product(t, rows, whole_lanes(count));
+INLINE void few_scores_rows(float *tile, const v16 *keys, const float *x, int64_t ldx, int64_t rows, int64_t columns,
+                            int fresh) {
+    int64_t i = 0;
+    for (; i + 4 <= rows; i += 4) few_scores_16(tile, keys, x, ldx, i, 4, columns, fresh);
+    if (rows - i == 3) few_scores_16(tile, keys, x, ldx, i, 3, columns, fresh);
+    if (rows - i == 2) few_scores_16(tile, keys, x, ldx, i, 2, columns, fresh);
+    if (rows - i == 1) few_scores_16(tile, keys, x, ldx, i, 1, columns, fresh);
+}
+
+/// tile += part, [rows, 64].
+INLINE void add_tile(float *tile, const float *part, int64_t rows) {
+    for (int64_t i = 0; i < rows * GLIM_PAGE; i += 16) v_store(tile + i, v_add(v_load(tile + i), v_load(part + i)));
+}
+
+/// tile[i, s] = x[i] · keys[s], and where dx is not null dtile[i, s] = dx[i] · value of keys[s]: sums in blocks as
+/// those of a product. Keys `ahead` and gradients `to`, where not null, are called nearer.
+static void few_scores(float *tile, float *dtile, const float *x, const float *dx, int64_t rows,
+                       const float *const *at, const float *const *ahead, float *const *to, int64_t count,
+                       int64_t width, int64_t value_width) {
+    float part[FEW_ROWS * GLIM_PAGE], dpart[FEW_ROWS * GLIM_PAGE];
+    for (int64_t first = 0; first < width; first += GLIM_K_BLOCK) {
+        const int64_t last = at_most(first + GLIM_K_BLOCK, width);
+        float *const sums = first ? part : tile, *const dsums = first ? dpart : dtile;
+        for (int64_t d = first; d < last; d += 16)
+            for (int64_t s = 0; s < count; s += 16) {
+                if (ahead) UNROLL for (int i = 0; i < 16; i++) __builtin_prefetch(ahead[s + i] + d, 0, 2);
+                if (to) UNROLL for (int i = 0; i < 16; i++) __builtin_prefetch(to[s + i] + d, 0, 2);
+                v16 keys[16];
+                const int64_t columns = at_most(last - d, 16), values = at_most(value_width - d, 16);
+                if (s + 16 <= count && columns == 16) turn_16(keys, at + s, d, 16, 16, NULL, 0);
+                else turn_16(keys, at + s, d, at_most(count - s, 16), columns, NULL, 0);
+                few_scores_rows(sums + s, keys, x + d, width, rows, columns, d == first);
+                if (dx && values > 0) few_scores_rows(dsums + s, keys, dx + d, value_width, rows, values, d == first);
+            }
+        if (first) add_tile(tile, part, rows);
+        if (first && dx && first < value_width) add_tile(dtile, dpart, rows);
     }
 }
 
@@ -198,10 +209,9 @@ static void softmax_few(float *tile, float *top, float *sum, float *alpha, const
 /// Rows r to r + m of `attend`, no more than FEW_ROWS.
 static void attend_few(float *out, float *lse, const float *q, int64_t r, int64_t m, const key_source *k,
                        int64_t value_width, float scale, float *scratch) {
-    few_room room;
     few_keys keys;
     float top[FEW_ROWS], sum[FEW_ROWS], alpha[FEW_ROWS];
-    few_room_in(&room, scratch, k->width);
+    float *const tile = scratch;
     few_keys_of(&keys, k, r, m);
     v_store(top, v_set1(-INFINITY));
     v_store(sum, v_zero());
@@ -209,9 +219,9 @@ static void attend_few(float *out, float *lse, const float *q, int64_t r, int64_
         const int64_t count = at_most(keys.visible - base, GLIM_PAGE), next = base + GLIM_PAGE;
         const float *const *at = keys.at[base / GLIM_PAGE % 2], **ahead = NULL;
         if (next < keys.visible) locate_keys(ahead = keys.at[next / GLIM_PAGE % 2], k, next, keys.visible);
-        few_scores(&room, q, NULL, m, at, ahead, count, k->width, value_width);
-        softmax_few(room.tile, top, sum, alpha, keys.sees, m, base, count, scale);
-        few_product((few_job){.c = out, .ldc = value_width, .a = room.tile, .a_row = GLIM_PAGE, .b = at, .by = alpha,
+        few_scores(tile, NULL, q, NULL, m, at, ahead, NULL, count, k->width, value_width);
+        softmax_few(tile, top, sum, alpha, keys.sees, m, base, count, scale);
+        few_product((few_job){.c = out, .ldc = value_width, .a = tile, .a_row = GLIM_PAGE, .b = at, .by = alpha,
                               .k = count, .add = base > 0},
                     m, value_width);
     }
@@ -319,26 +329,25 @@ INLINE void few_gradients(few_gradient t, int64_t count, int64_t last, const int
 static void attend_few_backward(float *dq, float *dkeys, int64_t lddk, const float *dout, const float *q,
                                 const float *out, const float *lse, int64_t r, int64_t m, const key_source *k,
                                 int64_t value_width, float scale, float *scratch) {
-    few_room room;
     few_keys keys;
     float delta[FEW_ROWS], *to[GLIM_PAGE];
-    few_room_in(&room, scratch, k->width);
+    float *tile = scratch, *dtile = tile + FEW_ROWS * GLIM_PAGE;
     few_keys_of(&keys, k, r, m);
     dot_rows(delta, dout, out, m, value_width);
     for (int64_t base = 0; base < keys.visible; base += GLIM_PAGE) {
         const int64_t count = at_most(keys.visible - base, GLIM_PAGE), next = base + GLIM_PAGE;
         const float *const *at = keys.at[base / GLIM_PAGE % 2], **ahead = NULL;
         if (next < keys.visible) locate_keys(ahead = keys.at[next / GLIM_PAGE % 2], k, next, keys.visible);
-        for (int64_t s = 0; s < count; s++) {
-            to[s] = dkeys + (k->selected ? k->selected[base + s] : base + s) * lddk;
-            for (int64_t d = 0; d < k->width; d += 16) __builtin_prefetch(to[s] + d, 1, 2);
+        for (int64_t s = 0; s < GLIM_PAGE; s++) {
+            const int64_t e = at_most(base + s, keys.visible - 1);
+            to[s] = dkeys + (k->selected ? k->selected[e] : e) * lddk;
         }
-        few_scores(&room, q, dout, m, at, ahead, count, k->width, value_width);
-        softmax_few_backward(room.tile, room.dtile, lse, delta, keys.sees, m, base, count, scale);
-        few_product((few_job){.c = dq, .ldc = k->width, .a = room.dtile, .a_row = GLIM_PAGE, .b = at, .k = count,
+        few_scores(tile, dtile, q, dout, m, at, ahead, to, count, k->width, value_width);
+        softmax_few_backward(tile, dtile, lse, delta, keys.sees, m, base, count, scale);
+        few_product((few_job){.c = dq, .ldc = k->width, .a = dtile, .a_row = GLIM_PAGE, .b = at, .k = count,
                               .add = base > 0},
                     m, k->width);
-        few_gradient t = {.to = to, .tile = room.tile, .dtile = room.dtile, .q = q, .dout = dout, .width = k->width,
+        few_gradient t = {.to = to, .tile = tile, .dtile = dtile, .q = q, .dout = dout, .width = k->width,
                           .value_width = value_width, .rows = m};
         few_gradients(t, count, value_width, 1);
         t.first = value_width;
