@@ -131,17 +131,18 @@ INLINE int64_t visible_keys(const key_source *k, int64_t rows) { return k->first
 
 /// Where the keys from `base` on are; past the last visible one, that one again.
 static void locate_keys(const float **at, const key_source *k, int64_t base, int64_t visible) {
-    const int64_t last = visible - 1, ldk = k->ldk;
-    const float *const *const pages = k->pages;
+    const int64_t count = clamp(visible - base, 1, GLIM_PAGE);
+    base = at_most(base, visible - 1);
     if (k->selected) {
-        for (int64_t i = 0; i < GLIM_PAGE; i++) {
-            const uint64_t s = (uint64_t)k->selected[at_most(base + i, last)];
-            at[i] = pages[s / GLIM_PAGE] + (int64_t)(s % GLIM_PAGE) * ldk;
+        for (int64_t i = 0; i < count; i++) {
+            const uint64_t s = (uint64_t)k->selected[base + i];
+            at[i] = k->pages[s / GLIM_PAGE] + s % GLIM_PAGE * (uint64_t)k->ldk;
         }
-    } else {  // a block is a page
-        const int64_t page = at_most(base, last) / GLIM_PAGE, rest = last - page * GLIM_PAGE;
-        for (int64_t i = 0; i < GLIM_PAGE; i++) at[i] = pages[page] + at_most(base > last ? rest : i, rest) * ldk;
+    } else {
+        const float *const first = k->pages[base / GLIM_PAGE] + base % GLIM_PAGE * k->ldk;
+        for (int64_t i = 0; i < count; i++) at[i] = first + i * k->ldk;
     }
+    for (int64_t i = count; i < GLIM_PAGE; i++) at[i] = at[count - 1];
 }
 
 /// The block of keys from `base` on as rows `*ld` apart: as they lie, or where selected, copied. With `turned`, also

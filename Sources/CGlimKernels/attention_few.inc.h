@@ -251,7 +251,8 @@ static void softmax_few_backward(float *tile, float *dtile, const float *lse, co
     }
 }
 
-/// Rows of gradients of keys, += dtile · q and where `values`, then += tile · dout, for columns from `first` on.
+/// Rows of gradients of keys, += dtile · q, then for the first `values` vectors += tile · dout, for columns from `first`
+/// on.
 typedef struct {
     float *const *to;
     const float *tile, *dtile, *q, *dout;
@@ -261,20 +262,20 @@ typedef struct {
 INLINE void few_gradient_tile(const few_gradient *job, int64_t s, const int keys, const int vectors, const int part,
                               const int values) {
     const few_gradient t = *job;
-    v16 sum[2 * FEW_VECTORS], dsum[2 * FEW_VECTORS];
-    UNROLL for (int i = 0; i < keys * vectors; i++) sum[i] = dsum[i] = v_zero();
+    v16 sum[2 * FEW_VECTORS], vsum[2 * FEW_VECTORS];
+    UNROLL for (int i = 0; i < keys * vectors; i++) sum[i] = vsum[i] = v_zero();
     const float *q = t.q + t.first, *dout = t.dout + t.first, *p = t.tile + s, *dp = t.dtile + s;
     for (int64_t r = 0; r < t.rows; r++) {
         v16 x[FEW_VECTORS], dx[FEW_VECTORS];
         UNROLL for (int j = 0; j < vectors; j++) {
             x[j] = part ? v_load_n(q, t.columns) : v_load(q + 16 * j);
-            if (values) dx[j] = part ? v_load_n(dout, t.columns) : v_load(dout + 16 * j);
+            if (j < values) dx[j] = part ? v_load_n(dout, t.columns) : v_load(dout + 16 * j);
         }
         UNROLL for (int i = 0; i < keys; i++) {
             const v16 y = v_set1(dp[i]), dy = v_set1(p[i]);
             UNROLL for (int j = 0; j < vectors; j++) {
                 sum[i * vectors + j] = v_fma(y, x[j], sum[i * vectors + j]);
-                if (values) dsum[i * vectors + j] = v_fma(dy, dx[j], dsum[i * vectors + j]);
+                if (j < values) vsum[i * vectors + j] = v_fma(dy, dx[j], vsum[i * vectors + j]);
             }
         }
         q += t.width;
@@ -286,7 +287,7 @@ INLINE void few_gradient_tile(const few_gradient *job, int64_t s, const int keys
         float *to = t.to[s + i] + t.first;
         UNROLL for (int j = 0; j < vectors; j++) {
             v16 d = v_add(part ? v_load_n(to, t.columns) : v_load(to + 16 * j), sum[i * vectors + j]);
-            if (values) d = v_add(d, dsum[i * vectors + j]);
+            if (j < values) d = v_add(d, vsum[i * vectors + j]);
             if (part) v_store_n(to, d, t.columns);
             else v_store(to + 16 * j, d);
         }
@@ -305,24 +306,29 @@ FEW_GRADIENT(few_key_1, 1, 0, 0)
 FEW_GRADIENT(few_value_1, 1, 0, 1)
 #if FEW_VECTORS > 1
 FEW_GRADIENT(few_key_4, 4, 0, 0)
-FEW_GRADIENT(few_value_4, 4, 0, 1)
+FEW_GRADIENT(few_value_4, 4, 0, 4)
+FEW_GRADIENT(few_last_values, 5, 0, 4)
 #endif
 
-/// Columns from t.first to `last`.
-INLINE void few_gradients(few_gradient t, int64_t count, int64_t last, const int values) {
-    while (t.first + 16 <= last) {
+static void few_gradients(few_gradient t, int64_t count) {
+    while (t.first < t.width) {
+        const int values = t.first < t.value_width;
+        t.columns = (values ? t.value_width : t.width) - t.first;
 #if FEW_VECTORS > 1
-        if (t.first + 64 <= last) {
+        if (t.columns == 64 && values && t.first + 80 == t.width) {
+            few_last_values(&t, count);
+            return;
+        }
+        if (t.columns >= 64) {
             (values ? few_value_4 : few_key_4)(&t, count);
             t.first += 64;
             continue;
         }
 #endif
-        (values ? few_value_1 : few_key_1)(&t, count);
-        t.first += 16;
+        if (t.columns >= 16) (values ? few_value_1 : few_key_1)(&t, count);
+        else (values ? few_value_part : few_key_part)(&t, count);
+        t.first += at_most(t.columns, 16);
     }
-    t.columns = last - t.first;
-    if (t.columns > 0) (values ? few_value_part : few_key_part)(&t, count);
 }
 
 /// Rows r to r + m of `attend_backward`, no more than FEW_ROWS.
@@ -349,9 +355,7 @@ static void attend_few_backward(float *dq, float *dkeys, int64_t lddk, const flo
                     m, k->width);
         few_gradient t = {.to = to, .tile = tile, .dtile = dtile, .q = q, .dout = dout, .width = k->width,
                           .value_width = value_width, .rows = m};
-        few_gradients(t, count, value_width, 1);
-        t.first = value_width;
-        few_gradients(t, count, k->width, 0);
+        few_gradients(t, count);
     }
     for (int64_t i = 0; i < m; i++) delta[i] = 1;
     scale_rows(dq, delta, m, k->width, 1);
