@@ -21,17 +21,12 @@ INLINE int64_t room_for(int64_t rows) { return at_most((rows + 31) / 32 * 32, GL
 // ---- Turning
 
 /// Lane r of out[d] = x[r][first + d] for 16 rows and 16 columns, of which `rows` and `columns` exist; rows that do not
-/// are zeros. With `copy`, row r is also copied to copy[r * ldc + d].
-INLINE void turn_16(v16 *out, const float *const *x, int64_t first, int64_t rows, int64_t columns, float *copy,
-                    int64_t ldc) {
+/// are zeros.
+INLINE void turn_16(v16 *out, const float *const *x, int64_t first, int64_t rows, int64_t columns) {
 #if defined(GLIM_AVX512)
     __m512 a[16];
 #pragma unroll
     for (int i = 0; i < 16; i++) a[i] = i < rows ? v_load_n(x[i] + first, columns) : v_zero();
-    if (copy)
-#pragma unroll
-        for (int i = 0; i < 16; i++)
-            if (i < rows) v_store_n(copy + i * ldc, a[i], columns);
 #pragma unroll
     for (int i = 0; i < 16; i += 4) {  // a[i + j] becomes columns j, j + 4, j + 8, j + 12 of rows i … i + 3
         const __m512d low0 = _mm512_castps_pd(_mm512_unpacklo_ps(a[i], a[i + 1]));
@@ -56,7 +51,6 @@ INLINE void turn_16(v16 *out, const float *const *x, int64_t first, int64_t rows
     }
 #else
     float *const to = (float *)(void *)out;
-    for (int64_t r = 0; copy && r < rows; r++) v_store_n(copy + r * ldc, v_load_n(x[r] + first, columns), columns);
     if (rows < 16 || columns < 16) {
         for (int64_t d = 0; d < columns; d++)
             for (int64_t r = 0; r < 16; r++) to[d * 16 + r] = r < rows ? x[r][first + d] : 0;
@@ -81,29 +75,26 @@ INLINE void turn_16(v16 *out, const float *const *x, int64_t first, int64_t rows
 }
 
 /// The same to memory: element (d, r) at out[d * ldo + r].
-INLINE void transpose_16(float *out, int64_t ldo, const float *const *x, int64_t first, int64_t rows, int64_t columns,
-                         float *copy, int64_t ldc) {
+INLINE void transpose_16(float *out, int64_t ldo, const float *const *x, int64_t first, int64_t rows, int64_t columns) {
     v16 turned[16];
-    turn_16(turned, x, first, rows, columns, copy, ldc);
+    turn_16(turned, x, first, rows, columns);
     UNROLL for (int d = 0; d < 16; d++)
         if (d < columns) v_store(out + d * ldo, turned[d]);
 }
 
 /// Rows x[r] of `width` to panels of their transpose: element (d, r) at out[(r / 32) * width * 32 + d * 32 + r % 32],
-/// r filled up with zeros to a multiple of 16. With `copy`, the rows are also copied there, one behind the other. Rows
-/// `ahead`, as many, are called nearer.
-static void transpose_rows(float *out, const float *const *x, int64_t rows, int64_t width, float *copy,
-                           const float *const *ahead) {
+/// r filled up with zeros to a multiple of 16. Rows `ahead`, as many, are called nearer.
+static void transpose_rows(float *out, const float *const *x, int64_t rows, int64_t width, const float *const *ahead) {
     for (int64_t r = 0; r < rows; r += 16) {
         const int64_t height = at_most(rows - r, 16);
         float *panel = out + r / GLIM_PANEL * width * GLIM_PANEL + r % GLIM_PANEL;
         for (int64_t d = 0; d < width; d += 16) {
-            float *o = panel + d * GLIM_PANEL, *c = copy ? copy + r * width + d : NULL;
+            float *o = panel + d * GLIM_PANEL;
             for (int64_t i = 0; ahead && i < height; i++) __builtin_prefetch(ahead[r + i] + d, 0, 2);
             if (height == 16 && d + 16 <= width)
-                transpose_16(o, GLIM_PANEL, x + r, d, 16, 16, c, width);
+                transpose_16(o, GLIM_PANEL, x + r, d, 16, 16);
             else
-                transpose_16(o, GLIM_PANEL, x + r, d, height, at_most(width - d, 16), c, width);
+                transpose_16(o, GLIM_PANEL, x + r, d, height, at_most(width - d, 16));
         }
     }
 }
@@ -112,7 +103,7 @@ static void transpose_rows(float *out, const float *const *x, int64_t rows, int6
 static void transpose_queries(float *out, const float *x, int64_t rows, int64_t width) {
     const float *at[GLIM_ATTENTION_ROWS];
     for (int64_t r = 0; r < rows; r++) at[r] = x + r * width;
-    transpose_rows(out, at, rows, width, NULL, NULL);
+    transpose_rows(out, at, rows, width, NULL);
 }
 
 // ---- Keys
@@ -145,8 +136,9 @@ static void locate_keys(const float **at, const key_source *k, int64_t base, int
     for (int64_t i = count; i < GLIM_PAGE; i++) at[i] = at[count - 1];
 }
 
-/// The block of keys from `base` on as rows `*ld` apart: as they lie, or where selected, copied. With `turned`, also
-/// their transpose. The next block, which may lie anywhere, is called nearer where this one is walked through.
+/// The block of keys from `base` on as rows `*ld` apart: as they lie, or where selected, copied. With `turned`, where
+/// they are not selected, also their transpose. The next block, which may lie anywhere, is called nearer where this one
+/// is walked through.
 static const float *key_block(const key_source *k, int64_t base, int64_t visible, float *turned, int64_t *ld) {
     const int64_t count = at_most(visible - base, GLIM_PAGE);
     float *copy = k->selected ? k->gathered : NULL;
@@ -155,7 +147,7 @@ static const float *key_block(const key_source *k, int64_t base, int64_t visible
         const float *at[GLIM_PAGE], *ahead[GLIM_PAGE];
         locate_keys(at, k, base, visible);
         locate_keys(ahead, k, base + GLIM_PAGE, visible);
-        if (turned) transpose_rows(turned, at, count, k->width, copy, ahead);
+        if (turned) transpose_rows(turned, at, count, k->width, ahead);
         for (int64_t i = 0; !turned && i < count; i++) {
             memcpy(copy + i * k->width, at[i], (size_t)k->width * sizeof(float));
             for (int64_t d = 0; d < k->width; d += 16) __builtin_prefetch(ahead[i] + d, 0, 2);

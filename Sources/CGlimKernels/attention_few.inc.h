@@ -1,6 +1,6 @@
 // Attention of a handful of query rows: decoding, and every token that attends to selected keys.
 //
-// So few rows leave most lanes of a product idle, so here the keys are the lanes of scores: a tile is [rows, 64 keys].
+// They would leave most lanes of a product idle, so here the keys are the lanes of scores: a tile is [rows, 64 keys].
 // Only for scores are keys turned; the other products read them, and write their gradients, where they lie. Every
 // number is the same sequence of operations as in attention.inc.h, whose results these are to the bit.
 
@@ -108,8 +108,9 @@ INLINE void few_scores_16(float *tile, const v16 *keys, const float *x, int64_t 
             UNROLL for (int i = 0; i < rows; i++) sum[i] = v_fma(v_set1(x[i * ldx + d]), keys[d], sum[i]);
     } else {
         UNROLL for (int d = 0; d < 15; d++)
-            if (d < columns)
+            if (d < columns) {
                 UNROLL for (int i = 0; i < rows; i++) sum[i] = v_fma(v_set1(x[i * ldx + d]), keys[d], sum[i]);
+            }
     }
     UNROLL for (int i = 0; i < rows; i++) v_store(tile + i * GLIM_PAGE, sum[i]);
 }
@@ -139,12 +140,12 @@ static void few_scores(float *tile, float *dtile, const float *x, const float *d
         float *const sums = first ? part : tile, *const dsums = first ? dpart : dtile;
         for (int64_t d = first; d < last; d += 16)
             for (int64_t s = 0; s < count; s += 16) {
-                if (ahead) UNROLL for (int i = 0; i < 16; i++) __builtin_prefetch(ahead[s + i] + d, 0, 2);
-                if (to) UNROLL for (int i = 0; i < 16; i++) __builtin_prefetch(to[s + i] + d, 0, 2);
+                for (int i = 0; ahead && i < 16; i++) __builtin_prefetch(ahead[s + i] + d, 0, 2);
+                for (int i = 0; to && i < 16; i++) __builtin_prefetch(to[s + i] + d, 0, 2);
                 v16 keys[16];
                 const int64_t columns = at_most(last - d, 16), values = at_most(value_width - d, 16);
-                if (s + 16 <= count && columns == 16) turn_16(keys, at + s, d, 16, 16, NULL, 0);
-                else turn_16(keys, at + s, d, at_most(count - s, 16), columns, NULL, 0);
+                if (s + 16 <= count && columns == 16) turn_16(keys, at + s, d, 16, 16);
+                else turn_16(keys, at + s, d, at_most(count - s, 16), columns);
                 few_scores_rows(sums + s, keys, x + d, width, rows, columns, d == first);
                 if (dx && values > 0) few_scores_rows(dsums + s, keys, dx + d, value_width, rows, values, d == first);
             }
@@ -251,14 +252,14 @@ static void softmax_few_backward(float *tile, float *dtile, const float *lse, co
     }
 }
 
-/// Rows of gradients of keys, += dtile · q, then for the first `values` vectors += tile · dout, for columns from `first`
-/// on.
+/// Rows of gradients of keys: += dtile · q and then, where columns are of the value too, += tile · dout.
 typedef struct {
     float *const *to;
     const float *tile, *dtile, *q, *dout;
     int64_t width, value_width, rows, first, columns;
 } few_gradient;
 
+/// Columns from `first` on: whole vectors, or where `part`, the first `columns` of one. `values` vectors are of the value.
 INLINE void few_gradient_tile(const few_gradient *job, int64_t s, const int keys, const int vectors, const int part,
                               const int values) {
     const few_gradient t = *job;
@@ -310,6 +311,7 @@ FEW_GRADIENT(few_value_4, 4, 0, 4)
 FEW_GRADIENT(few_last_values, 5, 0, 4)
 #endif
 
+/// The value's columns, then the others; together where the others are one vector, as in 64 + 16.
 static void few_gradients(few_gradient t, int64_t count) {
     while (t.first < t.width) {
         const int values = t.first < t.value_width;

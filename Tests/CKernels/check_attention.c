@@ -101,8 +101,8 @@ static void check_selected(check *c, int64_t heads, int64_t positions, int64_t o
     release(c);
 }
 
-/// Few rows have kernels of their own: the same bits as among so many rows that they take the general way. The others are
-/// zeros, which add nothing to what their keys get.
+/// Few rows have kernels of their own: the same bits as among so many that they take the general way. The others are
+/// zeros, which add nothing to what keys get.
 static void check_few(check *c, int64_t heads, int64_t positions, int64_t of, int64_t width, int64_t value_width) {
     const int64_t most = heads + random_in(17, 40), ldk = width + random_in(0, 3), lddk = width + random_in(0, 3);
     const float scale = any_scale(width), **pages = paged(c, positions, ldk, width);
@@ -123,8 +123,8 @@ static void check_few(check *c, int64_t heads, int64_t positions, int64_t of, in
     for (int t = 0; t < 2; t++) {
         const int64_t rows = t ? most : heads;
         make_scratch(c, scratch, rows, width);
-        table->attention_selected(out.at[t], t ? lse : few_lse, q, rows, pages, ldk, selected, count, width, value_width,
-                                  scale, scratch[0]);
+        table->attention_selected(out.at[t], t ? lse : few_lse, q, rows, pages, ldk, selected, count, width,
+                                  value_width, scale, scratch[0]);
         make_scratch(c, scratch, rows, width);
         table->attention_selected_backward(dq.at[t], dkeys.at[t], lddk, dout, q, out.at[t], t ? lse : few_lse, rows,
                                            pages, ldk, selected, count, width, value_width, scale, scratch[0]);
@@ -180,7 +180,7 @@ void check_attention(check *c) {
             check_indexer(c, tokens, heads, ANY_OF(firsts), ANY_OF(widths));
             check_selected(c, heads, random_in(1, 300), random_in(1, 4), width, random_in(1, width));
         }
-    // Whole vectors in all the ways that they are taken, values that end within one, sums over more than one block of k.
+    // Whole vectors in all the ways that they are taken, parts of one, sums over more than one block of k.
     static const int64_t wide[] = {16, 32, 48, 64, 80, 96, 128, 144, 160, 240, 256, 272, 320, 520, 576};
     for (int64_t heads = 1; heads <= 16; heads++)
         for (int twice = 0; twice < 6; twice++) {
