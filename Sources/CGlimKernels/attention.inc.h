@@ -2,7 +2,7 @@
 //
 // A block of query rows is transposed once and stays in cache; the keys, as they lie in their pages, are the left
 // operand. Scores come out as a tile [keys, rows]: lanes are rows, so the softmax needs no horizontal sum, and what
-// may not see a key is a prefix of the lanes. Keys are transposed only for a handful of rows, in decoding.
+// may not see a key is a prefix of the lanes. A handful of rows goes another way: attention_few.inc.h.
 //
 // Why no row sees its neighbours: a lane is one row. Keys hidden from it (they must be finite) have p = +0, and a
 // chain of multiply-adds that stops early equals one that goes on with zeros, but for the sign of a zero, which the
@@ -20,18 +20,13 @@ INLINE int64_t room_for(int64_t rows) { return at_most((rows + 31) / 32 * 32, GL
 
 // ---- Turning
 
-/// out[d * ldo + r] = x[r][first + d] for 16 rows and 16 columns, of which `rows` and `columns` exist; rows that do not
-/// are zeros. With `copy`, row r is also copied to copy[r * ldc + d].
-INLINE void transpose_16(float *out, int64_t ldo, const float *const *x, int64_t first, int64_t rows, int64_t columns,
-                         float *copy, int64_t ldc) {
+/// Lane r of out[d] = x[r][first + d] for 16 rows and 16 columns, of which `rows` and `columns` exist; rows that do not
+/// are zeros.
+INLINE void turn_16(v16 *out, const float *const *x, int64_t first, int64_t rows, int64_t columns) {
 #if defined(GLIM_AVX512)
-    __m512 a[16], b[16];
+    __m512 a[16];
 #pragma unroll
     for (int i = 0; i < 16; i++) a[i] = i < rows ? v_load_n(x[i] + first, columns) : v_zero();
-    if (copy)
-#pragma unroll
-        for (int i = 0; i < 16; i++)
-            if (i < rows) v_store_n(copy + i * ldc, a[i], columns);
 #pragma unroll
     for (int i = 0; i < 16; i += 4) {  // a[i + j] becomes columns j, j + 4, j + 8, j + 12 of rows i … i + 3
         const __m512d low0 = _mm512_castps_pd(_mm512_unpacklo_ps(a[i], a[i + 1]));
@@ -49,19 +44,16 @@ INLINE void transpose_16(float *out, int64_t ldo, const float *const *x, int64_t
         const __m512 even8 = _mm512_shuffle_f32x4(a[j + 8], a[j + 12], 0x88);
         const __m512 odd = _mm512_shuffle_f32x4(a[j], a[j + 4], 0xDD);
         const __m512 odd8 = _mm512_shuffle_f32x4(a[j + 8], a[j + 12], 0xDD);
-        b[j] = _mm512_shuffle_f32x4(even, even8, 0x88);
-        b[j + 4] = _mm512_shuffle_f32x4(odd, odd8, 0x88);
-        b[j + 8] = _mm512_shuffle_f32x4(even, even8, 0xDD);
-        b[j + 12] = _mm512_shuffle_f32x4(odd, odd8, 0xDD);
+        out[j] = _mm512_shuffle_f32x4(even, even8, 0x88);
+        out[j + 4] = _mm512_shuffle_f32x4(odd, odd8, 0x88);
+        out[j + 8] = _mm512_shuffle_f32x4(even, even8, 0xDD);
+        out[j + 12] = _mm512_shuffle_f32x4(odd, odd8, 0xDD);
     }
-#pragma unroll
-    for (int d = 0; d < 16; d++)
-        if (d < columns) v_store(out + d * ldo, b[d]);
 #else
-    for (int64_t r = 0; copy && r < rows; r++) v_store_n(copy + r * ldc, v_load_n(x[r] + first, columns), columns);
+    float *const to = (float *)(void *)out;
     if (rows < 16 || columns < 16) {
         for (int64_t d = 0; d < columns; d++)
-            for (int64_t r = 0; r < 16; r++) out[d * ldo + r] = r < rows ? x[r][first + d] : 0;
+            for (int64_t r = 0; r < 16; r++) to[d * 16 + r] = r < rows ? x[r][first + d] : 0;
         return;
     }
     typedef float v4 __attribute__((vector_size(16)));
@@ -77,26 +69,32 @@ INLINE void transpose_16(float *out, int64_t ldo, const float *const *x, int64_t
             a[1] = __builtin_shufflevector(b[0], b[1], 2, 3, 6, 7);
             a[2] = __builtin_shufflevector(b[2], b[3], 0, 1, 4, 5);
             a[3] = __builtin_shufflevector(b[2], b[3], 2, 3, 6, 7);
-            for (int i = 0; i < 4; i++) memcpy(out + (d + i) * ldo + r, &a[i], sizeof a[i]);
+            for (int i = 0; i < 4; i++) memcpy(to + (d + i) * 16 + r, &a[i], sizeof a[i]);
         }
 #endif
 }
 
+/// The same to memory: element (d, r) at out[d * ldo + r].
+INLINE void transpose_16(float *out, int64_t ldo, const float *const *x, int64_t first, int64_t rows, int64_t columns) {
+    v16 turned[16];
+    turn_16(turned, x, first, rows, columns);
+    UNROLL for (int d = 0; d < 16; d++)
+        if (d < columns) v_store(out + d * ldo, turned[d]);
+}
+
 /// Rows x[r] of `width` to panels of their transpose: element (d, r) at out[(r / 32) * width * 32 + d * 32 + r % 32],
-/// r filled up with zeros to a multiple of 16. With `copy`, the rows are also copied there, one behind the other. Rows
-/// `ahead`, as many, are called nearer.
-static void transpose_rows(float *out, const float *const *x, int64_t rows, int64_t width, float *copy,
-                           const float *const *ahead) {
+/// r filled up with zeros to a multiple of 16. Rows `ahead`, as many, are called nearer.
+static void transpose_rows(float *out, const float *const *x, int64_t rows, int64_t width, const float *const *ahead) {
     for (int64_t r = 0; r < rows; r += 16) {
         const int64_t height = at_most(rows - r, 16);
         float *panel = out + r / GLIM_PANEL * width * GLIM_PANEL + r % GLIM_PANEL;
         for (int64_t d = 0; d < width; d += 16) {
-            float *o = panel + d * GLIM_PANEL, *c = copy ? copy + r * width + d : NULL;
+            float *o = panel + d * GLIM_PANEL;
             for (int64_t i = 0; ahead && i < height; i++) __builtin_prefetch(ahead[r + i] + d, 0, 2);
             if (height == 16 && d + 16 <= width)
-                transpose_16(o, GLIM_PANEL, x + r, d, 16, 16, c, width);
+                transpose_16(o, GLIM_PANEL, x + r, d, 16, 16);
             else
-                transpose_16(o, GLIM_PANEL, x + r, d, height, at_most(width - d, 16), c, width);
+                transpose_16(o, GLIM_PANEL, x + r, d, height, at_most(width - d, 16));
         }
     }
 }
@@ -105,7 +103,7 @@ static void transpose_rows(float *out, const float *const *x, int64_t rows, int6
 static void transpose_queries(float *out, const float *x, int64_t rows, int64_t width) {
     const float *at[GLIM_ATTENTION_ROWS];
     for (int64_t r = 0; r < rows; r++) at[r] = x + r * width;
-    transpose_rows(out, at, rows, width, NULL, NULL);
+    transpose_rows(out, at, rows, width, NULL);
 }
 
 // ---- Keys
@@ -124,14 +122,23 @@ INLINE int64_t visible_keys(const key_source *k, int64_t rows) { return k->first
 
 /// Where the keys from `base` on are; past the last visible one, that one again.
 static void locate_keys(const float **at, const key_source *k, int64_t base, int64_t visible) {
-    for (int64_t i = 0; i < GLIM_PAGE; i++) {
-        const int64_t entry = at_most(base + i, visible - 1), s = k->selected ? k->selected[entry] : entry;
-        at[i] = k->pages[s / GLIM_PAGE] + s % GLIM_PAGE * k->ldk;
+    const int64_t count = clamp(visible - base, 1, GLIM_PAGE);
+    base = at_most(base, visible - 1);
+    if (k->selected) {
+        for (int64_t i = 0; i < count; i++) {
+            const uint64_t s = (uint64_t)k->selected[base + i];
+            at[i] = k->pages[s / GLIM_PAGE] + s % GLIM_PAGE * (uint64_t)k->ldk;
+        }
+    } else {
+        const float *const first = k->pages[base / GLIM_PAGE] + base % GLIM_PAGE * k->ldk;
+        for (int64_t i = 0; i < count; i++) at[i] = first + i * k->ldk;
     }
+    for (int64_t i = count; i < GLIM_PAGE; i++) at[i] = at[count - 1];
 }
 
-/// The block of keys from `base` on as rows `*ld` apart: as they lie, or where selected, copied. With `turned`, also
-/// their transpose. The next block, which may lie anywhere, is called nearer where this one is walked through.
+/// The block of keys from `base` on as rows `*ld` apart: as they lie, or where selected, copied. With `turned`, where
+/// they are not selected, also their transpose. The next block, which may lie anywhere, is called nearer where this one
+/// is walked through.
 static const float *key_block(const key_source *k, int64_t base, int64_t visible, float *turned, int64_t *ld) {
     const int64_t count = at_most(visible - base, GLIM_PAGE);
     float *copy = k->selected ? k->gathered : NULL;
@@ -140,31 +147,13 @@ static const float *key_block(const key_source *k, int64_t base, int64_t visible
         const float *at[GLIM_PAGE], *ahead[GLIM_PAGE];
         locate_keys(at, k, base, visible);
         locate_keys(ahead, k, base + GLIM_PAGE, visible);
-        if (turned) transpose_rows(turned, at, count, k->width, copy, ahead);
+        if (turned) transpose_rows(turned, at, count, k->width, ahead);
         for (int64_t i = 0; !turned && i < count; i++) {
             memcpy(copy + i * k->width, at[i], (size_t)k->width * sizeof(float));
             for (int64_t d = 0; d < k->width; d += 16) __builtin_prefetch(ahead[i] + d, 0, 2);
         }
     }
     return copy ? copy : k->pages[base / GLIM_PAGE];
-}
-
-/// Where query rows are so few that they leave most lanes of a product idle, it pays to turn the keys instead.
-#define FEW_ROWS 16
-
-/// tile[s, i] = keys[s] · x[i] over `width` for `rows` rows x, as lanes. Either way one ascending chain, so the same
-/// bits. `turned` is x turned, or where rows are few, the keys; `room` takes a tile.
-static void score_block(float *tile, int64_t lanes, const float *keys, int64_t ld, int64_t count, const float *x,
-                        int64_t rows, int64_t width, const float *turned, int64_t turned_panel, float *room) {
-    if (rows > FEW_ROWS) {
-        matmul_f32(tile, lanes, GLIM_PANEL, keys, ld, turned, GLIM_PANEL, turned_panel, count, lanes, width, 0);
-        return;
-    }
-    matmul_f32(room, GLIM_PAGE, GLIM_PANEL, x, width, turned, GLIM_PANEL, turned_panel, rows, count, width, 0);
-    const float *at[FEW_ROWS];
-    for (int64_t i = 0; i < rows; i++) at[i] = room + i * GLIM_PAGE;
-    for (int64_t s = 0; s < count; s += 16)
-        transpose_16(tile + s * lanes, lanes, at, s, rows, at_most(count - s, 16), NULL, 0);
 }
 
 /// For 16 lanes from row r on, and keys from `base` on: keys below `whole` are seen by all lanes, keys from `some` on
@@ -185,6 +174,33 @@ INLINE lane_view view_of(const key_source *k, int64_t r, int64_t base, int64_t c
 INLINE v16 where_seen(lane_view view, int64_t s, v16 x, v16 otherwise) {
     return v_first_n(clamp(view.hidden + view.heads * s, 0, 16), otherwise, x);
 }
+
+// ---- Rows
+
+/// x = x · by[r] + 0 for each row; a factor of one changes nothing and is skipped unless `always`.
+static void scale_rows(float *x, const float *by, int64_t rows, int64_t width, int always) {
+    for (int64_t r = 0; r < rows; r++) {
+        if (by[r] == 1 && !always) continue;
+        const v16 factor = v_set1(by[r]);
+        float *row = x + r * width;
+        int64_t i = 0;
+        for (; i + 16 <= width; i += 16) v_store(row + i, v_fma(v_load(row + i), factor, v_zero()));
+        if (i < width) v_store_n(row + i, v_fma(v_load_n(row + i, width - i), factor, v_zero()), width - i);
+    }
+}
+
+/// sums[r] = Σ a[r]·b[r]
+static void dot_rows(float *sums, const float *a, const float *b, int64_t rows, int64_t width) {
+    for (int64_t r = 0; r < rows; r++, a += width, b += width) {
+        v16 sum = v_zero();
+        int64_t i = 0;
+        for (; i + 16 <= width; i += 16) sum = v_fma(v_load(a + i), v_load(b + i), sum);
+        if (i < width) sum = v_fma(v_load_n(a + i, width - i), v_load_n(b + i, width - i), sum);
+        sums[r] = v_sum(sum);
+    }
+}
+
+#include "attention_few.inc.h"
 
 // ---- Forward
 
@@ -227,32 +243,22 @@ static void softmax_block(float *tile, int64_t lanes, float *top, float *sum, fl
     }
 }
 
-/// x = x · by[r] + 0 for each row; a factor of one changes nothing and is skipped unless `always`.
-static void scale_rows(float *x, const float *by, int64_t rows, int64_t width, int always) {
-    for (int64_t r = 0; r < rows; r++) {
-        if (by[r] == 1 && !always) continue;
-        const v16 factor = v_set1(by[r]);
-        float *row = x + r * width;
-        int64_t i = 0;
-        for (; i + 16 <= width; i += 16) v_store(row + i, v_fma(v_load(row + i), factor, v_zero()));
-        if (i < width) v_store_n(row + i, v_fma(v_load_n(row + i, width - i), factor, v_zero()), width - i);
-    }
-}
-
 static void attend(float *out, float *lse, const float *q, int64_t rows, key_source k, int64_t value_width,
                    float scale, float *scratch) {
     const int64_t room = room_for(rows);
     float *turned = scratch, *tile = turned + room * k.width, *top = tile + room * GLIM_PAGE;
     float *sum = top + room, *alpha = sum + room;
-    float *turned_keys = alpha + room, *scores = turned_keys + GLIM_PAGE * k.width;
-    k.gathered = scores + FEW_ROWS * GLIM_PAGE;
+    k.gathered = alpha + room;
     for (int64_t r = 0; r < rows; r += GLIM_ATTENTION_ROWS) {
         const int64_t m = at_most(rows - r, GLIM_ATTENTION_ROWS), lanes = whole_lanes(m);
         const int64_t visible = visible_keys(&k, r + m);
         float *o = out + r * value_width;
         const float *q_rows = q + r * k.width;
-        const int few = m <= FEW_ROWS;
-        if (!few) transpose_queries(turned, q_rows, m, k.width);
+        if (m <= FEW_ROWS) {
+            attend_few(o, lse ? lse + r : NULL, q_rows, r, m, &k, value_width, scale, scratch);
+            continue;
+        }
+        transpose_queries(turned, q_rows, m, k.width);
         for (int64_t i = 0; i < lanes; i++) {
             top[i] = -INFINITY;
             sum[i] = 0;
@@ -260,9 +266,9 @@ static void attend(float *out, float *lse, const float *q, int64_t rows, key_sou
         for (int64_t base = 0; base < visible; base += GLIM_PAGE) {
             const int64_t count = at_most(visible - base, GLIM_PAGE);
             int64_t ld;
-            const float *keys = key_block(&k, base, visible, few ? turned_keys : NULL, &ld);
-            score_block(tile, lanes, keys, ld, count, q_rows, m, k.width, few ? turned_keys : turned,
-                        GLIM_PANEL * k.width, scores);
+            const float *keys = key_block(&k, base, visible, NULL, &ld);
+            matmul_f32(tile, lanes, GLIM_PANEL, keys, ld, turned, GLIM_PANEL, GLIM_PANEL * k.width, count, lanes,
+                       k.width, 0);
             softmax_block(tile, lanes, top, sum, alpha, &k, r, base, count, scale);
             if (base) scale_rows(o, alpha, m, value_width, 0);
             matmul_f32(o, value_width, GLIM_PANEL, tile, lanes, keys, ld, GLIM_PANEL, m, value_width, count,
@@ -292,17 +298,6 @@ static void attention_selected(float *out, float *lse, const float *q, int64_t h
 }
 
 // ---- Backward
-
-/// sums[r] = Σ a[r]·b[r]
-static void dot_rows(float *sums, const float *a, const float *b, int64_t rows, int64_t width) {
-    for (int64_t r = 0; r < rows; r++, a += width, b += width) {
-        v16 sum = v_zero();
-        int64_t i = 0;
-        for (; i + 16 <= width; i += 16) sum = v_fma(v_load(a + i), v_load(b + i), sum);
-        if (i < width) sum = v_fma(v_load_n(a + i, width - i), v_load_n(b + i, width - i), sum);
-        sums[r] = v_sum(sum);
-    }
-}
 
 /// Scores become p = e^(score · scale - lse), and dp becomes p · (dp - delta) · scale; both +0 where hidden.
 static void softmax_block_backward(float *tile, float *dtile, int64_t lanes, const float *lse, const float *delta,
@@ -337,19 +332,20 @@ static void attend_backward(float *dq, float *dkeys, int64_t lddk, const float *
     float *turned = scratch, *dturned = turned + room * k.width;
     float *tile = dturned + room * k.width, *dtile = tile + room * GLIM_PAGE;
     float *shift = dtile + room * GLIM_PAGE, *delta = shift + room;
-    float *turned_keys = delta + room, *scores = turned_keys + GLIM_PAGE * k.width;
-    float *dgathered = scores + FEW_ROWS * GLIM_PAGE;
+    float *dgathered = delta + room;
     k.gathered = dgathered + GLIM_PAGE * k.width;
     for (int64_t r = 0; r < rows; r += GLIM_ATTENTION_ROWS) {
         const int64_t m = at_most(rows - r, GLIM_ATTENTION_ROWS), lanes = whole_lanes(m);
         const int64_t visible = visible_keys(&k, r + m);
         const float *q_rows = q + r * k.width, *dout_rows = dout + r * value_width;
         float *dq_rows = dq + r * k.width;
-        const int few = m <= FEW_ROWS;
-        if (!few) {
-            transpose_queries(turned, q_rows, m, k.width);
-            transpose_queries(dturned, dout_rows, m, value_width);
+        if (m <= FEW_ROWS) {
+            attend_few_backward(dq_rows, dkeys, lddk, dout_rows, q_rows, out + r * value_width, lse + r, r, m, &k,
+                                value_width, scale, scratch);
+            continue;
         }
+        transpose_queries(turned, q_rows, m, k.width);
+        transpose_queries(dturned, dout_rows, m, value_width);
         for (int64_t i = 0; i < lanes; i++) {
             shift[i] = i < m ? lse[r + i] : 0;
             delta[i] = 0;
@@ -358,11 +354,11 @@ static void attend_backward(float *dq, float *dkeys, int64_t lddk, const float *
         for (int64_t base = 0; base < visible; base += GLIM_PAGE) {
             const int64_t count = at_most(visible - base, GLIM_PAGE);
             int64_t ld;
-            const float *keys = key_block(&k, base, visible, few ? turned_keys : NULL, &ld);
-            score_block(tile, lanes, keys, ld, count, q_rows, m, k.width, few ? turned_keys : turned,
-                        GLIM_PANEL * k.width, scores);
-            score_block(dtile, lanes, keys, ld, count, dout_rows, m, value_width, few ? turned_keys : dturned,
-                        GLIM_PANEL * (few ? k.width : value_width), scores);
+            const float *keys = key_block(&k, base, visible, NULL, &ld);
+            matmul_f32(tile, lanes, GLIM_PANEL, keys, ld, turned, GLIM_PANEL, GLIM_PANEL * k.width, count, lanes,
+                       k.width, 0);
+            matmul_f32(dtile, lanes, GLIM_PANEL, keys, ld, dturned, GLIM_PANEL, GLIM_PANEL * value_width, count, lanes,
+                       value_width, 0);
             softmax_block_backward(tile, dtile, lanes, shift, delta, &k, r, base, count, scale);
             matmul_f32(dq_rows, k.width, GLIM_PANEL, dtile, lanes, keys, ld, GLIM_PANEL, m, k.width, count,
                        GLIM_A_TRANSPOSED | (base ? GLIM_ACCUMULATE : 0));

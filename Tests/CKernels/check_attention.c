@@ -101,6 +101,41 @@ static void check_selected(check *c, int64_t heads, int64_t positions, int64_t o
     release(c);
 }
 
+/// Few rows have kernels of their own: the same bits as among so many that they take the general way. The others are
+/// zeros, which add nothing to what keys get.
+static void check_few(check *c, int64_t heads, int64_t positions, int64_t of, int64_t width, int64_t value_width) {
+    const int64_t most = heads + random_in(17, 40), ldk = width + random_in(0, 3), lddk = width + random_in(0, 3);
+    const float scale = any_scale(width), **pages = paged(c, positions, ldk, width);
+    float *q = filled(c, most * width), *dout = filled(c, most * value_width), *lse = filled(c, most);
+    memset(q + heads * width, 0, (size_t)((most - heads) * width * 4));
+    memset(dout + heads * value_width, 0, (size_t)((most - heads) * value_width * 4));
+    int32_t *selected = room(c, positions, 4);
+    int64_t count = 0;
+    for (int64_t s = 0; s < positions; s++)
+        if (random_in(1, of) == 1 || (s == positions - 1 && count == 0)) selected[count++] = (int32_t)s;
+    describe(c, "heads %lld of %lld positions %lld selected %lld width %lld values %lld ldk %lld lddk %lld scale %g",
+             (long long)heads, (long long)most, (long long)positions, (long long)count, (long long)width,
+             (long long)value_width, (long long)ldk, (long long)lddk, (double)scale);
+    outputs out = outputs_of(c, most, value_width, value_width, NULL), dq = outputs_of(c, most, width, width, NULL);
+    outputs dkeys = outputs_of(c, positions, lddk, width, NULL);
+    float *few_lse = copied(c, lse, heads, 4), *scratch[2];
+    const glim_kernels *table = c->tables[0];
+    for (int t = 0; t < 2; t++) {
+        const int64_t rows = t ? most : heads;
+        make_scratch(c, scratch, rows, width);
+        table->attention_selected(out.at[t], t ? lse : few_lse, q, rows, pages, ldk, selected, count, width,
+                                  value_width, scale, scratch[0]);
+        make_scratch(c, scratch, rows, width);
+        table->attention_selected_backward(dq.at[t], dkeys.at[t], lddk, dout, q, out.at[t], t ? lse : few_lse, rows,
+                                           pages, ldk, selected, count, width, value_width, scale, scratch[0]);
+    }
+    same_floats(c, "out of few rows or many", out.at[0], out.at[1], heads * value_width);
+    same_floats(c, "lse of few rows or many", few_lse, lse, heads);
+    same_floats(c, "dq of few rows or many", dq.at[0], dq.at[1], heads * width);
+    same_outputs(c, "dkeys of few rows or many", &dkeys);
+    release(c);
+}
+
 static void check_indexer(check *c, int64_t tokens, int64_t heads, int64_t first, int64_t width) {
     const int64_t positions = first + tokens, rows = tokens * heads;
     const int64_t ldk = width + random_in(0, 3), lddk = width + random_in(0, 3), lds = positions + random_in(0, 3);
@@ -144,6 +179,16 @@ void check_attention(check *c) {
             check_dense(c, tokens, heads, first, width, twice ? width : random_in(1, width));
             check_indexer(c, tokens, heads, ANY_OF(firsts), ANY_OF(widths));
             check_selected(c, heads, random_in(1, 300), random_in(1, 4), width, random_in(1, width));
+        }
+    // Whole vectors in all the ways that they are taken, parts of one, sums over more than one block of k.
+    static const int64_t wide[] = {16, 32, 48, 64, 80, 96, 128, 144, 160, 240, 256, 272, 320, 520, 576};
+    for (int64_t heads = 1; heads <= 16; heads++)
+        for (int twice = 0; twice < 6; twice++) {
+            const int64_t width = twice % 2 ? ANY_OF(wide) : ANY_OF(widths), positions = random_in(1, 330);
+            const int64_t values = twice < 2 ? random_in(1, width) : width > 16 ? width - 16 : width;
+            check_few(c, heads, positions, random_in(1, 4), width, values);
+            if (twice % 3 == 0) check_selected(c, heads, positions, random_in(1, 3), width, values);
+            if (twice % 3 == 1) check_dense(c, random_in(1, 4), heads, ANY_OF(firsts), width, values);
         }
     for (int64_t i = 0; i < COUNT_OF(widths); i++) {
         const int64_t width = widths[i];

@@ -240,9 +240,9 @@ static inline int64_t glim_integer_stride(int64_t k) { return ((k + 63) / 64 | 1
 /// Floats of scratch that an attention or indexer call needs, for `rows` = tokens · heads of one call.
 static inline int64_t glim_attention_scratch(int64_t rows, int64_t width) {
     // rows of a block; for each a turned query, a turned gradient, two score tiles and some sums; for each key of a
-    // block its gathered row, that one's gradient, the row turned, and a few scores
+    // block its gathered row, and that one's gradient
     const int64_t block = rows < GLIM_ATTENTION_ROWS ? (rows + 31) / 32 * 32 : GLIM_ATTENTION_ROWS;
-    return block * (2 * width + 2 * GLIM_PAGE + 3) + GLIM_PAGE * (3 * width + 16);
+    return block * (2 * width + 2 * GLIM_PAGE + 3) + GLIM_PAGE * 2 * width;
 }
 
 /// Tells the processor that this thread only waits.
