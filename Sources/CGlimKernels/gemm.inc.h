@@ -292,7 +292,7 @@ INLINE v16 tile_load(const float *p, int64_t columns) {
 INLINE void tile(const tile_job *job, const int kind, const int rows, const int vectors, const int transposed) {
     const tile_job t = *job;
     const int wide = vectors > TILE_VECTORS;
-    const int streams = TILE_COLUMNS == GLIM_PANEL && !wide && !transposed && t.streams;
+    const int streams = TILE_COLUMNS == GLIM_PANEL && !transposed && t.streams;
     int64_t columns[TILE_VECTORS];
     UNROLL for (int j = 0; j < TILE_VECTORS; j++) columns[j] = least(t.columns > 16 * j ? t.columns - 16 * j : 0, 16);
     v16 sum[TILE_ROWS * TILE_VECTORS], x[8];
@@ -303,7 +303,7 @@ INLINE void tile(const tile_job *job, const int kind, const int rows, const int 
     int64_t k = t.k;
     while (k >= per) {
         const int64_t steps = wide ? k / per * per : least(k, PACE) / per * per;
-        if (!wide) {  // a wide tile reads what is in a cache, or a stream too short to prefetch
+        if (!wide) {
             if (c_ahead < c_end) {
                 UNROLL for (int j = 0; j < vectors; j++) __builtin_prefetch(c_ahead + 16 * j, 1);
                 c_ahead += t.ldc;
@@ -315,8 +315,9 @@ INLINE void tile(const tile_job *job, const int kind, const int rows, const int 
         }
         for (int64_t step = 0; step < steps; step += per) {
             if (streams) {
-                __builtin_prefetch((const char *)b + STREAM_AHEAD, 0, 2);
-                __builtin_prefetch((const char *)b + STREAM_AHEAD + 64, 0, 2);
+                UNROLL for (int j = 0; j < vectors; j++)
+                    __builtin_prefetch((const char *)(b + j / 2 * t.b_panel + j % 2 * 16) + STREAM_AHEAD * 2 / vectors,
+                                       0, 2);
             }
             UNROLL for (int j = 0; j < vectors; j++)
                 x[j] = wide ? v_load(b + j / 2 * t.b_panel + j % 2 * 16) : tile_load(b + 16 * j, columns[j]);
@@ -529,7 +530,7 @@ INLINE int64_t product_few(const int kind, tile_job t, tile_function *run, const
     const int64_t a_step = t.a_step, span = kind == BF16 ? BLOCKS * TILE_ROWS / m * GLIM_K_BLOCK : k, begin = j;
     if (kind == BF16) t.a_step = PAIR_STEP * sizeof(float);
     t.columns = width;
-    t.streams = m > STREAM_ALONE(kind);
+    t.streams = m > STREAM_ALONE(kind) && (width == GLIM_PANEL || n * k / B_STEP_OF(kind) * 4 >= STREAMED);
     for (int64_t start = 0; start < k; start += span) {
         const int64_t end = least(k, start + span);
         for (int64_t first = start; kind == BF16 && first < end; first += GLIM_K_BLOCK)
@@ -639,9 +640,10 @@ INLINE void product(const int kind, float *c, int64_t ldc, int64_t c_panel, cons
 
     int64_t done = 0;
     if (!transposed && k > 0 && m <= TILE_ROWS) {
-        // A stream wants one panel after the other; what caches hold wants many sums at once.
+        // A stream wants one panel after the other; what caches hold wants many sums at once, and so do some rows of f32
+        // by bf16, which have more to do in a step than to wait for.
         const int streams = TILE_COLUMNS == GLIM_PANEL && ldb == GLIM_PANEL && n * k / B_STEP_OF(kind) * 4 >= STREAMED;
-        if (m <= WIDE_ROWS && !streams) {
+        if (m <= WIDE_ROWS && (!streams || (kind == F32_BF16 && m > 3))) {
             tile_function *const *const tiles = kind == BF16  ? wide_tiles_BF16
                                                 : kind == F32 ? wide_tiles_F32
                                                               : wide_tiles_F32_BF16;
