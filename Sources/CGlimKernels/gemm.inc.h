@@ -257,8 +257,9 @@ static void matmul_bf16_rows(float *c, int64_t ldc, int64_t c_panel, const float
 #define COPY_STEP (GLIM_K_BLOCK + 16)   // rows a power of two apart would share cache sets, so copies are not
 #define PAIR_STEP (GLIM_K_BLOCK / 2 + 16)
 #define PACE 4                          // steps of k from one prefetch of a tile to its next
-#define STREAM_AHEAD 8192               // bytes that a stream of B is prefetched ahead …
-#define STREAMED (1 << 21)              // … where B has at least this many, so that it hardly waits in a cache
+#define STREAMED (1 << 21)              // bytes of B from which on it hardly waits in a cache, but streams …
+#define STREAM_AHEAD 8192               // … prefetched by so many …
+#define STREAM_ALONE(kind) ((kind) == F32_BF16 ? 2 : 4)  // … for more rows than these: few wait less without
 
 /// What is multiplied: f32; f32 by pairs of bf16; f32 rounded to pairs on the way, by pairs; both f32, both rounded on
 /// the way (A transposed). In a tile, pairs lie and move as one f32 would.
@@ -271,7 +272,8 @@ typedef struct {
     const float *b;     ///< steps of k (or of pairs) ldb apart
     const char *ahead;  ///< rows of B that are read later, brought nearer: ahead_rows of them every PACE steps of k
     int64_t ldc, c_panel, a_step, ldb, b_panel, ahead_step, ahead_rows, k, columns;
-    int32_t add;  ///< 0: C is set
+    int32_t add;      ///< 0: C is set
+    int32_t streams;  ///< B itself is brought nearer, STREAM_AHEAD before its turn
 } tile_job;
 typedef void tile_function(const tile_job *);
 
@@ -290,6 +292,7 @@ INLINE v16 tile_load(const float *p, int64_t columns) {
 INLINE void tile(const tile_job *job, const int kind, const int rows, const int vectors, const int transposed) {
     const tile_job t = *job;
     const int wide = vectors > TILE_VECTORS;
+    const int streams = TILE_COLUMNS == GLIM_PANEL && !transposed && t.streams;
     int64_t columns[TILE_VECTORS];
     UNROLL for (int j = 0; j < TILE_VECTORS; j++) columns[j] = least(t.columns > 16 * j ? t.columns - 16 * j : 0, 16);
     v16 sum[TILE_ROWS * TILE_VECTORS], x[8];
@@ -300,7 +303,7 @@ INLINE void tile(const tile_job *job, const int kind, const int rows, const int 
     int64_t k = t.k;
     while (k >= per) {
         const int64_t steps = wide ? k / per * per : least(k, PACE) / per * per;
-        if (!wide) {  // a wide tile reads what is in a cache, or a stream too short to prefetch
+        if (!wide) {
             if (c_ahead < c_end) {
                 UNROLL for (int j = 0; j < vectors; j++) __builtin_prefetch(c_ahead + 16 * j, 1);
                 c_ahead += t.ldc;
@@ -311,6 +314,11 @@ INLINE void tile(const tile_job *job, const int kind, const int rows, const int 
             }
         }
         for (int64_t step = 0; step < steps; step += per) {
+            if (streams) {
+                UNROLL for (int j = 0; j < vectors; j++)
+                    __builtin_prefetch((const char *)(b + j / 2 * t.b_panel + j % 2 * 16) + STREAM_AHEAD * 2 / vectors,
+                                       0, 2);
+            }
             UNROLL for (int j = 0; j < vectors; j++)
                 x[j] = wide ? v_load(b + j / 2 * t.b_panel + j % 2 * 16) : tile_load(b + 16 * j, columns[j]);
             UNROLL for (int i = 0; i < rows; i++) {
@@ -513,30 +521,33 @@ static void widen_panel(float *out, const float *b, int64_t columns, int64_t k) 
 /// Values of k in one row of B.
 #define B_STEP_OF(kind) ((kind) == BF16 || (kind) == F32_BF16 ? 2 : 1)
 
-/// Few rows: from column j on `width` columns at a time, all of k for them before the next. Returns where they end.
+/// Few rows: from column j on `width` columns at a time, all of k for them (or a span of it) before the next. Returns
+/// where they end.
 INLINE int64_t product_few(const int kind, tile_job t, tile_function *run, const char *a, const float *b, float *c,
                            int64_t width, int64_t j, int64_t m, int64_t n, int64_t k, int32_t add) {
-    float pairs[TILE_ROWS * PAIR_STEP];
-    const int64_t a_step = t.a_step;
+    enum { BLOCKS = 16 };
+    float pairs[BLOCKS * TILE_ROWS * PAIR_STEP];  // rows once rounded meet all columns
+    const int64_t a_step = t.a_step, span = kind == BF16 ? BLOCKS * TILE_ROWS / m * GLIM_K_BLOCK : k, begin = j;
     if (kind == BF16) t.a_step = PAIR_STEP * sizeof(float);
     t.columns = width;
-    t.ahead_step = t.ldb * 4;
-    t.ahead_rows = PACE * STEP_OF(kind) / B_STEP_OF(kind);
-    for (; j + width <= n; j += width) {
-        const int64_t panel = j / GLIM_PANEL;
-        t.c = c + panel * t.c_panel;
-        for (int64_t first = 0; first < k; first += GLIM_K_BLOCK) {
-            const int64_t count = least(k - first, GLIM_K_BLOCK);
-            t.a = a + first * 4;
-            if (kind == BF16) {
-                round_rows(pairs, t.a, a_step, m, count);
-                t.a = (const char *)pairs;
+    t.streams = m > STREAM_ALONE(kind) && (width == GLIM_PANEL || n * k / B_STEP_OF(kind) * 4 >= STREAMED);
+    for (int64_t start = 0; start < k; start += span) {
+        const int64_t end = least(k, start + span);
+        for (int64_t first = start; kind == BF16 && first < end; first += GLIM_K_BLOCK)
+            round_rows(pairs + (first - start) / GLIM_K_BLOCK * m * PAIR_STEP, a + first * 4, a_step, m,
+                       least(end - first, GLIM_K_BLOCK));
+        for (j = begin; j + width <= n; j += width) {
+            const int64_t panel = j / GLIM_PANEL;
+            t.c = c + panel * t.c_panel;
+            for (int64_t first = start; first < end; first += GLIM_K_BLOCK) {
+                const int64_t count = least(end - first, GLIM_K_BLOCK);
+                t.a = a + first * 4;
+                if (kind == BF16) t.a = (const char *)(pairs + (first - start) / GLIM_K_BLOCK * m * PAIR_STEP);
+                t.b = b + panel * t.b_panel + first / B_STEP_OF(kind) * t.ldb;
+                t.k = (count + STEP_OF(kind) - 1) / STEP_OF(kind);
+                t.add = add || first > 0;
+                run(&t);
             }
-            t.b = b + panel * t.b_panel + first / B_STEP_OF(kind) * t.ldb;
-            t.k = (count + STEP_OF(kind) - 1) / STEP_OF(kind);
-            t.add = add || first > 0;
-            t.ahead = (const char *)t.b + STREAM_AHEAD;
-            run(&t);
         }
     }
     return j;
@@ -629,9 +640,10 @@ INLINE void product(const int kind, float *c, int64_t ldc, int64_t c_panel, cons
 
     int64_t done = 0;
     if (!transposed && k > 0 && m <= TILE_ROWS) {
-        // A stream wants one panel after the other; what caches hold wants many sums at once.
+        // A stream wants one panel after the other; what caches hold wants many sums at once, and so do some rows of f32
+        // by bf16, which have more to do in a step than to wait for.
         const int streams = TILE_COLUMNS == GLIM_PANEL && ldb == GLIM_PANEL && n * k / B_STEP_OF(kind) * 4 >= STREAMED;
-        if (m <= WIDE_ROWS && !streams) {
+        if (m <= WIDE_ROWS && (!streams || (kind == F32_BF16 && m > 3))) {
             tile_function *const *const tiles = kind == BF16  ? wide_tiles_BF16
                                                 : kind == F32 ? wide_tiles_F32
                                                               : wide_tiles_F32_BF16;

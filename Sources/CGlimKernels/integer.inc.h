@@ -175,7 +175,8 @@ INLINE q16 q_set1_from(const void *p) {
 #define INTEGER_CHUNK 96       // rows whose A stays in the second cache …
 #define INTEGER_K_SPAN 4096    // … for this many k
 #define INTEGER_K_BLOCK 512    // k of a panel that stay in the first cache while strips of rows meet them
-#define INTEGER_AHEAD 8192     // bytes by which a panel that streams is brought nearer before its turn
+#define INTEGER_AHEAD 8192     // bytes by which a panel that streams is brought nearer before its turn, …
+#define INTEGER_ALONE(kind) ((kind) == INT8 ? 5 : 2)  // … for more rows than these: few wait less without
 #define INTEGER_STRIPS ((INTEGER_CHUNK + INTEGER_ROWS - 1) / INTEGER_ROWS)
 #define INTEGER_STRIP_GROUPS (INTEGER_STRIPS * (INTEGER_K_SPAN / 32))
 
@@ -192,7 +193,7 @@ typedef struct {
     const strip_group *groups;
     const uint8_t *b;
     const float *scales;
-    const uint8_t *ahead;  ///< what is brought nearer, ahead_step bytes for each line of B
+    const uint8_t *ahead;  ///< what more rows than INTEGER_ALONE bring nearer, ahead_step bytes for each line of B
     int64_t ldc, lda, k, group, ahead_step;
     int32_t add;  ///< 0: C is set
 } integer_job;
@@ -221,9 +222,9 @@ INLINE void integer_tile(const integer_job *job, const int kind, const int rows,
         }
         for (int64_t k = least(left, t.group); k > 0; k -= 4 * quads) {
             UNROLL for (int quad = 0; quad < quads; quad++) {
-                if (kind == INT8 || quad % 2 == 0) {
-                    __builtin_prefetch(ahead);
-                    __builtin_prefetch(ahead + 64);
+                if (rows > INTEGER_ALONE(kind) && (kind == INT8 || quad % 2 == 0)) {
+                    __builtin_prefetch(ahead, 0, 2);
+                    __builtin_prefetch(ahead + 64, 0, 2);
                     ahead += t.ahead_step;
                 }
                 UNROLL for (int j = 0; j < vectors; j++) {

@@ -14,6 +14,17 @@ public enum KernelBench {
         case bandwidth
     }
 
+    /// What a product multiplies with.
+    public enum Format: String, Sendable {
+        case f32
+        case bf16
+        /// Integers with a scale for every 128 inputs.
+        case int8
+        case int4
+
+        var isInteger: Bool { self == .int8 || self == .int4 }
+    }
+
     /// What a product should reach.
     public enum Bar: Sendable, Equatable {
         case ofRoof(Double)
@@ -32,7 +43,7 @@ public enum KernelBench {
         public let timesF32: Double?
     }
 
-    /// The products that matter, with what they should reach on any machine that has AVX-512 with BF16.
+    /// The products that matter, with what they should reach on any machine that has AVX-512 with BF16 and VNNI.
     public static var products: [BenchedProduct] {
         let cubes = [(256, 0.9), (512, 0.9), (1024, 0.9), (2048, 0.85), (4096, 0.75)]
         let few = [(1, 0.93), (2, 0.93), (4, 0.88), (8, 0.78)]
@@ -40,13 +51,18 @@ public enum KernelBench {
         let trained = [(4096, 1024, 1024), (4096, 640, 256), (4096, 256, 640)]
         return cubes.map { BenchedProduct(.forward, $0, $0, $0, bar: .ofRoof($1)) }
             + cubes.map { BenchedProduct(.pairs, $0.0, $0.0, $0.0, .bf16, bar: .timesF32(1.85)) }
-            + [Weight.Format.f32, .bf16].flatMap { format in
-                few.map { BenchedProduct(.streaming, $0, 4096, 4096, format, roof: .bandwidth, bar: .ofRoof($1)) }
-                    + [BenchedProduct(.streaming, 32, 4096, 4096, format, bar: .ofRoof(0.8))]
+            + [Format.int8, .int4].flatMap { format in
+                [1024, 2048, 4096].map { BenchedProduct(.forward, 512, $0, $0, format, bar: .ofRoof(0.75)) }
             }
-            + trained.flatMap { rows, outputs, inputs in
-                [BenchedProduct.Work.inputGradient, .weightGradient].map {
-                    BenchedProduct($0, rows, outputs, inputs, bar: .ofRoof(0.85))
+            + [Format.f32, .bf16, .int8, .int4].flatMap { format in
+                few.map { BenchedProduct(.streaming, $0, 4096, 4096, format, roof: .bandwidth, bar: .ofRoof($1)) }
+            }
+            + [Format.f32, .bf16].map { BenchedProduct(.streaming, 32, 4096, 4096, $0, bar: .ofRoof(0.8)) }
+            + [Format.f32, .bf16].flatMap { format in
+                trained.flatMap { rows, outputs, inputs in
+                    [BenchedProduct.Work.inputGradient, .weightGradient].map {
+                        BenchedProduct($0, rows, outputs, inputs, format, bar: .ofRoof(0.85))
+                    }
                 }
             }
     }
@@ -67,17 +83,24 @@ public struct BenchedProduct: Sendable {
 
     /// Such as "256 x 512 x 1024, f32": rows, outputs, inputs.
     public let name: String
-    /// Of the weights.
-    public let format: Weight.Format
+    /// Of the weights, and of both sides where they are trained in bf16.
+    public let format: KernelBench.Format
     public let roof: KernelBench.Roof
     public let bar: KernelBench.Bar
-    private let work: Work
-    private let rows: Int
-    private let outputs: Int
-    private let inputs: Int
+    /// Of the rate and the roof.
+    public var unit: String {
+        switch roof {
+        case .bandwidth: "B/s"
+        case .peak: format.isInteger ? "OP/s" : "FLOP/s"
+        }
+    }
+    let work: Work
+    let rows: Int
+    let outputs: Int
+    let inputs: Int
 
     package init(
-        _ work: Work, _ rows: Int, _ outputs: Int, _ inputs: Int, _ format: Weight.Format = .f32,
+        _ work: Work, _ rows: Int, _ outputs: Int, _ inputs: Int, _ format: KernelBench.Format = .f32,
         roof: KernelBench.Roof = .peak, bar: KernelBench.Bar
     ) {
         let kind =
@@ -87,21 +110,19 @@ public struct BenchedProduct: Sendable {
             case .inputGradient: " dX"
             case .weightGradient: " dW"
             }
-        name = "\(rows) x \(outputs) x \(inputs)\(kind), \(format)"
+        name = "\(rows) x \(outputs) x \(inputs)\(kind), \(format.rawValue)"
         (self.work, self.rows, self.outputs, self.inputs) = (work, rows, outputs, inputs)
         (self.format, self.roof, self.bar) = (format, roof, bar)
     }
 
-    /// Bytes of weights that a streaming product goes through, and its roof with it.
-    private static let streamedBytes = 512 << 20
     /// Seconds of a turn, long enough that starting the threads does not show.
     private static let turn = 0.005
 
     /// Measures for `seconds` or seven rounds of turns, whichever is longer.
     public func measure(seconds: Double = 1) -> KernelBench.Result {
-        let weights = makeWeights()
-        let product = Turn(amount, of: body(weights))
-        let top = Turn(roofAmount(weights), of: roofBody(weights))
+        let work = makeWork()
+        let product = Turn(roof == .peak ? work.operations : work.byteCount, of: work.body)
+        let top = makeRoof(work)
         let plain = comparison
         var (rates, roofs, ofRoof, timesF32) = ([Double](), [top.rate()], [Double](), [Double]())
         var spent = 0.0
@@ -141,130 +162,43 @@ public struct BenchedProduct: Sendable {
 
     private func median(_ values: [Double]) -> Double { values.sorted()[values.count / 2] }
 
-    // MARK: The work
-
-    /// Of one call of `body`, in the unit of the roof.
-    private var amount: Double {
-        switch (roof, work) {
-        case (.bandwidth, _): Double(Self.streamedBytes)
-        case (.peak, .streaming): operations * Double(streamedCount)
-        case (.peak, _): operations
-        }
-    }
-    private var operations: Double { 2 * Double(rows) * Double(outputs) * Double(inputs) }
-    private var streamedCount: Int { max(1, Self.streamedBytes / (outputs * inputs * (format == .f32 ? 4 : 2))) }
-
-    private func makeWeights() -> [Weight] {
-        (0..<(work == .streaming ? streamedCount : 1)).map { _ in
-            let weight = Weight(outputs: outputs, inputs: inputs, format: format)
-            Self.fill(weight.buffer)
-            return weight
-        }
-    }
-
-    /// Numbers of ordinary size, read as f32 or as bf16.
-    private static func fill(_ buffer: Buffer) {
-        let words = buffer.pointer.assumingMemoryBound(to: UInt32.self)
-        let count = buffer.byteCount / 4
-        let pieces = (count + 0xFFFF) / 0x10000
-        ThreadPool.shared.run(pieces) { piece in
-            var state = UInt32(truncatingIfNeeded: piece &* 40503 &+ 1)
-            for i in piece * 0x10000..<min(count, (piece + 1) * 0x10000) {
-                state = state &* 1_664_525 &+ 1_013_904_223
-                words[i] = state & 0x83FF_83FF | 0x3C00_3C00
-            }
-        }
-    }
-
-    private func filled(_ rows: Int, _ columns: Int) -> Tensor {
-        let tensor = Tensor(uninitialized: [rows, columns])
-        Self.fill(tensor.buffer)
-        return tensor
-    }
-
-    private func body(_ weights: [Weight]) -> () -> Void {
-        let (x, y) = (filled(rows, inputs), filled(rows, outputs))
-        let (rows, outputs, inputs) = (rows, outputs, inputs)
-        switch work {
-        case .forward, .streaming:
-            return {
-                for weight in weights {
-                    Product.forward(
-                        y.pointer, stride: outputs, x.pointer, stride: inputs, weight, matrix: 0, rows: rows)
-                }
-            }
-        case .pairs:
-            return {
-                Product.run(rows: rows, outputs: outputs, inputs: inputs) { row, count, panel, columns in
-                    kernels.pointee.matmul_bf16(
-                        y.row(row) + panel * Int(GLIM_PANEL), Int64(outputs), Int64(GLIM_PANEL), x.row(row),
-                        Int64(inputs), weights[0].halves + panel * weights[0].panelStride,
-                        Int64(weights[0].panelStride), Int64(count), Int64(columns), Int64(inputs), 0)
-                }
-            }
-        case .inputGradient:
-            return {
-                // Training turns the weights once a step.
-                weights[0].changed()
-                Product.inputGradient(
-                    x.pointer, stride: inputs, y.pointer, stride: outputs, weights[0], matrix: 0, rows: rows,
-                    accumulate: false)
-            }
-        case .weightGradient:
-            let gradient = Tensor(uninitialized: [weights[0].elementCount])
-            return {
-                Product.weightGradient(
-                    gradient.pointer, y.pointer, stride: outputs, x.pointer, stride: inputs, weights[0], rows: rows,
-                    accumulate: false)
-            }
-        }
-    }
-
     // MARK: What it is held against
 
     private var comparison: Turn? {
         guard case .timesF32 = bar else { return nil }
-        let plain = BenchedProduct(.forward, rows, outputs, inputs, bar: .ofRoof(1))
-        return Turn(plain.operations, of: plain.body(plain.makeWeights()))
+        let work = BenchedProduct(.forward, rows, outputs, inputs, bar: .ofRoof(1)).makeWork()
+        return Turn(work.operations, of: work.body)
     }
 
-    /// Pieces of a look at the roof: small ones, so that a thread which loses its processor holds nobody up.
-    private var roofPieces: Int { 8 * ThreadPool.shared.threadCount }
     private static let rounds: Int64 = 20_000
 
-    private func roofAmount(_ weights: [Weight]) -> Double {
-        var value: Float = 1
-        return switch roof {
-        case .bandwidth: amount
-        case .peak: Double(roofPieces) * probe(&value, Self.rounds)
-        }
-    }
-
-    /// Streamed weights of any format meet f32.
-    private var probe: (UnsafeMutablePointer<Float>, Int64) -> Double {
-        work == .pairs ? kernels.pointee.probe_bf16 : kernels.pointee.probe_fma
-    }
-
-    private func roofBody(_ weights: [Weight]) -> () -> Void {
-        let pieces = roofPieces
+    private func makeRoof(_ work: BenchedWork) -> Turn {
+        // Small pieces, so that a thread which loses its processor holds nobody up.
+        let pieces = 8 * ThreadPool.shared.threadCount
         switch roof {
         case .peak:
-            let probe = probe
-            return {
-                ThreadPool.shared.run(pieces) { _ in
-                    var value: Float = 1
-                    _ = probe(&value, Self.rounds)
-                }
-            }
+            return Turn(Double(pieces) * probe()) { ThreadPool.shared.run(pieces) { _ in _ = probe() } }
         case .bandwidth:
-            return {
-                for weight in weights {
-                    let each = weight.byteCount / 4 / pieces
+            return Turn(work.byteCount) {
+                for buffer in work.weights {
+                    let each = buffer.byteCount / 4 / pieces
                     ThreadPool.shared.run(pieces) {
-                        _ = kernels.pointee.probe_read(weight.buffer.floats + $0 * each, Int64(each))
+                        _ = kernels.pointee.probe_read(buffer.floats + $0 * each, Int64(each))
                     }
                 }
             }
+        }
+    }
+
+    /// Some multiply-adds as the product has them; returns how many operations.
+    private func probe() -> Double {
+        var (value, integer): (Float, Int32) = (1, 1)
+        return switch (work, format) {
+        case (_, .int8), (_, .int4): kernels.pointee.probe_int8(&integer, Self.rounds)
+        case (.pairs, _), (.inputGradient, .bf16), (.weightGradient, .bf16):
+            kernels.pointee.probe_bf16(&value, Self.rounds)
+        // Weights of bf16 alone are widened.
+        default: kernels.pointee.probe_fma(&value, Self.rounds)
         }
     }
 }

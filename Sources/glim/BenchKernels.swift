@@ -18,7 +18,7 @@ enum BenchKernels {
             try table.add(
                 .init(
                     name: product.name,
-                    measured: result.rate, unit: product.roof == .peak ? "FLOP/s" : "B/s", roof: result.roof,
+                    measured: result.rate, unit: product.unit, roof: result.roof,
                     fraction: result.ofRoof, bar: bar, ok: ok))
         }
         return table

@@ -12,6 +12,9 @@ import Testing
             BenchedProduct(.streaming, 32, 4096, 4096, bar: .ofRoof(0.8)),
             BenchedProduct(.inputGradient, 40, 48, 64, bar: .ofRoof(0.9)),
             BenchedProduct(.weightGradient, 40, 48, 64, bar: .ofRoof(0.9)),
+            BenchedProduct(.weightGradient, 40, 48, 64, .bf16, bar: .ofRoof(0.9)),
+            BenchedProduct(.forward, 40, 48, 200, .int8, bar: .ofRoof(0.9)),
+            BenchedProduct(.streaming, 2, 4096, 4096, .int4, roof: .bandwidth, bar: .ofRoof(0.9)),
         ])
     func measures(product: BenchedProduct) {
         let result = Machine.alone { product.measure(seconds: 0) }
