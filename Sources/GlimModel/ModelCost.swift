@@ -80,7 +80,8 @@ extension ModelConfig {
     ///   - pass: tokens of a micro-batch, which share the reading of the weights.
     public func trainingCost(sequence: Int, tokens: Int, pass: Int) -> ModelCost {
         var cost = inferenceCost(
-            context: 0, tokens: sequence, batch: max(1, pass / sequence), bytesPerWeight: computedWidth, logitsOfAll: true)
+            context: 0, tokens: sequence, batch: max(1, pass / sequence), bytesPerWeight: computedWidth,
+            logitsOfAll: true)
         if let mtpSize {
             // One more layer over the same positions, and the head a second time.
             let attention = cost.parts.first { $0.name == "attention over positions" }?.operations ?? 0

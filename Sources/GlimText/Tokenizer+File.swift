@@ -22,7 +22,9 @@ extension Tokenizer {
     public convenience init(file: URL) throws(TokenizerError) {
         let path = file.path
         var status = stat()
-        guard stat(path, &status) == 0 else { throw .unreadable(path: path, why: "\(String(cString: strerror(errno))); give a tokenizer.json") }
+        guard stat(path, &status) == 0 else {
+            throw .unreadable(path: path, why: "\(String(cString: strerror(errno))); give a tokenizer.json")
+        }
         // Reading a pipe would wait for a writer, and a device may have no end.
         guard status.st_mode & S_IFMT == S_IFREG else {
             throw .unreadable(path: path, why: "it is not a plain file; give a tokenizer.json")
