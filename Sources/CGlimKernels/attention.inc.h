@@ -200,6 +200,12 @@ static void dot_rows(float *sums, const float *a, const float *b, int64_t rows, 
     }
 }
 
+/// The largest of what it was and of `rows` numbers; NaN is passed over.
+static void raise_largest(float *largest, const float *x, int64_t rows) {
+    for (int64_t r = 0; r < rows; r++)
+        if (x[r] > *largest) *largest = x[r];
+}
+
 #include "attention_few.inc.h"
 
 // ---- Forward
@@ -243,8 +249,8 @@ static void softmax_block(float *tile, int64_t lanes, float *top, float *sum, fl
     }
 }
 
-static void attend(float *out, float *lse, const float *q, int64_t rows, key_source k, int64_t value_width,
-                   float scale, float *scratch) {
+static void attend(float *out, float *lse, float *largest, const float *q, int64_t rows, key_source k,
+                   int64_t value_width, float scale, float *scratch) {
     const int64_t room = room_for(rows);
     float *turned = scratch, *tile = turned + room * k.width, *top = tile + room * GLIM_PAGE;
     float *sum = top + room, *alpha = sum + room;
@@ -255,7 +261,7 @@ static void attend(float *out, float *lse, const float *q, int64_t rows, key_sou
         float *o = out + r * value_width;
         const float *q_rows = q + r * k.width;
         if (m <= FEW_ROWS) {
-            attend_few(o, lse ? lse + r : NULL, q_rows, r, m, &k, value_width, scale, scratch);
+            attend_few(o, lse ? lse + r : NULL, largest, q_rows, r, m, &k, value_width, scale, scratch);
             continue;
         }
         transpose_queries(turned, q_rows, m, k.width);
@@ -278,23 +284,24 @@ static void attend(float *out, float *lse, const float *q, int64_t rows, key_sou
             alpha[i] = 1 / sum[i];
             if (lse) lse[r + i] = top[i] + logf(sum[i]);
         }
+        if (largest) raise_largest(largest, top, m);
         scale_rows(o, alpha, m, value_width, 1);
     }
 }
 
-static void attention(float *out, float *lse, const float *q, int64_t tokens, int64_t heads,
+static void attention(float *out, float *lse, float *largest, const float *q, int64_t tokens, int64_t heads,
                       const float *const *pages, int64_t ldk, int64_t first, int64_t width, int64_t value_width,
                       float scale, float *scratch) {
     const key_source k = {.pages = pages, .ldk = ldk, .first = first, .heads = heads, .width = width};
-    attend(out, lse, q, tokens * heads, k, value_width, scale, scratch);
+    attend(out, lse, largest, q, tokens * heads, k, value_width, scale, scratch);
 }
 
-static void attention_selected(float *out, float *lse, const float *q, int64_t heads, const float *const *pages,
-                               int64_t ldk, const int32_t *selected, int64_t count, int64_t width,
-                               int64_t value_width, float scale, float *scratch) {
+static void attention_selected(float *out, float *lse, float *largest, const float *q, int64_t heads,
+                               const float *const *pages, int64_t ldk, const int32_t *selected, int64_t count,
+                               int64_t width, int64_t value_width, float scale, float *scratch) {
     const key_source k = {
         .pages = pages, .ldk = ldk, .selected = selected, .first = count - 1, .heads = heads, .width = width};
-    attend(out, lse, q, heads, k, value_width, scale, scratch);
+    attend(out, lse, largest, q, heads, k, value_width, scale, scratch);
 }
 
 // ---- Backward

@@ -208,8 +208,8 @@ static void softmax_few(float *tile, float *top, float *sum, float *alpha, const
 }
 
 /// Rows r to r + m of `attend`, no more than FEW_ROWS.
-static void attend_few(float *out, float *lse, const float *q, int64_t r, int64_t m, const key_source *k,
-                       int64_t value_width, float scale, float *scratch) {
+static void attend_few(float *out, float *lse, float *largest, const float *q, int64_t r, int64_t m,
+                       const key_source *k, int64_t value_width, float scale, float *scratch) {
     few_keys keys;
     float top[FEW_ROWS], sum[FEW_ROWS], alpha[FEW_ROWS];
     float *const tile = scratch;
@@ -230,6 +230,7 @@ static void attend_few(float *out, float *lse, const float *q, int64_t r, int64_
         alpha[i] = 1 / sum[i];
         if (lse) lse[i] = top[i] + logf(sum[i]);
     }
+    if (largest) raise_largest(largest, top, m);
     scale_rows(out, alpha, m, value_width, 1);
 }
 

@@ -54,8 +54,12 @@ public final class Observer {
     public internal(set) var expertLoad: [Int: [Int]] = [:]
     /// Positions that sparse attention chose, by full indexer layer; nil where every row saw all.
     public internal(set) var selections: [Int: Selection] = [:]
+    /// The largest scaled score of attention, before the softmax, of any head and layer; -infinity without one.
+    public private(set) var attentionLogitMax = -Float.infinity
 
     public init() {}
+
+    func see(attentionLogit: Float) { attentionLogitMax = max(attentionLogitMax, attentionLogit) }
 }
 
 /// What every layer of one pass shares.

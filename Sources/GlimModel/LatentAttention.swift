@@ -69,7 +69,7 @@ public struct LatentAttention: Sendable {
             q_T, keyUp: keyUp, positions: batch.positions, pass.rotary, halfSplit: halfSplit, tape: tape)
         let o_THC = Tensor.attention(
             q_THW, keys: keys_T, pages: pages, slices: batch.slices, selection: selection,
-            valueWidth: keyNorm.outputs, scale: scale, tape: tape)
+            valueWidth: keyNorm.outputs, scale: scale, tape: tape, observe: pass.observer?.see(attentionLogit:))
         return Tensor.linear(Tensor.latentValues(o_THC, valueUp: valueUp, tape: tape), output, tape: tape)
     }
 }

@@ -19,10 +19,11 @@ extension Tensor {
     ///   - selection: which positions each row sees; nil is all.
     ///   - C: the width of the leading part of a key that is its value.
     ///   - scale: multiplies scores.
+    ///   - observe: is told the largest scaled score of any row and key.
     /// - Returns: `[T, H, C]`, grouped.
     public static func attention(
         _ q: Tensor, keys: Tensor, pages: [KeyPages], slices: [SequenceSlice], selection: Selection?,
-        valueWidth C: Int, scale: Float, tape: Tape? = nil
+        valueWidth C: Int, scale: Float, tape: Tape? = nil, observe: ((Float) -> Void)? = nil
     ) -> Tensor {
         let dims = q.shape.dimensions
         let (T, H, W) = (dims[0], dims[1], dims[2])
@@ -31,7 +32,9 @@ extension Tensor {
         var out = Tensor(uninitialized: [T, H, C])
         let lse = tape == nil ? nil : Tensor(uninitialized: [T, H])
         let blocks = attentionBlocks(slices, selection)
-        ThreadPool.shared.run(blocks.count * groups.count) { i in
+        let pieces = blocks.count * groups.count
+        let largest = observe.map { _ in Tensor([Float](repeating: -.infinity, count: pieces), [pieces]) }
+        ThreadPool.shared.run(pieces) { i in
             // Late blocks see the most keys: they go first.
             let (block, g) = (blocks[blocks.count - 1 - i / groups.count], i % groups.count)
             let (slice, heads) = (slices[block.slice], groups.heads(in: g))
@@ -47,18 +50,20 @@ extension Tensor {
                     for t in block.first..<block.first + block.count {
                         let row = slice.row + t
                         kernels.pointee.attention_selected(
-                            at(out, C, t), lse.map { at($0, 1, t) }, at(q, W, t), Int64(heads), table.baseAddress!,
-                            Int64(keys.stride), selection!.row(row), Int64(selection!.count[row]), Int64(W),
-                            Int64(C), scale, scratch.pointer)
+                            at(out, C, t), lse.map { at($0, 1, t) }, largest.map { $0.pointer + i }, at(q, W, t),
+                            Int64(heads), table.baseAddress!, Int64(keys.stride), selection!.row(row),
+                            Int64(selection!.count[row]), Int64(W), Int64(C), scale, scratch.pointer)
                     }
                 } else {
                     kernels.pointee.attention(
-                        at(out, C, block.first), lse.map { at($0, 1, block.first) }, at(q, W, block.first),
-                        Int64(block.count), Int64(heads), table.baseAddress!, Int64(keys.stride),
-                        Int64(slice.position + block.first), Int64(W), Int64(C), scale, scratch.pointer)
+                        at(out, C, block.first), lse.map { at($0, 1, block.first) }, largest.map { $0.pointer + i },
+                        at(q, W, block.first), Int64(block.count), Int64(heads), table.baseAddress!,
+                        Int64(keys.stride), Int64(slice.position + block.first), Int64(W), Int64(C), scale,
+                        scratch.pointer)
                 }
             }
         }
+        if let largest { observe?(largest.withElements { $0.reduce(-.infinity, max) }) }
         tape?.record(&out) { [unowned tape, out] dout in
             let dq = Tensor(uninitialized: q.shape)
             // The keys are shared by the groups: each sums its own part, and the parts are added in order.

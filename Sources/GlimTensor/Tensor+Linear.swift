@@ -64,6 +64,23 @@ package enum Product {
         }
     }
 
+    /// `C = A · B` of row-major matrices, or `Aᵀ · B`.
+    ///
+    /// - Parameter isShared: divided among threads, or this thread's alone.
+    static func rowMajor(_ c: Tensor, _ a: Tensor, _ b: Tensor, isTransposed: Bool = false, isShared: Bool) {
+        let (M, N, K) = (c.shape.rows, c.shape.last, b.shape.rows)
+        precondition(
+            b.shape.last == N && a.shape.dimensions == (isTransposed ? [K, M] : [M, K]),
+            "rowMajor: \(a.shape) by \(b.shape) for \(c.shape)")
+        func multiply(_ row: Int, _ rows: Int, _ first: Int, _ columns: Int) {
+            kernels.pointee.matmul_f32(
+                c.row(row) + first * panel, Int64(N), Int64(panel), isTransposed ? a.pointer + row : a.row(row),
+                Int64(a.shape.last), b.pointer + first * panel, Int64(N), Int64(panel), Int64(rows), Int64(columns),
+                Int64(K), isTransposed ? GLIM_A_TRANSPOSED : 0)
+        }
+        if isShared { run(rows: M, outputs: N, inputs: K, multiply) } else { multiply(0, M, 0, N) }
+    }
+
     /// `dW (+)= dyᵀ · x`, in the layout of one matrix of the weight; the sum runs over rows in ascending order.
     package static func weightGradient(
         _ gradient: UnsafeMutablePointer<Float>, _ dy: UnsafePointer<Float>, stride lddy: Int,

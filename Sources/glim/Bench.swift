@@ -225,7 +225,7 @@ private struct BenchWorkload {
                 tokens: ids(row, 0, length), segments: [.init(start: 0, count: length)], next: ids(row, 1, length),
                 next2: ids(row, 2, length))
         }
-        var optimizer = AdamW(model)
+        var optimizer = Optimizer(model, .adamw)
         return median {
             _ = optimizer.update(TrainingPass(model, rows, options).gradients, learningRate: 1e-4)
         }

@@ -35,9 +35,12 @@ static void check_dense(check *c, int64_t tokens, int64_t heads, int64_t first, 
              (long long)tokens, (long long)heads, (long long)first, (long long)width, (long long)value_width,
              (long long)ldk, (long long)lddk, (double)scale);
     outputs out = outputs_of(c, rows, value_width, value_width, NULL), lse = outputs_of(c, rows, 1, 1, NULL);
-    BOTH->attention(out.at[t], lse.at[t], q, tokens, heads, pages, ldk, first, width, value_width, scale, scratch[t]);
+    float largest[2] = {-__builtin_inff(), -__builtin_inff()};
+    BOTH->attention(out.at[t], lse.at[t], largest + t, q, tokens, heads, pages, ldk, first, width, value_width, scale,
+                    scratch[t]);
     same_outputs(c, "attention", &out);
     same_outputs(c, "lse of attention", &lse);
+    same_floats(c, "largest score of attention", largest, largest + 1, 1);
 
     outputs dq = outputs_of(c, rows, width, width, NULL), dkeys = outputs_of(c, positions, lddk, width, NULL);
     make_scratch(c, scratch, rows, width);
@@ -49,7 +52,7 @@ static void check_dense(check *c, int64_t tokens, int64_t heads, int64_t first, 
     // The last token alone, without lse.
     outputs last = outputs_of(c, heads, value_width, value_width, NULL);
     make_scratch(c, scratch, heads, width);
-    BOTH->attention(last.at[t], NULL, q + (rows - heads) * width, 1, heads, pages, ldk, positions - 1, width,
+    BOTH->attention(last.at[t], NULL, NULL, q + (rows - heads) * width, 1, heads, pages, ldk, positions - 1, width,
                     value_width, scale, scratch[t]);
     same_outputs(c, "attention of one token", &last);
     same(c, "attention of one token or many", last.at[0], out.at[0] + (rows - heads) * value_width,
@@ -79,13 +82,15 @@ static void check_selected(check *c, int64_t heads, int64_t positions, int64_t o
              (long long)heads, (long long)positions, (long long)count, (long long)width, (long long)value_width,
              (long long)ldk, (long long)lddk, (double)scale);
     outputs out = outputs_of(c, heads, value_width, value_width, NULL), lse = outputs_of(c, heads, 1, 1, NULL);
-    BOTH->attention_selected(out.at[t], lse.at[t], q, heads, pages, ldk, selected, count, width, value_width, scale,
-                             scratch[t]);
+    float largest[2] = {-__builtin_inff(), -__builtin_inff()};
+    BOTH->attention_selected(out.at[t], lse.at[t], largest + t, q, heads, pages, ldk, selected, count, width,
+                             value_width, scale, scratch[t]);
     same_outputs(c, "attention_selected", &out);
     same_outputs(c, "lse of attention_selected", &lse);
+    same_floats(c, "largest score of attention_selected", largest, largest + 1, 1);
     if (count == positions) {
         outputs dense = outputs_of(c, heads, value_width, value_width, NULL);
-        BOTH->attention(dense.at[t], NULL, q, 1, heads, pages, ldk, positions - 1, width, value_width, scale,
+        BOTH->attention(dense.at[t], NULL, NULL, q, 1, heads, pages, ldk, positions - 1, width, value_width, scale,
                         scratch[t]);
         same(c, "attention_selected of all", out.at[0], dense.at[0], 4 * heads * value_width);
     }
@@ -123,7 +128,7 @@ static void check_few(check *c, int64_t heads, int64_t positions, int64_t of, in
     for (int t = 0; t < 2; t++) {
         const int64_t rows = t ? most : heads;
         make_scratch(c, scratch, rows, width);
-        table->attention_selected(out.at[t], t ? lse : few_lse, q, rows, pages, ldk, selected, count, width,
+        table->attention_selected(out.at[t], t ? lse : few_lse, NULL, q, rows, pages, ldk, selected, count, width,
                                   value_width, scale, scratch[0]);
         make_scratch(c, scratch, rows, width);
         table->attention_selected_backward(dq.at[t], dkeys.at[t], lddk, dout, q, out.at[t], t ? lse : few_lse, rows,

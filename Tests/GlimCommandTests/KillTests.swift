@@ -12,7 +12,9 @@ import Testing
         ProcessInfo.processInfo.environment[name].flatMap { Int($0) }
     }
 
-    @Test("at random moments, half of them inside saves, ends as if it had not been") func killed() async throws {
+    @Test(
+        "at random moments, half of them inside saves, ends as if it had not been", arguments: ["adamw", "muon-split"])
+    func killed(optimizer: String) async throws {
         let folder = try TinyRun.place()
         var mutator = Mutator(seed: Self.seed, number: 50)
         // A save every other step, so that the moments meet many.
@@ -21,14 +23,14 @@ import Testing
             arguments[arguments.firstIndex(of: "--save-every")! + 1] = "2"
             arguments[arguments.firstIndex(of: "60")!] = "24"
             arguments[arguments.firstIndex(of: "--evaluate-every")! + 1] = "8"
-            return arguments
+            return arguments + ["--optimizer", optimizer]
         }
         let began = ContinuousClock.now
         let done = try await Program.run(command("whole"))
         #expect(done.status == 0, "\(done.stderr)")
         let milliseconds = max(100, Int((ContinuousClock.now - began) / .milliseconds(1)))
         #expect(try TinyRun.metrics(folder.path("whole/metrics.jsonl")).count == 24)
-        print("killing \(Self.killCount) times, seed \(Self.seed), in runs of \(milliseconds) ms")
+        print("\(optimizer): killing \(Self.killCount) times, seed \(Self.seed), in runs of \(milliseconds) ms")
 
         var (kills, insideSaves, round) = (0, 0, 0)
         while kills < Self.killCount {

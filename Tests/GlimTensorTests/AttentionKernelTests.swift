@@ -11,6 +11,7 @@ import Testing
             let found = problem.attention(kernels)
             expectClose(found.out, expected.out, tolerance: 2e-6, "out, \(name(kernels))")
             expectClose(found.lse, expected.lse, tolerance: 2e-6, "lse, \(name(kernels))")
+            expectClose([found.largest], [expected.largest], tolerance: 2e-6, "largest, \(name(kernels))")
             expectClose(found.dq, expected.dq, tolerance: 5e-6, "dq, \(name(kernels))")
             expectClose(found.dkeys, expected.dkeys, tolerance: 1e-5, "dkeys, \(name(kernels))")
         }
@@ -35,6 +36,7 @@ import Testing
                 let (parts, index) = (problem.attention(kernels, chunk: chunk), problem.index(kernels, chunk: chunk))
                 #expect(parts.out.bits == whole.out.bits)
                 #expect(parts.lse.bits == whole.lse.bits)
+                #expect(parts.largest == whole.largest)
                 #expect(parts.dq.bits == whole.dq.bits)
                 #expect(index.scores.bits == wholeIndex.scores.bits)
                 #expect(index.dq.bits == wholeIndex.dq.bits)
@@ -166,12 +168,16 @@ extension AttentionKernelTests {
 }
 private typealias Shape = AttentionKernelTests.Shape
 
-private struct Attention<Value: Equatable> { var out, lse, dq, dkeys: [Value] }
+private struct Attention<Value: Equatable> {
+    var out, lse, dq, dkeys: [Value]
+    var largest: Value
+}
 private struct Index<Value: Equatable> { var scores, dq, dweights, dkeys: [Value] }
 
 extension Attention where Value == Float {
     static func == (a: Self, b: Self) -> Bool {
         a.out.bits == b.out.bits && a.lse.bits == b.lse.bits && a.dq.bits == b.dq.bits && a.dkeys.bits == b.dkeys.bits
+            && a.largest == b.largest
     }
 }
 
@@ -257,7 +263,9 @@ private final class Problem {
     func attention(_ kernels: glim_kernels, chunk: Int = .max, select: ((Int) -> [Int32])? = nil) -> Attention<Float> {
         let (heads, width, valueWidth) = (shape.heads, shape.width, shape.valueWidth)
         var found = Attention(
-            out: nans(rows * valueWidth), lse: nans(rows), dq: nans(rows * width), dkeys: [Float]())
+            out: nans(rows * valueWidth), lse: nans(rows), dq: nans(rows * width), dkeys: [Float](),
+            largest: -.infinity)
+        var largest = found.largest
         let (lddk, sentinel) = (width + 2, Float(12345))
         var dkeys = [Float](repeating: sentinel, count: (keyCount + 2) * lddk)  // two rows that must stay
         for s in 0..<keyCount { for d in 0..<width { dkeys[s * lddk + d] = 0 } }
@@ -276,16 +284,16 @@ private final class Problem {
                                 let (dq, dout) = (dq.baseAddress! + r * width, dout.baseAddress! + r * valueWidth)
                                 if let selected = select?(t) {
                                     kernels.attention_selected(
-                                        out, lse, q, Int64(heads), pages, Int64(ldk), selected, Int64(selected.count),
-                                        Int64(width), Int64(valueWidth), scale, &scratch)
+                                        out, lse, &largest, q, Int64(heads), pages, Int64(ldk), selected,
+                                        Int64(selected.count), Int64(width), Int64(valueWidth), scale, &scratch)
                                     kernels.attention_selected_backward(
                                         dq, &dkeys, Int64(lddk), dout, q, out, lse, Int64(heads), pages, Int64(ldk),
                                         selected, Int64(selected.count), Int64(width), Int64(valueWidth), scale,
                                         &scratch)
                                 } else {
                                     kernels.attention(
-                                        out, lse, q, Int64(tokens), Int64(heads), pages, Int64(ldk), position,
-                                        Int64(width), Int64(valueWidth), scale, &scratch)
+                                        out, lse, &largest, q, Int64(tokens), Int64(heads), pages, Int64(ldk),
+                                        position, Int64(width), Int64(valueWidth), scale, &scratch)
                                     kernels.attention_backward(
                                         dq, &dkeys, Int64(lddk), dout, q, out, lse, Int64(tokens), Int64(heads), pages,
                                         Int64(ldk), position, Int64(width), Int64(valueWidth), scale, &scratch)
@@ -296,6 +304,7 @@ private final class Problem {
                 }
             }
         }
+        found.largest = largest
         found.dkeys = keyRows(dkeys, lddk: lddk, sentinel: sentinel)
         return found
     }
@@ -304,7 +313,7 @@ private final class Problem {
         var out = nans(rows * shape.valueWidth)
         var scratch = nans(Int(glim_attention_scratch(Int64(rows), Int64(shape.width))))
         kernels.attention(
-            &out, nil, q, Int64(shape.tokens), Int64(shape.heads), pages, Int64(ldk), Int64(shape.first),
+            &out, nil, nil, q, Int64(shape.tokens), Int64(shape.heads), pages, Int64(ldk), Int64(shape.first),
             Int64(shape.width), Int64(shape.valueWidth), scale, &scratch)
         return out
     }
@@ -353,7 +362,8 @@ private final class Problem {
         let (keys, scale) = (doubleKeys(), Double(scale))
         let (q, dout) = (q.map(Double.init), dout.map(Double.init))
         var result = Attention(
-            out: zeros(rows * valueWidth), lse: zeros(rows), dq: zeros(rows * width), dkeys: zeros(keyCount * width))
+            out: zeros(rows * valueWidth), lse: zeros(rows), dq: zeros(rows * width), dkeys: zeros(keyCount * width),
+            largest: -.infinity)
         for r in 0..<rows {
             let seen = 0...shape.first + r / heads
             let scores = seen.map { s in (0..<width).reduce(0) { $0 + q[r * width + $1] * keys[s][$1] } * scale }
@@ -363,6 +373,7 @@ private final class Problem {
             let dp = seen.map { s in (0..<valueWidth).reduce(0) { $0 + dout[r * valueWidth + $1] * keys[s][$1] } }
             let delta = zip(p, dp).reduce(0) { $0 + $1.0 * $1.1 }
             result.lse[r] = lse
+            result.largest = max(result.largest, top)
             for s in seen {
                 let dscore = p[s] * (dp[s] - delta) * scale
                 for d in 0..<width {

@@ -42,8 +42,11 @@ private func weightBits(_ model: Model) -> [[UInt32]] {
 }
 
 @Suite("trainer", .serialized) struct TrainerTests {
-    @Test("the loss of a small grammar falls by half in sixty steps, the MTP loss with it") func learns() throws {
-        var trainer = try trainer(recipe { $0.learningRate = 1e-2 }, total: 60)
+    @Test(
+        "the loss of a small grammar falls by half in sixty steps, the MTP loss with it",
+        arguments: TrainRecipe.Optimizer.allCases)
+    func learns(optimizer: TrainRecipe.Optimizer) throws {
+        var trainer = try trainer(recipe { ($0.optimizer, $0.learningRate) = (optimizer, 1e-2) }, total: 60)
         let first = trainer.trainStep()
         var last = first
         while !trainer.isDone { last = trainer.trainStep() }
@@ -51,12 +54,17 @@ private func weightBits(_ model: Model) -> [[UInt32]] {
         #expect(last.mtpLoss < first.mtpLoss / 2)
     }
 
-    @Test("training gives the same bits at any thread count", arguments: [1, 3]) func reproducible(threads: Int) throws
-    {
-        func train() throws -> ([[UInt32]], [Double]) {
-            var trainer = try trainer(recipe())
-            let losses = (0..<4).map { _ in trainer.trainStep().loss }
-            return (weightBits(trainer.model), losses)
+    @Test(
+        "training gives the same bits at any thread count", arguments: [1, 3],
+        [TrainRecipe.Optimizer.adamw, .muonSplit])
+    func reproducible(threads: Int, optimizer: TrainRecipe.Optimizer) throws {
+        func train() throws -> ([[UInt32]], [[Double]]) {
+            var trainer = try trainer(recipe { $0.optimizer = optimizer })
+            let measured = (0..<4).map { _ in
+                let metrics = trainer.trainStep()
+                return [metrics.loss, metrics.gradientNorm, metrics.extras["attention_logit_max"] ?? .nan]
+            }
+            return (weightBits(trainer.model), measured)
         }
         let before = ThreadPool.shared.threadCount
         defer { ThreadPool.shared.threadCount = before }
@@ -83,6 +91,25 @@ private func weightBits(_ model: Model) -> [[UInt32]] {
             let (a, b) = (tensor.numbers(in: plain.gradients), tensor.numbers(in: again.gradients))
             #expect(a?.elements.map(\.bitPattern) == b?.elements.map(\.bitPattern), "\(tensor.name)")
         }
+    }
+
+    @Test("the largest score of attention is that of its queries and keys") func attentionLogits() throws {
+        // One token sees itself only: its score is what a pass over each token alone reports, and many report the most.
+        let model = Model(tinyConfig(mtp: false), seed: 2)
+        func largest(_ tokens: [Int32]) -> Double {
+            let row = PackedRow(
+                tokens: tokens, segments: tokens.indices.map { .init(start: $0, count: 1) },
+                next: tokens.map { _ in 1 }, next2: tokens.map { _ in -1 })
+            return TrainingPass(model, [row], TrainingPass.Options()).attentionLogitMax
+        }
+        let tokens: [Int32] = [3, 1, 4, 15, 92, 6]
+        #expect(largest(tokens) == tokens.map { largest([$0]) }.max())
+        #expect(largest(tokens).isFinite)
+        for weight in model.layers.map(\.attention.queryUp) {
+            [Float](repeating: 0, count: weight.outputs * weight.inputs).withUnsafeBufferPointer { weight.set($0) }
+            weight.changed()
+        }
+        #expect(largest(tokens) == 0)
     }
 
     @Test("a document packed with others has the loss it has alone") func packing() throws {
@@ -166,6 +193,26 @@ private func weightBits(_ model: Model) -> [[UInt32]] {
         }
         #expect(throws: RunError.self) {
             _ = try PretrainRun(place.recipe("run", steps: 6), resumes: false) { _ in }
+        }
+    }
+
+    @Test("Muon's momentum and AdamW's averages are saved under the tensors' names") func muonState() throws {
+        let place = try Place()
+        var recipe = place.recipe("run", steps: 2)
+        recipe.optimizer = .muonSplit
+        var run = try PretrainRun(recipe, resumes: false) { _ in }
+        #expect(try run.train().steps == 2)
+        let folder = place.folder.appending(path: "run/training/step-2")
+        // The header is JSON at the head of the file.
+        let bytes = try Data(contentsOf: folder.appending(path: "model.safetensors")).prefix(100_000)
+        let header = String(decoding: bytes, as: UTF8.self)
+        func has(_ kind: String, _ tensor: String) -> Bool { header.contains("\"\(kind).\(tensor).weight\"") }
+        let muons = ["self_attn.q_b_proj", "self_attn.kv_b_proj", "mlp.experts.3.down_proj"]
+        for tensor in muons.map({ "model.layers.1.\($0)" }) + ["model.layers.2.eh_proj"] {
+            #expect(has("muon.momentum", tensor) && !has("adamw.mean", tensor) && !has("adamw.square", tensor))
+        }
+        for tensor in ["model.layers.1.mlp.gate", "lm_head", "model.embed_tokens", "model.norm"] {
+            #expect(has("adamw.mean", tensor) && has("adamw.square", tensor) && !has("muon.momentum", tensor))
         }
     }
 

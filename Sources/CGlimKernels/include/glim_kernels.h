@@ -187,15 +187,17 @@ typedef struct glim_kernels {
     // A block is 64 keys (selected ones where there is a selection) in ascending position; the softmax is online:
     // m, l and out are rescaled once a block.
 
-    /// out [tokens, heads, value_width], lse [tokens, heads] (natural log, of scaled scores; may be null).
-    void (*attention)(float *out, float *_Nullable lse, const float *q, int64_t tokens, int64_t heads,
-                      const float *_Nonnull const *_Nonnull pages, int64_t ldk, int64_t first, int64_t width,
-                      int64_t value_width, float scale, float *scratch);
+    /// out [tokens, heads, value_width], lse [tokens, heads] (natural log, of scaled scores; may be null). One float
+    /// `largest` (may be null) is raised to the largest scaled score; scale is positive there.
+    void (*attention)(float *out, float *_Nullable lse, float *_Nullable largest, const float *q, int64_t tokens,
+                      int64_t heads, const float *_Nonnull const *_Nonnull pages, int64_t ldk, int64_t first,
+                      int64_t width, int64_t value_width, float scale, float *scratch);
     /// One token, over selected positions (ascending, all visible). With every visible position selected the result
     /// equals attention's to the bit.
-    void (*attention_selected)(float *out, float *_Nullable lse, const float *q, int64_t heads,
-                               const float *_Nonnull const *_Nonnull pages, int64_t ldk, const int32_t *selected,
-                               int64_t count, int64_t width, int64_t value_width, float scale, float *scratch);
+    void (*attention_selected)(float *out, float *_Nullable lse, float *_Nullable largest, const float *q,
+                               int64_t heads, const float *_Nonnull const *_Nonnull pages, int64_t ldk,
+                               const int32_t *selected, int64_t count, int64_t width, int64_t value_width, float scale,
+                               float *scratch);
     /// Pullback of attention for a block of tokens: dq is set; dkeys [positions, width] (row stride lddk) accumulates
     /// key and value parts. Calls in ascending order of tokens give one fixed sum.
     void (*attention_backward)(float *dq, float *dkeys, int64_t lddk, const float *dout, const float *q,

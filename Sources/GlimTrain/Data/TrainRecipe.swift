@@ -9,6 +9,8 @@ public import GlimModel
 public struct TrainRecipe: Codable, Sendable, Equatable {
     public enum Stage: String, Codable, Sendable, CaseIterable { case pretrain, midtrain, adapt, sft }
 
+    /// What changes the weights: AdamW; Muon for the matrices between embedding and head, each checkpoint matrix as one;
+    /// or the same with one block a head (GLM-5 report, section 2.1).
     public enum Optimizer: String, Codable, Sendable, CaseIterable {
         case adamw, muon
         case muonSplit = "muon-split"
@@ -67,7 +69,7 @@ public struct TrainRecipe: Codable, Sendable, Equatable {
     public var schedule = Schedule.cosine
     /// Decoupled: times the learning rate, of matrices only.
     public var weightDecay = 0.1
-    /// Decay of AdamW's mean of gradients; Muon's momentum.
+    /// Decay of AdamW's mean of gradients.
     public var beta1 = 0.9
     /// Decay of AdamW's mean of squared gradients.
     public var beta2 = 0.95

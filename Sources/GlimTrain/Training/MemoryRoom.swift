@@ -17,8 +17,8 @@ public enum MemoryRoom {
     }
 
     /// Bytes of a model in f32: its weights, and for products in bf16 their rounded panels; in training also the
-    /// transposed ones, AdamW's two averages, and as many gradients as the pairwise sum over a step's micro-batches
-    /// holds at a time.
+    /// transposed ones, AdamW's two averages (or Muon's momentum and, within its step, the direction), and as many
+    /// gradients as the pairwise sum over a step's micro-batches holds at a time.
     ///
     /// - Parameter microBatches: of a training step; nil where nothing is trained.
     public static func byteCount(of config: ModelConfig, microBatches: Int? = nil) -> Int {

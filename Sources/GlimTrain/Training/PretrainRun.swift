@@ -93,9 +93,6 @@ public struct PretrainRun {
         guard self.recipe.stage == .pretrain else {
             throw RunError("stage is \(self.recipe.stage.rawValue); this command does pretrain")
         }
-        guard self.recipe.optimizer == .adamw else {
-            throw RunError("optimizer \(self.recipe.optimizer.rawValue) is not in this version; use adamw")
-        }
     }
 
     /// Trains to the end, or to the next signal.

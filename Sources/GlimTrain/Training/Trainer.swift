@@ -7,7 +7,7 @@ import GlimTensor
 /// at any thread count.
 public struct Trainer {
     public let model: Model
-    public internal(set) var optimizer: AdamW
+    public internal(set) var optimizer: Optimizer
     public internal(set) var loader: PackedLoader
     /// Tokens trained on.
     public internal(set) var tokens = 0
@@ -20,7 +20,7 @@ public struct Trainer {
 
     public init(_ model: Model, _ loader: PackedLoader, _ recipe: TrainRecipe, totalSteps: Int) {
         (self.model, self.loader, self.recipe, self.totalSteps) = (model, loader, recipe, totalSteps)
-        optimizer = AdamW(model)
+        optimizer = Optimizer(model, recipe.optimizer)
         (optimizer.beta1, optimizer.beta2, optimizer.epsilon) = (recipe.beta1, recipe.beta2, recipe.epsilon)
         (optimizer.decay, optimizer.clip) = (recipe.weightDecay, recipe.clip)
     }
@@ -42,7 +42,7 @@ public struct Trainer {
         tokens += rows.reduce(0) { $0 + $1.tokens.count }
         return StepMetrics(
             step: step, tokens: tokens, loss: pass.loss, mtpLoss: pass.mtpLoss, learningRate: rate, gradientNorm: norm,
-            tokensPerSecond: .nan)
+            tokensPerSecond: .nan, extras: ["attention_logit_max": pass.attentionLogitMax])
     }
 
     /// Moves each router's bias by one constant step towards equal load (DeepSeek-V3 report, section 2.1.2).

@@ -11,6 +11,8 @@ public struct TrainingPass {
     public let gradients: Gradients
     /// Tokens that each expert got in the step, by layer.
     public let expertLoad: [Int: [Int]]
+    /// The largest scaled score of attention, before the softmax, of any head and layer.
+    public let attentionLogitMax: Double
 
     /// What is summed, and how.
     public struct Options: Sendable {
@@ -36,6 +38,7 @@ public struct TrainingPass {
         var tree = GradientTree()
         var (loss, mtpLoss) = (0.0, 0.0)
         var load: [Int: [Int]] = [:]
+        var attentionLogitMax = -Float.infinity
         for first in stride(from: 0, to: rows.count, by: options.microBatchRows) {
             let micro = MicroBatch(rows[first..<min(rows.count, first + options.microBatchRows)])
             let (tape, observer) = (Tape(), Observer())
@@ -55,12 +58,13 @@ public struct TrainingPass {
             }
             tape.backward()
             tree.push(tape.gradients)
+            attentionLogitMax = max(attentionLogitMax, observer.attentionLogitMax)
             for (layer, counts) in observer.expertLoad {
                 load[layer] = load[layer].map { zip($0, counts).map(+) } ?? counts
             }
         }
         (self.loss, self.mtpLoss) = (loss / Double(max(1, targetCount)), mtpLoss / Double(max(1, aheadCount)))
-        (gradients, expertLoad) = (tree.sum(), load)
+        (gradients, expertLoad, self.attentionLogitMax) = (tree.sum(), load, Double(attentionLogitMax))
     }
 }
 

@@ -37,29 +37,27 @@ package struct TrainingState: Codable {
             }
         }
 
-        var optimizer = trainer.optimizer
         let tensors = Dictionary(uniqueKeysWithValues: trainer.model.tensors.map { ($0.name, $0) })
-        var (mean, square) = (Gradients(), Gradients())
-        for weight in trainer.model.weights where optimizer.hasState(weight) {
-            let state = optimizer.state(weight)
-            mean.set(state.mean, for: weight)
-            square.set(state.square, for: weight)
+        var states: [String: Gradients] = [:]
+        for weight in trainer.model.weights {
+            for (name, numbers) in trainer.optimizer.presentState(weight)?.tensors ?? [] {
+                states[name, default: Gradients()].set(numbers, for: weight)
+            }
         }
         var declarations: [TensorDeclaration] = []
         for tensor in trainer.model.tensors {
             declarations.append(TensorDeclaration(tensor.name, .f32, tensor.shape))
-            if optimizer.hasState(tensor.parts[0].weight) {
-                declarations.append(TensorDeclaration("adamw.mean.\(tensor.name)", .f32, tensor.shape))
-                declarations.append(TensorDeclaration("adamw.square.\(tensor.name)", .f32, tensor.shape))
+            for (name, _) in trainer.optimizer.presentState(tensor.parts[0].weight)?.tensors ?? [] {
+                declarations.append(TensorDeclaration("\(name).\(tensor.name)", .f32, tensor.shape))
             }
         }
         // What did not become whole goes at once: it may be what fills the disk.
         var isPublished = false
         defer { if !isPublished { try? files.removeItem(at: temporary) } }
         try CheckpointWriter(folder: temporary).write(declarations) { declaration, sink in
-            let (kind, name) = Self.split(declaration.name)
-            let source: Gradients? = kind == .mean ? mean : kind == .square ? square : nil
-            guard let numbers = tensors[name]?.numbers(in: source) else { return }
+            let state = Optimizer.State.names.first { declaration.name.hasPrefix("\($0).") }
+            let name = declaration.name.dropFirst(state.map { $0.count + 1 } ?? 0)
+            guard let numbers = tensors[String(name)]?.numbers(in: state.flatMap { states[$0] }) else { return }
             try numbers.withElements { try sink.append($0) }
         }
         let state = TrainingState(
@@ -102,28 +100,21 @@ package struct TrainingState: Codable {
         for tensor in trainer.model.tensors {
             _ = try checkpoint.require(tensor.name, shape: tensor.shape)
             try checkpoint.floats(tensor.name).withUnsafeBufferPointer { tensor.fill(from: $0) }
-            guard checkpoint.contains("adamw.mean.\(tensor.name)") else { continue }
-            for kind in ["mean", "square"] {
-                _ = try checkpoint.require("adamw.\(kind).\(tensor.name)", shape: tensor.shape)
+            let saved = Optimizer.State.names.contains { checkpoint.contains("\($0).\(tensor.name)") }
+            guard saved else { continue }
+            for (i, (name, _)) in optimizer.state(tensor.parts[0].weight).tensors.enumerated() {
+                _ = try checkpoint.require("\(name).\(tensor.name)", shape: tensor.shape)
+                let numbers = try checkpoint.floats("\(name).\(tensor.name)")
+                numbers.withUnsafeBufferPointer { numbers in
+                    tensor.fill(from: numbers) { optimizer.state($0).tensors[i].numbers }
+                }
             }
-            let mean = try checkpoint.floats("adamw.mean.\(tensor.name)")
-            let square = try checkpoint.floats("adamw.square.\(tensor.name)")
-            mean.withUnsafeBufferPointer { tensor.fill(from: $0) { optimizer.state($0).mean } }
-            square.withUnsafeBufferPointer { tensor.fill(from: $0) { optimizer.state($0).square } }
         }
         for weight in trainer.model.weights { weight.changed() }
         optimizer.step = state.step
         trainer.optimizer = optimizer
         trainer.tokens = state.tokens
         trainer.loader = try trainer.loader.moved(to: state.position)
-    }
-
-    private enum Kind { case weight, mean, square }
-    private static func split(_ name: String) -> (Kind, String) {
-        for (kind, prefix) in [(Kind.mean, "adamw.mean."), (.square, "adamw.square.")] where name.hasPrefix(prefix) {
-            return (kind, String(name.dropFirst(prefix.count)))
-        }
-        return (.weight, name)
     }
 }
 
