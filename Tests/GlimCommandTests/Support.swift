@@ -1,5 +1,12 @@
 import Foundation
+import Subprocess
 import Testing
+
+#if canImport(System)
+import System
+#else
+import SystemPackage
+#endif
 
 /// The built program, run as a person would run it.
 enum Program {
@@ -52,23 +59,42 @@ enum Program {
         let folder = try TemporaryFolder()
         let (stdin, stdout, stderr) = (folder.path("in"), folder.path("out"), folder.path("err"))
         for (path, text) in [(stdin, input), (stdout, ""), (stderr, "")] { try Data(text.utf8).write(to: path) }
-        let process = Process()
-        process.executableURL = program
-        process.arguments = arguments
-        if let workingFolder { process.currentDirectoryURL = workingFolder }
-        let handles = try [
-            FileHandle(forReadingFrom: stdin), FileHandle(forWritingTo: stdout), FileHandle(forWritingTo: stderr),
-        ]
-        // Now, not with their last user: Foundation waits for processes by `select`, which knows 1,024 files only.
-        defer { for handle in handles { try? handle.close() } }
-        (process.standardInput, process.standardOutput, process.standardError) = (handles[0], handles[1], handles[2])
-        try await withCheckedThrowingContinuation { (continuation: CheckedContinuation<Void, any Error>) in
-            process.terminationHandler = { _ in continuation.resume() }
-            do { try process.run() } catch { continuation.resume(throwing: error) }
-        }
+        let done = try await Subprocess.run(
+            .path(FilePath(program.path)), arguments: Arguments(arguments),
+            workingDirectory: workingFolder.map { FilePath($0.path) },
+            input: .fileDescriptor(.open(FilePath(stdin.path), .readOnly), closeAfterSpawningProcess: true),
+            output: .fileDescriptor(.open(FilePath(stdout.path), .writeOnly), closeAfterSpawningProcess: true),
+            error: .fileDescriptor(.open(FilePath(stderr.path), .writeOnly), closeAfterSpawningProcess: true))
         return Output(
-            status: process.terminationReason == .exit ? process.terminationStatus : -process.terminationStatus,
-            stdout: try Data(contentsOf: stdout), stderr: String(decoding: try Data(contentsOf: stderr), as: UTF8.self))
+            status: status(done.terminationStatus), stdout: try Data(contentsOf: stdout),
+            stderr: String(decoding: try Data(contentsOf: stderr), as: UTF8.self))
+    }
+
+    /// Runs `glim` and `body` beside it, which gets the process's number and may wait and send signals. Its output is
+    /// dropped; the process has ended when this returns.
+    /// - Parameter errors: a file for what it says on standard error.
+    static func run(
+        _ arguments: [String], errors: URL? = nil, beside body: (pid_t) async throws -> Void
+    ) async throws -> Int32 {
+        let glim: URL = try #require(url, "no glim beside the tests: swift build first")
+        let file = FilePath(errors?.path ?? "/dev/null")
+        let done = try await Subprocess.run(
+            .path(FilePath(glim.path)), arguments: Arguments(arguments), input: .none, output: .discarded,
+            error: .fileDescriptor(
+                .open(file, .writeOnly, options: .create, permissions: .ownerReadWrite),
+                closeAfterSpawningProcess: true)
+        ) { process in
+            try await body(process.processIdentifier.value)
+        }
+        return status(done.terminationStatus)
+    }
+
+    /// What a program exits with; the negative of the signal that ended it.
+    private static func status(_ ended: TerminationStatus) -> Int32 {
+        switch ended {
+        case .exited(let code): code
+        case .signaled(let signal): -signal
+        }
     }
 
     /// Runs a command that must succeed.
