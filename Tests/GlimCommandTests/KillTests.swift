@@ -26,28 +26,26 @@ import Testing
         let began = ContinuousClock.now
         let done = try await Program.run(command("whole"))
         #expect(done.status == 0, "\(done.stderr)")
-        let milliseconds = max(100, Int((ContinuousClock.now - began) / .milliseconds(1)))
+        var length = max(.milliseconds(100), ContinuousClock.now - began)
         #expect(try TinyRun.metrics(folder.path("whole/metrics.jsonl")).count == 24)
-        print("killing \(Self.killCount) times, seed \(Self.seed), in runs of \(milliseconds) ms")
+        print("killing \(Self.killCount) times, seed \(Self.seed), in runs of \(length)")
 
         var (kills, insideSaves, round) = (0, 0, 0)
         while kills < Self.killCount {
             // Five kills a run, that a long test begins often and meets the first files too.
             if kills % 5 == 0 { round += 1 }
             let out = "cut\(round)"
-            let wait = mutator.below(kills % 5 == 0 ? milliseconds / 2 : milliseconds)
+            let moment = length * Double(mutator.below(1000)) / (kills % 5 == 0 ? 2000 : 1000)
             let (waitsForSave, intoSave) = (kills % 2 == 0, UInt32(mutator.below(2) * mutator.below(1000)))
             var isInside = false
+            let started = ContinuousClock.now
             let status = try await Program.run(command(out) + ["--resume"]) { process in
-                try await Task.sleep(for: .milliseconds(wait))
+                while ContinuousClock.now - started < moment, !Program.hasEnded(process) {
+                    try await Task.sleep(for: .milliseconds(1))
+                }
                 if waitsForSave {
                     // On to the next save: its files appear under temporary names. Then into it, by up to a millisecond.
-                    let started = ContinuousClock.now
-                    while !isSaving(folder.path(out)) {
-                        // It may have come to its end.
-                        if ContinuousClock.now - started > .seconds(1) { break }
-                        await Task.yield()
-                    }
+                    while !isSaving(folder.path(out)), !Program.hasEnded(process) { await Task.yield() }
                     usleep(intoSave)
                 }
                 isInside = isSaving(folder.path(out))
@@ -58,7 +56,8 @@ import Testing
                 kills += 1
                 insideSaves += isInside ? 1 : 0
             } else {
-                // It came to its end before: the next kill begins anew.
+                // It came to its end before: the next kill begins anew, within the time that a run takes by now.
+                length = max(.milliseconds(100), min(length, ContinuousClock.now - started))
                 #expect(status == 0)
                 try TinyRun.expectSame(folder.path(out), folder.path("whole"))
                 round += 1
@@ -90,8 +89,7 @@ import Testing
         let log = folder.path("run/metrics.jsonl")
         let errors = folder.path("errors")
         let status = try await Program.run(arguments, errors: errors) { process in
-            let started = ContinuousClock.now
-            while (try? Data(contentsOf: log))?.isEmpty ?? true, ContinuousClock.now - started < .seconds(60) {
+            while (try? Data(contentsOf: log))?.isEmpty ?? true, !Program.hasEnded(process) {
                 try await Task.sleep(for: .milliseconds(20))
             }
             kill(process, SIGINT)

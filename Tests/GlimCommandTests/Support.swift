@@ -89,6 +89,13 @@ enum Program {
         return status(done.terminationStatus)
     }
 
+    /// Whether a process that `run(_:errors:beside:)` started has come to its end; it may still be waited for.
+    static func hasEnded(_ process: pid_t) -> Bool {
+        var news = siginfo_t()
+        let isKnown = waitid(P_PID, id_t(process), &news, WEXITED | WNOHANG | WNOWAIT) == 0
+        return !isKnown || news.si_signo == SIGCHLD
+    }
+
     /// What a program exits with; the negative of the signal that ended it.
     private static func status(_ ended: TerminationStatus) -> Int32 {
         switch ended {
