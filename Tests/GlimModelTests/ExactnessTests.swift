@@ -194,7 +194,7 @@ import Testing
         let hidden = it.model.hidden(batch, tape: tape, recomputes: recomputes, balance: 1e-3)
         var logprobs = Tensor.crossEntropy(
             hidden, head: it.model.head, targets: next, lossScale: 1 / Float(tokens.count), tape: tape)
-        if it.model.prediction != nil {
+        if !it.model.predictions.isEmpty {
             let ahead = it.model.predictAhead(hidden, next: next.map { max(0, $0) }, batch, tape: tape, balance: 1e-3)
             let targets = it.sequences.flatMap { $0.count < 2 ? [-1] : $0.dropFirst(2) + [-1, -1] }
             logprobs += Tensor.crossEntropy(

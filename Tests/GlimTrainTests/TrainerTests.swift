@@ -96,7 +96,7 @@ private func weightBits(_ model: Model) -> [[UInt32]] {
                 PackedRow(
                     tokens: rows.flatMap(\.tokens),
                     segments: [.init(start: 0, count: 7), .init(start: 7, count: 3), .init(start: 10, count: 4)],
-                    next: rows.flatMap(\.next), next2: rows.flatMap(\.next2))
+                    next: rows.flatMap(\.next), following: rows.flatMap(\.following))
             ], TrainingPass.Options())
         #expect(alone.loss == together.loss)
     }
