@@ -120,6 +120,31 @@ import Testing
         }
     }
 
+    @Test("several MTP layers are stored one after another, and one that is missing is named") func severalMTP() throws
+    {
+        let model = Tiny.model(Tiny.config(5).with { $0.mtpLayerCount = 3 }, 5)
+        let first = model.config.layerCount
+        for i in 0..<3 {
+            #expect(model.tensors.contains { $0.name == "model.layers.\(first + i).eh_proj.weight" })
+        }
+        #expect(model.prediction(step: 2).projection === model.predictions[1].projection)
+        #expect(model.prediction(step: 7).projection === model.predictions[2].projection)
+        let count = (model.config.size.parameterCount) + (model.config.mtpSize?.parameterCount ?? 0)
+        #expect(model.tensors.reduce(0) { $0 + $1.shape.reduce(1, *) } == count)
+        try withTemporaryFolder { folder in
+            try model.save(to: folder)
+            #expect(try Model(folder: folder).tensors.map(\.name) == model.tensors.map(\.name))
+            let absent = "model.layers.\(first + 1).eh_proj.weight"
+            let kept = model.tensors.filter { $0.name != absent }
+            let tensors = kept.map { ($0.name, NamedTensor.floats($0.numbers()!.elements, shape: $0.shape)) }
+            try CheckpointWriter.writeFile(
+                Dictionary(uniqueKeysWithValues: tensors), to: folder.appending(path: "model.safetensors"))
+            #expect(throws: CheckpointError.missingTensor(folder: folder.path, tensor: absent)) {
+                try Model(folder: folder)
+            }
+        }
+    }
+
     @Test("a tensor that is missing is named") func missing() throws {
         let model = try GoldenModel("dense").model()
         for absent in ["model.norm.weight", "model.layers.1.self_attn.kv_b_proj.weight", "lm_head.weight"] {

@@ -117,6 +117,22 @@ import Testing
         #expect(PackedRow(document: []).segments.isEmpty)
     }
 
+    @Test("a step ahead reads and learns beyond the row, as far as the document goes") func ahead() throws {
+        let store = store([9])
+        var row = PackedRow(document: [])
+        var loader = try PackedLoader(store, sequenceLength: 4, seed: 0)
+        while row.tokens != [0, 1, 2, 3] { row = loader.nextRow() }
+        func step(_ step: Int) -> [[Int32]] { [row.ahead(0, step: step).inputs, row.ahead(0, step: step).targets] }
+        #expect(step(1) == [[1, 2, 3, 4], [2, 3, 4, 5]])
+        #expect(step(3) == [[3, 4, 5, 6], [4, 5, 6, 7]])
+        #expect(step(5) == [[5, 6, 7, 8], [6, 7, 8, -1]])
+        #expect(step(7) == [[7, 8], [8, -1]])
+        #expect(step(9) == [[], []] && row.aheadCount(0, step: 0) == 4)
+        // A token that is not learned as the next one is not learned from further away either, but is read.
+        row.next[2] = -1
+        #expect(step(1) == [[1, 2, 3, 4], [2, -1, 4, 5]] && step(2) == [[2, 3, 4, 5], [-1, 4, 5, 6]])
+    }
+
     @Test("impossible values are errors") func errors() throws {
         let store = store([5, 2])
         #expect(throws: DataError.self) { try PackedLoader(store, sequenceLength: 0, seed: 0) }

@@ -72,7 +72,7 @@ public struct PackedRow: Sendable, Equatable {
 
 extension PackedRow {
     /// How many rows of a segment have a token `step` after them: its first ones.
-    func aheadCount(_ segment: Int, step: Int) -> Int {
+    package func aheadCount(_ segment: Int, step: Int) -> Int {
         let count = segments[segment].count
         return max(0, min(count, count + following[segment].count - step))
     }
@@ -81,7 +81,7 @@ extension PackedRow {
     /// target the one after that, -1 for none.
     ///
     /// - Parameter step: from 1.
-    func ahead(_ segment: Int, step: Int) -> (inputs: [Int32], targets: [Int32]) {
+    package func ahead(_ segment: Int, step: Int) -> (inputs: [Int32], targets: [Int32]) {
         let (start, count) = (segments[segment].start, segments[segment].count)
         let after = following[segment]
         var (inputs, targets): ([Int32], [Int32]) = ([], [])
