@@ -112,6 +112,20 @@ import Testing
         #expect(try await Program.succeed("chat", "--model", folder.url.path, input: "").text.isEmpty)
     }
 
+    @Test("a chat with drafts says what it says without") func draftedChat() async throws {
+        let folder = try Golden.speaker(drafts: true)
+        let input = "Hello\n/temperature 3\nGo on\nAnd on\n/temperature 0\nOnce more\n/reset\nHello\n"
+        func chat(_ drafts: String) async throws -> String {
+            try await Program.succeed(
+                "chat", "--model", folder.url.path, "--max-tokens", "30", "--seed", "4", "--drafts", drafts,
+                input: input
+            ).text
+        }
+        let plain = try await chat("0")
+        #expect(plain.count > 100)
+        for drafts in ["1", "3"] { #expect(try await chat(drafts) == plain) }
+    }
+
     @Test("a conversation that is too long is refused and goes on") func longChat() async throws {
         let folder = try Golden.speaker()
         let long = String(repeating: "x", count: 4200)
