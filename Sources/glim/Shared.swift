@@ -95,7 +95,7 @@ extension ModelConfig.ComputeType: ExpressibleByArgument {}
 
 /// How many tokens multi-token prediction guesses at a time.
 struct DraftOptions: ParsableArguments {
-    @Option(help: "Guess this many tokens ahead with the model's MTP layer: faster, never another result (default: 0).")
+    @Option(help: "Guess this many tokens ahead with the MTP layer: changes time, never a result.")
     var drafts = 0
 
     func validate() throws {
