@@ -152,12 +152,15 @@ enum Golden {
     }
 
     /// A model that speaks: a token for every byte and GLM's roles, over the golden network with tied embeddings.
-    static func speaker() throws -> TemporaryFolder {
+    ///
+    /// - Parameter drafts: whether it has an MTP layer, made of its last layer.
+    static func speaker(drafts: Bool = false) throws -> TemporaryFolder {
         let folder = try copy("lite_tied")
         let added = ["<|endoftext|>", "[gMASK]", "<sop>", "<|user|>", "<|assistant|>", "<think>", "</think>"]
         let vocabulary = 256 + added.count
         var config = try json(folder.path("config.json"))
         (config["vocab_size"], config["eos_token_id"]) = (vocabulary, [256])
+        if drafts { config["num_nextn_predict_layers"] = 1 }
         try JSONSerialization.data(withJSONObject: config).write(to: folder.path("config.json"))
 
         var tensors = try Safetensors(folder.path("model.safetensors"))
@@ -168,6 +171,22 @@ enum Golden {
         }
         tensors["model.embed_tokens.weight"] = .init(
             type: "F32", shape: [vocabulary, embedding.shape[1]], bytes: rows.reduce(Data(), +))
+        if drafts {
+            let count = try #require(config["num_hidden_layers"] as? Int)
+            for (name, entry) in tensors.entries where name.hasPrefix("model.layers.\(count - 1).") {
+                tensors["model.layers.\(count)." + name.split(separator: ".").dropFirst(3).joined(separator: ".")] =
+                    entry
+            }
+            let norm = try #require(tensors["model.norm.weight"])
+            for name in ["enorm", "hnorm", "shared_head.norm"] {
+                tensors["model.layers.\(count).\(name).weight"] = norm
+            }
+            let width = norm.shape[0]
+            // Half of each: of the token's embedding, and of the trunk's output.
+            let joining = (0..<width).flatMap { i in (0..<2 * width).map { Float($0 % width == i ? 0.5 : 0) } }
+            tensors["model.layers.\(count).eh_proj.weight"] = .init(
+                type: "F32", shape: [width, 2 * width], bytes: joining.withUnsafeBytes { Data($0) })
+        }
         try tensors.data.write(to: folder.path("model.safetensors"))
 
         let printable = Array(33...126) + Array(161...172) + Array(174...255)
