@@ -24,6 +24,8 @@ let package = Package(
     dependencies: [
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
         .package(url: "https://github.com/LebJe/TOMLKit", from: "0.6.0"),
+        .package(url: "https://github.com/swiftlang/swift-subprocess", from: "1.0.2"),
+        .package(url: "https://github.com/apple/swift-system", from: "1.8.1"),
     ],
     targets: [
         .target(name: "CGlimKernels"),
@@ -59,7 +61,12 @@ let package = Package(
         .testTarget(
             name: "GlimTrainTests",
             dependencies: ["GlimTensor", "GlimText", "GlimModel", "GlimTrain", "GlimTestSupport"], swiftSettings: swift),
-        .testTarget(name: "GlimCommandTests", dependencies: ["GlimTestSupport"], swiftSettings: swift),
+        .testTarget(
+            name: "GlimCommandTests",
+            dependencies: [
+                "GlimTestSupport", .product(name: "Subprocess", package: "swift-subprocess"),
+                .product(name: "SystemPackage", package: "swift-system"),
+            ], swiftSettings: swift),
     ],
     cLanguageStandard: .c17
 )

@@ -19,9 +19,13 @@ gradients.safetensors:
     ID.logprobs           [T-1]        of each next token
     NAME                               d loss / d NAME under checkpoint names, per expert; the indexer and the
                                        router's bias have none. Tied embeddings: one tensor, both contributions.
-Case mtp adds, from the MTP layer (layer N of the checkpoint; row i predicts token i + 2):
-    expected.safetensors       ID.mtp [T-1, vocab]; ID.layer.N, ID.experts.N, ID.expert_weights.N, ID.hidden.N over T-1 rows
-    mtp_gradients.safetensors  loss, ID.logprobs [T-2], gradients of the MTP loss alone, into the trunk too
+Cases mtp (three steps of one MTP layer, layer N of the checkpoint) and mtp_layers (three layers, two of which share the
+selection of the first) add, for each step d from 1 (row i predicts token i + d + 1):
+    expected.safetensors       ID.mtp.d [T-d, vocab]; over T-d rows ID.layer.M, ID.experts.M, ID.expert_weights.M, ID.hidden.M,
+                               M = N + d - 1 (no ID.layer.M where the selection is shared)
+    mtp_gradients.safetensors  loss, the mean over steps of the mean over targets; ID.logprobs.d [T-d-1]; gradients of that
+                               loss alone, into the trunk too
+    mtp_first_gradients        (mtp only) the same with one step
 
 No choice (keys, experts, groups) in these files hangs on a gap below 1e-4: tokens are replaced until none does.
 Every case is recomputed in f64 from the formulas alone (torch_models.Formulas); it must agree.
@@ -41,6 +45,7 @@ import torch_models as peers
 ROOT = os.path.join(os.path.dirname(os.path.abspath(__file__)), os.pardir, "Tests", "Golden")
 FLOOR = 1e-4
 FILE_LIMIT = 300_000
+MTP_STEPS = 3
 
 ODD = dict(hidden_size=44, v_head_dim=20, qk_nope_head_dim=12, qk_rope_head_dim=8, num_attention_heads=3,
            moe_intermediate_size=18, intermediate_size=30, q_lora_rank=20, kv_lora_rank=14, vocab_size=61,
@@ -74,75 +79,99 @@ CASES = {
     "latent_eps": (tiny.make_config(latent_norm_eps=1e-5), [50, 22], {"latent_gain": 0.03}),
     "bf16_shards": (tiny.make_config(dtype="bfloat16", num_hidden_layers=3), [48], {"shards": 3}),
     "mtp": (tiny.make_config(num_nextn_predict_layers=1, moe_intermediate_size=8, vocab_size=80), [64, 41, 2], {}),
+    "mtp_layers": (tiny.make_config(
+        num_nextn_predict_layers=3, index_share_for_mtp_iteration=True, num_hidden_layers=1, hidden_size=24,
+        first_k_dense_replace=1, n_routed_experts=4, moe_intermediate_size=8, q_lora_rank=16, intermediate_size=40,
+        vocab_size=64), [50, 24, 3], {}),
 }
 
 
 class WithMTP:
-    """transformers' trunk and, out of its own decoder layer and norms, the MTP layer that it leaves out."""
+    """transformers' trunk and, out of its own decoder layers and norms, the MTP layers that it leaves out."""
 
-    def __init__(self, folder, weights):
-        self.base = peers.Transformers(folder).require_exact_keys()
+    def __init__(self, folder, weights, steps):
+        self.base, self.steps, self.step = peers.Transformers(folder).require_exact_keys(), steps, 0
         from transformers.models.glm_moe_dsa import modeling_glm_moe_dsa as modules
 
         raw, config = self.base.raw, self.base.model.config
-        self.number = raw["num_hidden_layers"]
+        self.trunk, count = raw["num_hidden_layers"], raw["num_nextn_predict_layers"]
+        self.shares = raw.get("index_share_for_mtp_iteration", False)
         longer = type(config)(**{
-            **config.to_dict(), "num_hidden_layers": self.number + 1, "layer_types": None,
-            "indexer_types": list(config.indexer_types) + ["full"],
-            "mlp_layer_types": list(config.mlp_layer_types) + ["sparse"]})
+            **config.to_dict(), "num_hidden_layers": self.trunk + count, "layer_types": None,
+            "indexer_types": list(config.indexer_types) + [
+                "shared" if i and self.shares else "full" for i in range(count)],
+            "mlp_layer_types": list(config.mlp_layer_types) + ["sparse"] * count})
         longer._attn_implementation = "eager"
         longer._experts_implementation = "eager"
-        self.parts = torch.nn.ModuleDict({
-            "layer": modules.GlmMoeDsaDecoderLayer(longer, self.number),
-            **{name: modules.GlmMoeDsaRMSNorm(raw["hidden_size"], raw["rms_norm_eps"]) for name in ("enorm", "hnorm")},
-            "shared_head": torch.nn.ModuleDict(
-                {"norm": modules.GlmMoeDsaRMSNorm(raw["hidden_size"], raw["rms_norm_eps"])}),
-            "eh_proj": torch.nn.Linear(2 * raw["hidden_size"], raw["hidden_size"], bias=False)})
+        self.layers = [self.make_layer(modules, longer, self.trunk + i, weights) for i in range(count)]
+
+    def make_layer(self, modules, config, number, weights):
+        width, eps = config.hidden_size, config.rms_norm_eps
+        parts = torch.nn.ModuleDict({
+            "layer": modules.GlmMoeDsaDecoderLayer(config, number),
+            **{name: modules.GlmMoeDsaRMSNorm(width, eps) for name in ("enorm", "hnorm")},
+            "shared_head": torch.nn.ModuleDict({"norm": modules.GlmMoeDsaRMSNorm(width, eps)}),
+            "eh_proj": torch.nn.Linear(2 * width, width, bias=False)})
         for norm in ("q_a_layernorm", "kv_a_layernorm"):
-            getattr(self.parts["layer"].self_attn, norm).variance_epsilon = self.base.latent_eps
-        prefix = f"model.layers.{self.number}."
+            getattr(parts["layer"].self_attn, norm).variance_epsilon = self.base.latent_eps
+        prefix = f"model.layers.{number}."
         outside = ("enorm.", "hnorm.", "shared_head.", "eh_proj.")
         state = {}
         for name, array in tiny.fused_experts({n: a for n, a in weights.items() if n.startswith(prefix)}).items():
             name = name.removeprefix(prefix)
-            state[name if name.startswith(outside) else "layer." + name] = torch.tensor(array)
-        self.parts.load_state_dict(state, strict=True)
+            # An indexer that no step runs.
+            if ".indexer." not in name or parts["layer"].self_attn.indexer is not None:
+                state[name if name.startswith(outside) else "layer." + name] = torch.tensor(array)
+        parts.load_state_dict(state, strict=True)
+        return parts
 
     def logits(self, tokens):
-        model, parts = self.base.model, self.parts
+        """Of each step that the tokens are enough for."""
+        model = self.base.model
         tokens = torch.as_tensor([tokens])
-        hidden = model.model(tokens, use_cache=False).last_hidden_state[:, :-1]
-        joined = torch.cat([parts["enorm"](model.model.embed_tokens(tokens[:, 1:])), parts["hnorm"](hidden)], -1)
-        joined = parts["eh_proj"](joined)
-        length = joined.shape[1]
-        positions = torch.arange(length)[None]
-        mask = torch.zeros(1, 1, length, length).masked_fill(
-            ~peers.causal(length), torch.finfo(torch.float32).min)
-        out = parts["layer"](joined, attention_mask=mask, position_ids=positions,
-                             position_embeddings=model.model.rotary_emb(joined, position_ids=positions))[0]
-        return model.lm_head(parts["shared_head"]["norm"](out))[0]
+        hidden, first, logits = model.model(tokens, use_cache=False).last_hidden_state, None, []
+        for step in range(1, min(self.steps, tokens.shape[1] - 1) + 1):
+            self.step = step
+            parts = self.layers[min(step, len(self.layers)) - 1]
+            joined = parts["eh_proj"](torch.cat([
+                parts["enorm"](model.model.embed_tokens(tokens[:, step:])), parts["hnorm"](hidden[:, :-1])], -1))
+            length = joined.shape[1]
+            positions = torch.arange(length)[None]
+            mask = torch.zeros(1, 1, length, length).masked_fill(
+                ~peers.causal(length), torch.finfo(torch.float32).min)
+            # What the first step chose among keys that this one has too: earlier rows choose no later keys, but where
+            # they see fewer than they may choose.
+            given = None if first is None else first[:, :length].clamp(max=length - 1)
+            out, chosen = parts["layer"](
+                joined, attention_mask=mask, position_ids=positions, prev_topk_indices=given,
+                position_embeddings=model.model.rotary_emb(joined, position_ids=positions))
+            first = chosen if step == 1 else first
+            hidden = parts["shared_head"]["norm"](out)
+            logits.append(model.lm_head(hidden)[0])
+        return logits
 
     def trace(self, tokens):
-        with torch.no_grad(), self.base.tracing([(self.number, self.parts["layer"])]) as trace:
+        extra = [(lambda: self.trunk + self.step - 1, parts["layer"]) for parts in self.layers]
+        with torch.no_grad(), self.base.tracing(extra) as trace:
             trace.logits = self.base.logits(tokens)
             # The trunk runs once more in here; the hooks record the same values again.
             trace.mtp_logits = self.logits(tokens)
         return trace
 
     def gradients(self, lines):
-        self.base.model.zero_grad(set_to_none=True)
-        self.parts.zero_grad(set_to_none=True)
-        count = sum(max(len(tokens) - 2, 0) for tokens in lines.values())
-        total, logprobs = 0.0, {}
-        for name, tokens in lines.items():
-            picked = peers.next_logprobs(self.logits(tokens), tokens, ahead=2)
-            logprobs[name] = picked.detach().numpy().copy()
-            (-picked.sum() / count).backward()
-            total -= picked.detach().double().sum().item()
+        for module in [self.base.model, *self.layers]:
+            module.zero_grad(set_to_none=True)
+        logits = {name: self.logits(tokens) for name, tokens in lines.items()}
+        loss = peers.mean_loss(logits, lines, first=2, steps=self.steps)
+        loss.backward()
+        logprobs = {
+            f"{name}.logprobs.{d}": peers.next_logprobs(rows, lines[name], ahead=d + 1).detach().numpy().copy()
+            for name, steps in logits.items() for d, rows in enumerate(steps, 1)}
         found = peers.named_gradients(self.base.model)
-        for name, array in peers.named_gradients(self.parts).items():
-            found[f"model.layers.{self.number}." + name.removeprefix("layer.")] = array
-        return total / count, logprobs, found
+        for i, parts in enumerate(self.layers):
+            for name, array in peers.named_gradients(parts).items():
+                found[f"model.layers.{self.trunk + i}." + name.removeprefix("layer.")] = array
+        return loss.item(), logprobs, found
 
 
 def make_case(name, folder):
@@ -155,7 +184,7 @@ def make_case(name, folder):
             weights = {n: a if n.endswith("correction_bias") else tiny.rounded_to_bf16(a) for n, a in weights.items()}
         shutil.rmtree(folder, ignore_errors=True)
         tiny.write_checkpoint(folder, config, weights, **options)
-        peer = WithMTP(folder, weights) if config["num_nextn_predict_layers"] else None
+        peer = WithMTP(folder, weights, MTP_STEPS) if config["num_nextn_predict_layers"] else None
         base = peer.base if peer else peers.Transformers(folder).require_exact_keys()
         random = np.random.Generator(np.random.PCG64([seed, len(name)]))
         lines, traces, repairs = {}, {}, 0
@@ -186,20 +215,27 @@ def make_case(name, folder):
                 expected[f"{line}.hidden.{number}"] = hidden.numpy()
             expected[f"{line}.hidden.norm"] = trace.normed.numpy()
         if peer:
-            expected[f"{line}.mtp"] = trace.mtp_logits.numpy()
+            for d, logits in enumerate(trace.mtp_logits, 1):
+                expected[f"{line}.mtp.{d}"] = logits.numpy()
     tiny.save_tensors(os.path.join(folder, "expected.safetensors"), expected)
 
     def save_gradients(file_name, loss, logprobs, gradients):
         tiny.save_tensors(os.path.join(folder, file_name), {
-            "loss": np.float32(loss), **{f"{line}.logprobs": a for line, a in logprobs.items()}, **gradients})
+            "loss": np.float32(loss), **logprobs, **gradients})
 
     loss, logprobs, gradients = base.gradients(lines)
-    save_gradients("gradients.safetensors", loss, logprobs, gradients)
+    save_gradients(
+        "gradients.safetensors", loss, {f"{line}.logprobs": a for line, a in logprobs.items()}, gradients)
     report = [cross_check(name, config, weights, lines, traces, loss, gradients)]
     if peer:
         loss, logprobs, gradients = peer.gradients(lines)
         save_gradients("mtp_gradients.safetensors", loss, logprobs, gradients)
-        report.append("MTP: " + cross_check(name, config, weights, lines, traces, loss, gradients, mtp=True))
+        report.append("MTP: " + cross_check(name, config, weights, lines, traces, loss, gradients, peer.steps))
+        if config["num_nextn_predict_layers"] == 1:
+            peer.steps = 1
+            loss, logprobs, gradients = peer.gradients(lines)
+            save_gradients("mtp_first_gradients.safetensors", loss, logprobs, gradients)
+            report.append("one step: " + cross_check(name, config, weights, lines, traces, loss, gradients, peer.steps))
 
     sizes = {f: os.path.getsize(os.path.join(folder, f)) for f in sorted(os.listdir(folder))}
     if max(sizes.values()) >= FILE_LIMIT:
@@ -211,22 +247,22 @@ def make_case(name, folder):
           f"dense attention moves logits by {influence:.2f}; " + "; ".join(report), flush=True)
 
 
-def cross_check(name, config, weights, lines, traces, loss, gradients, mtp=False):
+def cross_check(name, config, weights, lines, traces, loss, gradients, steps=0):
     formulas = peers.Formulas(config, weights)
-    ahead = 2 if mtp else 1
-    logits_of = formulas.mtp_logits if mtp else formulas.logits
     off = 0.0
     for line, tokens in lines.items():
-        if len(tokens) < ahead:
-            continue
+        formulas.selected = {}
         with torch.no_grad():
-            mine = logits_of(tokens)
-        theirs = traces[line].mtp_logits if mtp else traces[line].logits
-        off = max(off, (mine - theirs).abs().max().item())
+            mine = formulas.mtp_logits(tokens, steps) if steps else [formulas.logits(tokens)]
+        theirs = traces[line].mtp_logits if steps else [traces[line].logits]
+        for one, other in zip(mine, theirs):
+            off = max(off, (one - other).abs().max().item())
         for number, chosen in formulas.selected.items():
-            if not torch.equal(peers.as_rows(chosen, config["index_topk"]), traces[line].selected[number]):
+            # A selection that a step shares is recorded where it was made.
+            if number in traces[line].selected and not torch.equal(
+                    peers.as_rows(chosen, config["index_topk"]), traces[line].selected[number]):
                 raise SystemExit(f"{name}: line {line}, layer {number}: f64 selects other keys")
-    my_loss, mine = formulas.gradients(lines, logits_of, ahead)
+    my_loss, mine = formulas.gradients(lines, steps)
     if set(mine) != set(gradients):
         raise SystemExit(f"{name}: gradient names differ: {sorted(set(mine) ^ set(gradients))[:4]}")
     worst = max(mine, key=lambda n: peers.relative_distance(gradients[n], mine[n]))

@@ -103,6 +103,8 @@ def rate_at(recipe, step, steps):
 
 
 def train_peer(options, out, recipe):
+    with open(os.path.join(out, "batches.jsonl")) as file:
+        recorded = sum(1 for _ in file) - 1
     lines = open(os.path.join(out, "batches.jsonl"))
     validation = json.loads(next(lines))["rows"]
     peer = Peer(os.path.join(out, "initial"), recipe, options)
@@ -117,6 +119,9 @@ def train_peer(options, out, recipe):
     peer.model.load_state_dict(before)
     peer.optimizer.state.clear()
     steps = max(1, int(options.minutes * 60 / sorted(times[2:])[1]))
+    if steps > recorded:
+        print(f"PyTorch has time for {steps} steps, and glim recorded {recorded}: it trains those", flush=True)
+        steps = recorded
     tokens_each = sum(len(row["tokens"]) for row in trial)
     print(f"PyTorch {options.mode}: {steps} steps of {tokens_each} tokens planned", flush=True)
     curve, spent, rows = [(0.0, peer.evaluate(validation))], 0.0, trial

@@ -61,19 +61,20 @@ class Transformers:
 
     @contextlib.contextmanager
     def tracing(self, extra_layers=()):
-        """Collects a Trace of the forward passes run inside; `extra_layers` are (number, decoder layer)."""
+        """Collects a Trace of the forward passes run inside; `extra_layers` are (function that tells the number that a
+        pass goes by, decoder layer)."""
         trace, hooks = Trace(), []
-        layers = list(enumerate(self.model.model.layers)) + list(extra_layers)
-        for number, layer in layers:
+        layers = [(lambda number=number: number, layer) for number, layer in enumerate(self.model.model.layers)]
+        for number, layer in layers + list(extra_layers):
             hooks.append(layer.register_forward_hook(
                 lambda m, i, o, number=number: trace.hidden.__setitem__(
-                    number, (o[0] if isinstance(o, tuple) else o)[0].detach())))
+                    number(), (o[0] if isinstance(o, tuple) else o)[0].detach())))
             if getattr(layer.self_attn, "indexer", None) is not None:
                 hooks.append(layer.self_attn.indexer.register_forward_hook(
-                    lambda m, i, o, number=number: trace.record_indexer(number, m, i, o)))
+                    lambda m, i, o, number=number: trace.record_indexer(number(), m, i, o)))
             if hasattr(layer.mlp, "gate"):
                 hooks.append(layer.mlp.gate.register_forward_hook(
-                    lambda m, i, o, number=number: trace.record_router(number, m, o)))
+                    lambda m, i, o, number=number: trace.record_router(number(), m, o)))
         hooks.append(self.model.model.norm.register_forward_hook(
             lambda m, i, o: setattr(trace, "normed", o[0].detach())))
         try:
@@ -169,12 +170,13 @@ class Trace:
 
     def margin(self, trunk_layers):
         """Per token of the sequence, the smallest margin among the choices that this token is the first to
-        influence: position t in the trunk, t - 1 in the MTP layer, whose input at t - 1 includes token t."""
+        influence: position t in the trunk, t - d in step d of the MTP (numbered trunk_layers + d - 1), whose input at
+        t - d includes token t."""
         length = len(self.hidden[0])
         smallest = torch.full((length,), float("inf"))
         for margins in (self.index_margin, self.router_margin):
             for number, values in margins.items():
-                shift = 1 if number >= trunk_layers else 0
+                shift = max(number - trunk_layers + 1, 0)
                 smallest[shift:shift + len(values)] = torch.minimum(
                     smallest[shift:shift + len(values)], values[:length - shift])
         return smallest
@@ -267,7 +269,7 @@ class Formulas:
     def norm(self, x, name, eps=None):
         return rms_norm(x, self.w[name + ".weight"], self.eps if eps is None else eps)
 
-    def attention(self, x, number, selection):
+    def attention(self, x, number, selection, keeps=False):
         c, name, length = self.c, f"model.layers.{number}.self_attn", len(x)
         heads, nope, turn, value = (c["num_attention_heads"], c["qk_nope_head_dim"], c["qk_rope_head_dim"],
                                     c["v_head_dim"])
@@ -280,7 +282,7 @@ class Formulas:
         latent, k_rope = self.linear(x, name + ".kv_a_proj_with_mqa").split([c["kv_lora_rank"], turn], -1)
         latent = self.norm(latent, name + ".kv_a_layernorm", self.latent_eps)
         kv = self.linear(latent, name + ".kv_b_proj").view(length, heads, nope + value).transpose(0, 1)
-        if tiny.has_indexer(c, number):
+        if tiny.has_indexer(c, number) and not keeps:
             indexer = name + ".indexer."
             with torch.no_grad():
                 scores = index_scores(
@@ -318,9 +320,9 @@ class Formulas:
             y = y + dense[:, e:e + 1] * self.mlp(x, f"{name}.experts.{e}")
         return y
 
-    def layer(self, h, number, selection):
+    def layer(self, h, number, selection, keeps=False):
         name = f"model.layers.{number}"
-        y, selection = self.attention(self.norm(h, name + ".input_layernorm"), number, selection)
+        y, selection = self.attention(self.norm(h, name + ".input_layernorm"), number, selection, keeps)
         h = h + y
         x = self.norm(h, name + ".post_attention_layernorm")
         feed = self.moe if tiny.is_sparse_mlp(self.c, number) else self.mlp
@@ -339,25 +341,48 @@ class Formulas:
     def logits(self, tokens):
         return self.head(self.trunk(tokens))
 
-    def mtp_logits(self, tokens):
-        """Row i sees tokens 0...i+1 and predicts token i + 2: [T - 1, vocabulary]."""
-        number = self.c["num_hidden_layers"]
-        name = f"model.layers.{number}"
-        following = self.w["model.embed_tokens.weight"][torch.as_tensor(tokens[1:])]
-        joined = torch.cat([self.norm(following, name + ".enorm"),
-                            self.norm(self.trunk(tokens)[:-1], name + ".hnorm")], -1)
-        m, _ = self.layer(self.linear(joined, name + ".eh_proj"), number, None)
-        return self.head(self.norm(m, name + ".shared_head.norm"))
+    def mtp_logits(self, tokens, steps):
+        """For each step d, from 1: row i sees tokens 0...i+d and predicts token i + d + 1: [T - d, vocabulary]. Steps
+        beyond the last layer use it again."""
+        trunk = self.c["num_hidden_layers"]
+        hidden, first, logits, selected = self.trunk(tokens), None, [], {}
+        for step in range(1, min(steps, len(tokens) - 1) + 1):
+            number = trunk + min(step, self.c["num_nextn_predict_layers"]) - 1
+            name = f"model.layers.{number}"
+            ahead = self.w["model.embed_tokens.weight"][torch.as_tensor(tokens[step:])]
+            joined = torch.cat([self.norm(ahead, name + ".enorm"), self.norm(hidden[:-1], name + ".hnorm")], -1)
+            shares = step > 1 and self.c.get("index_share_for_mtp_iteration", False)
+            m, chosen = self.layer(self.linear(joined, name + ".eh_proj"), number,
+                                   first[:len(joined), :len(joined)] if shares else None, keeps=shares)
+            first = chosen if step == 1 else first
+            selected[trunk + step - 1] = chosen
+            hidden = self.norm(m, name + ".shared_head.norm")
+            logits.append(self.head(hidden))
+        # A layer that ran several times wrote over its own entry.
+        self.selected |= selected
+        return logits
 
-    def gradients(self, lines, logits_of=None, ahead=1):
-        logits_of = logits_of or self.logits
+    def gradients(self, lines, steps=0):
+        """Of the next token's loss, or of the mean over so many steps of multi-token prediction."""
         for tensor in self.parameters().values():
             tensor.requires_grad_(True)
             tensor.grad = None
-        count = sum(max(len(t) - ahead, 0) for t in lines.values())
-        total = sum(-next_logprobs(logits_of(t), t, ahead).sum() for t in lines.values() if len(t) > ahead) / count
+        total = mean_loss(
+            {name: self.mtp_logits(t, steps) if steps else [self.logits(t)] for name, t in lines.items()}, lines,
+            first=2 if steps else 1, steps=max(steps, 1))
         total.backward()
         return total.item(), {n: t.grad.numpy() for n, t in self.parameters().items() if t.grad is not None}
+
+
+def mean_loss(logits, lines, first, steps):
+    """Cross-entropy of the tokens first, first + 1, ... ahead: the mean over all lines, then over the steps."""
+    losses = []
+    for step in range(steps):
+        ahead = first + step
+        count = sum(max(len(t) - ahead, 0) for t in lines.values())
+        losses.append(sum(-next_logprobs(logits[name][step], t, ahead).sum()
+                          for name, t in lines.items() if len(t) > ahead) / count)
+    return sum(losses) / steps
 
 
 def relative_distance(a, b):

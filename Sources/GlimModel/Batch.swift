@@ -50,8 +50,8 @@ public struct Batch: Sendable {
 
 /// What a pass wants beside its result, and what it reports.
 public final class Observer {
-    /// Tokens that each expert got, by layer.
-    public internal(set) var expertLoad: [Int: [Int]] = [:]
+    /// Tokens that each expert got, by layer; of a layer that ran several times the sum.
+    public private(set) var expertLoad: [Int: [Int]] = [:]
     /// Positions that sparse attention chose, by full indexer layer; nil where every row saw all.
     public internal(set) var selections: [Int: Selection] = [:]
     /// The largest scaled score of attention, before the softmax, of any head and layer; -infinity without one.
@@ -60,6 +60,10 @@ public final class Observer {
     public init() {}
 
     func see(attentionLogit: Float) { attentionLogitMax = max(attentionLogitMax, attentionLogit) }
+
+    func add(_ load: [Int], layer: Int) {
+        expertLoad[layer] = expertLoad[layer].map { zip($0, load).map(+) } ?? load
+    }
 }
 
 /// What every layer of one pass shares.
@@ -70,10 +74,14 @@ package struct Pass {
     let observer: Observer?
     /// Weight of the sequence-wise balance loss, per token of the step.
     let balance: Float
+    /// Layers with an indexer read the given positions, as those without do.
+    let keepsSelection: Bool
 
     package init(
-        batch: Batch, rotary: RotaryTable, tape: Tape? = nil, observer: Observer? = nil, balance: Float = 0
+        batch: Batch, rotary: RotaryTable, tape: Tape? = nil, observer: Observer? = nil, balance: Float = 0,
+        keepsSelection: Bool = false
     ) {
         (self.batch, self.rotary, self.tape, self.observer, self.balance) = (batch, rotary, tape, observer, balance)
+        self.keepsSelection = keepsSelection
     }
 }

@@ -19,10 +19,11 @@ public struct CacheLayout: Sendable, Equatable {
     public let widths: [Int]
     private let places: [Stream: Int]
 
-    public init(_ config: ModelConfig, format: RowFormat = .f32) {
+    /// - Parameter layers: nil for the trunk.
+    public init(_ config: ModelConfig, layers: Range<Int>? = nil, format: RowFormat = .f32) {
         self.format = format
         var (streams, widths): ([Stream], [Int]) = ([], [])
-        for layer in 0..<config.layerCount {
+        for layer in layers ?? 0..<config.layerCount {
             streams.append(.latent(layer: layer))
             widths.append(config.latent + config.keyRotated)
             if let indexer = config.indexer, config.indexerKind(layer: layer) == .full {
@@ -94,6 +95,12 @@ public final class Cache: @unchecked Sendable {
 
     /// The rows just written are complete.
     func advance(_ more: Int) { count += more }
+
+    /// Takes the last `rows` positions back, but keeps what they hold: `advance` may count them again.
+    func withdraw(_ rows: Int) {
+        precondition(rows >= 0 && rows <= count, "Cache: withdraw \(rows) of \(count)")
+        count -= rows
+    }
 
     /// Forgets every position from `count` on.
     public func truncate(to count: Int) {

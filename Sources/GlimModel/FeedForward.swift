@@ -79,7 +79,7 @@ public struct MixtureOfExperts: Sendable {
         let routing = Tensor.route(
             Tensor.linear(x_TD, router, tape: tape), bias: bias, rule, slices: pass.batch.slices,
             balance: pass.balance, tape: tape)
-        pass.observer?.expertLoad[layer] = routing.load
+        pass.observer?.add(routing.load, layer: layer)
         let needed = routing.load.indices.filter { routing.load[$0] > 0 }
         let routed_TD = Tensor.mixture(x_TD, routing, source.experts(layer: layer, needed: needed), tape: tape)
         guard let shared else { return routed_TD }

@@ -1,54 +1,4 @@
-import Foundation
 import GlimTensor
-
-/// How the next token is drawn.
-public struct Sampler: Sendable, Equatable {
-    /// 0 takes the most probable token.
-    public var temperature: Double
-    /// Only the smallest set of tokens whose probabilities reach this sum is drawn from.
-    public var topP: Double
-    public var seed: UInt64
-
-    public init(temperature: Double = 1, topP: Double = 1, seed: UInt64 = 0) {
-        (self.temperature, self.topP, self.seed) = (temperature, topP, seed)
-    }
-
-    /// The token for the given position of the sequence: a function of the logits, the seed and the position alone.
-    public func draw(_ logits: UnsafeBufferPointer<Float>, position: Int) -> Int32 {
-        var best = 0
-        for i in logits.indices where logits[i] > logits[best] { best = i }
-        guard temperature > 0 else { return Int32(best) }
-        let peak = Double(logits[best])
-        var probabilities = logits.map { exp((Double($0) - peak) / temperature) }
-        let uniform = CounterRandom(seed: seed, purpose: "sample").uniform(UInt64(position))
-        var total = probabilities.reduce(0, +)
-        if topP < 1 {
-            // Ties go to the lower token, so that the set is the same everywhere.
-            let order = probabilities.indices.sorted {
-                probabilities[$0] != probabilities[$1] ? probabilities[$0] > probabilities[$1] : $0 < $1
-            }
-            var kept = 0.0
-            var cut = order.count
-            for (rank, i) in order.enumerated() {
-                kept += probabilities[i]
-                if kept >= topP * total {
-                    cut = rank + 1
-                    break
-                }
-            }
-            for i in order[cut...] { probabilities[i] = 0 }
-            total = probabilities.reduce(0, +)
-        }
-        var left = uniform * total
-        var last = best
-        for (i, p) in probabilities.enumerated() where p > 0 {
-            last = i
-            left -= p
-            if left < 0 { break }
-        }
-        return Int32(last)
-    }
-}
 
 /// One generated token.
 public struct GeneratedToken: Sendable, Equatable {
@@ -66,25 +16,44 @@ public struct GeneratedToken: Sendable, Equatable {
 /// generator.feed(prompt)
 /// while let token = generator.next() { … }
 /// ```
+///
+/// With `drafts` the model's multi-token prediction guesses the next tokens, and one pass of the trunk verifies them.
+/// That changes time only: tokens and log-probabilities are those of one token after the other, to the bit, for a row of
+/// a pass is computed the same way whatever rows are beside it, and a draw depends on nothing but its logits, the seed
+/// and its position.
 public struct Generator {
     public let model: Model
-    public let sampler: Sampler
+    public var sampler: Sampler
     /// Tokens after which nothing more is drawn.
     public let stops: Set<Int32>
     /// Tokens fed at a time while a prompt is read.
     public static let chunk = 512
     public let cache: Cache
-    /// The last token's successor distribution, `[1, W]`.
+    /// How well drafts were guessed so far.
+    public private(set) var draftStatistics: DraftStatistics
+    /// Distributions of the last pass, `[T, W]`, and the row that the last token was or will be drawn from.
     private var logits: Tensor?
+    private var row = 0
     private var last: Int32?
+    /// Tokens that the last pass gave beyond the last: the rows of those before them lie in the cache behind its count.
+    private var verified: ArraySlice<GeneratedToken> = []
+    private var drafter: Drafter?
+    /// What the last pass read, and made of it: of the first tokens, up to the cache's count, the drafter takes note.
+    private var unread: (tokens: [Int32], hidden: Tensor)?
 
     /// - Parameters:
     ///   - stops: nil takes the model's own end-of-text tokens.
     ///   - cache: of an earlier turn, to go on from; nil begins a sequence.
-    public init(_ model: Model, sampler: Sampler, stops: Set<Int32>? = nil, cache: Cache? = nil) {
+    ///   - drafts: tokens guessed at a time, 0 for none. They need a model with multi-token prediction, and a sequence
+    ///     from its beginning: further turns are fed to the same generator.
+    public init(_ model: Model, sampler: Sampler, stops: Set<Int32>? = nil, cache: Cache? = nil, drafts: Int = 0) {
+        precondition(
+            drafts == 0 || cache?.count ?? 0 == 0, "Generator: drafts of a sequence of \(cache?.count ?? 0) tokens")
         (self.model, self.sampler) = (model, sampler)
         self.stops = stops ?? Set(model.config.endOfTextIDs.map { Int32($0) })
         self.cache = cache ?? model.makeCache()
+        drafter = drafts == 0 ? nil : Drafter(model, depth: drafts)
+        draftStatistics = DraftStatistics(depth: drafts)
     }
 
     /// Positions still free before the model's longest context.
@@ -95,27 +64,89 @@ public struct Generator {
     /// The token drawn last is not in the sequence yet: a turn that should contain it begins with it. (A stop token
     /// such as `<|user|>` is how the next turn begins anyway.)
     public mutating func feed(_ tokens: [Int32]) {
+        last = nil
+        if tokens.isEmpty { return }
+        let known = takeUnread()
+        if let hidden = known.hidden { drafter?.read(known.tokens, hidden) }
+        verified = []
         for first in stride(from: 0, to: tokens.count, by: Self.chunk) {
-            let end = min(tokens.count, first + Self.chunk)
-            let hidden = model.hidden(Batch([(Array(tokens[first..<end]), cache)]))
-            if end == tokens.count {
-                logits = model.logits(Tensor.selectRows(hidden, [hidden.shape.rows - 1]))
+            let piece = Array(tokens[first..<min(tokens.count, first + Self.chunk)])
+            let hidden = model.hidden(Batch([(piece, cache)]))
+            drafter?.read(piece, hidden)
+            if first + piece.count == tokens.count {
+                (logits, row) = (model.logits(Tensor.selectRows(hidden, [piece.count - 1])), 0)
             }
         }
-        last = nil
     }
 
     /// Draws the next token, or nil after a stop token or at the end of the context.
     public mutating func next() -> GeneratedToken? {
-        if let last {
-            if stops.contains(last) || room < 1 { return nil }
-            logits = model.logits(model.hidden(Batch([([last], cache)])))
+        guard let last else {
+            guard logits != nil else { return nil }
+            let token = draw(row, position: cache.count)
+            self.last = token.id
+            return token
         }
-        guard let logits else { return nil }
-        let position = cache.count
-        let id = logits.withElements { sampler.draw($0, position: position) }
-        let logprob = logits.withElements { $0[Int(id)] } - Tensor.logSumExp(logits)[0]
-        last = id
+        if stops.contains(last) || room < 1 { return nil }
+        if let token = verified.popFirst() {
+            cache.advance(1)
+            row += 1
+            self.last = token.id
+            return token
+        }
+        let token = step(after: last)
+        self.last = token.id
+        return token
+    }
+
+    /// Reads the last token and the drafts that follow it in one pass, and draws after each as long as they are right.
+    private mutating func step(after last: Int32) -> GeneratedToken {
+        let first = cache.count
+        let drafts = guesses(after: last).prefix(room - 1)
+        let hidden = model.hidden(Batch([([last] + drafts, cache)]))
+        (logits, row) = (model.logits(hidden), 0)
+        var tokens: [GeneratedToken] = []
+        var accepted = 0
+        for (i, draft) in (drafts.map(Optional.some) + [nil]).enumerated() {
+            let token = draw(i, position: first + 1 + i)
+            tokens.append(token)
+            guard token.id == draft else { break }
+            accepted += 1
+            if stops.contains(token.id) { break }
+        }
+        if drafter != nil {
+            draftStatistics.record(
+                tried: min(drafts.count, tokens.count), accepted: accepted, tokens: tokens.count)
+            unread = ([last] + drafts, hidden)
+        }
+        // Positions count when their successor is handed out.
+        cache.withdraw(drafts.count)
+        verified = tokens.dropFirst()
+        return tokens[0]
+    }
+
+    private mutating func guesses(after last: Int32) -> [Int32] {
+        guard drafter != nil else { return [] }
+        let (sampler, position, known) = (sampler, cache.count, takeUnread())
+        return drafter!.draft(after: last, reading: known.tokens, known.hidden) { logits, step in
+            // The token's own random numbers: where the two distributions agree, so do the draws.
+            logits.withElements { sampler.draw($0, position: position + step) }
+        }
+    }
+
+    /// What the trunk has read and the drafter does not know.
+    private mutating func takeUnread() -> (tokens: ArraySlice<Int32>, hidden: Tensor?) {
+        defer { unread = nil }
+        guard let drafter, let unread else { return ([], nil) }
+        let count = cache.count - drafter.count
+        precondition((1...unread.tokens.count).contains(count), "Generator: its cache was changed by someone else")
+        return (unread.tokens.prefix(count), Tensor.selectRows(unread.hidden, Array(0..<count)))
+    }
+
+    private func draw(_ row: Int, position: Int) -> GeneratedToken {
+        let one = Tensor.selectRows(logits!, [row])
+        let id = one.withElements { sampler.draw($0, position: position) }
+        let logprob = one.withElements { $0[Int(id)] } - Tensor.logSumExp(one)[0]
         return GeneratedToken(id: id, logprob: logprob, position: position)
     }
 }

@@ -61,7 +61,7 @@ public struct LatentAttention: Sendable {
             Tensor.linear(x_TD, keyDown, tape: tape), norm: keyNorm, epsilon: epsilon, positions: batch.positions,
             pass.rotary, halfSplit: halfSplit, tape: tape)
         let pages = batch.pages(of: keys_T, .latent(layer: layer))
-        if let indexer {
+        if let indexer, !pass.keepsSelection {
             selection = indexer(x_TD.untracked, latent_TQ!.untracked, pass)
             pass.observer?.selections[layer] = selection
         }

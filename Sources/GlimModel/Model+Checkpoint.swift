@@ -88,7 +88,7 @@ private struct LoadPlan {
     let config: ModelConfig
     let checkpoint: Checkpoint
     let format: Model.LoadFormat
-    let tables: ModelTables
+    let tables: [ModelTables]
     let fused: FusedExperts
 
     init(folder: URL, format: Model.LoadFormat, computeType: ModelConfig.ComputeType?) throws {
@@ -102,14 +102,16 @@ private struct LoadPlan {
     init(_ config: ModelConfig, _ checkpoint: Checkpoint, _ format: Model.LoadFormat) throws(CheckpointError) {
         var config = config
         if config.mtpLayerCount > 0, !checkpoint.contains("model.layers.\(config.layerCount).eh_proj.weight") {
-            // Other tools drop the MTP layer when they save and keep its number in the config.
+            // Other tools drop the MTP layers when they save and keep their number in the config.
             config.mtpLayerCount = 0
         }
-        // Some checkpoints repeat the embedding and the head in the MTP layer, or train them apart: theirs count.
-        let prefix = "model.layers.\(config.layerCount)"
-        tables = ModelTables(
-            embedding: checkpoint.contains("\(prefix).embed_tokens.weight"),
-            head: checkpoint.contains("\(prefix).shared_head.head.weight"))
+        // Some checkpoints repeat the embedding and the head in an MTP layer, or train them apart: theirs count.
+        tables = (0..<config.mtpLayerCount).map { i in
+            let prefix = "model.layers.\(config.layerCount + i)"
+            return ModelTables(
+                embedding: checkpoint.contains("\(prefix).embed_tokens.weight"),
+                head: checkpoint.contains("\(prefix).shared_head.head.weight"))
+        }
         try Self.checkOutline(config, checkpoint)
         fused = FusedExperts(config, checkpoint)
         (self.config, self.checkpoint, self.format) = (config, checkpoint, format)

@@ -7,9 +7,8 @@ extension Model {
     /// A block is a matrix of the checkpoint. With `splitsHeads` those that lead into the heads, W_UQ, W_UK and W_UV, are
     /// divided into one block a head (Muon Split: GLM-5 report, section 2.1).
     public func muonBlocks(splitsHeads: Bool) -> [MuonBlock] {
-        let all = layers + (prediction.map { [$0.layer] } ?? [])
-        let projection = prediction.map { [MuonBlock($0.projection)] } ?? []
-        return all.flatMap { $0.muonBlocks(splitsHeads: splitsHeads) } + projection
+        let all = layers + predictions.map(\.layer)
+        return all.flatMap { $0.muonBlocks(splitsHeads: splitsHeads) } + predictions.map { MuonBlock($0.projection) }
     }
 }
 

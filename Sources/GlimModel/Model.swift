@@ -10,7 +10,8 @@ public struct Model: Sendable {
     public let norm: Weight  // [D]
     /// `[W, D]`; the embedding itself where they are tied.
     public let head: Weight
-    public let prediction: MultiTokenPrediction?
+    /// The layers of multi-token prediction, after the trunk: see ``prediction(step:)``.
+    public let predictions: [MultiTokenPrediction]
     /// Its matrices hold only what products read, rounded: see ``LoadFormat/inference``.
     var isHeldRounded = false
     private let rotary: RotaryCache
@@ -18,12 +19,12 @@ public struct Model: Sendable {
     /// A model whose weights are zeros (norms ones), for a loader or an initialiser to fill.
     ///
     /// - Parameters:
-    ///   - mtpTables: what the MTP layer has of its own.
+    ///   - mtpTables: what each MTP layer has of its own; none: nothing.
     ///   - isBlueprint: take no memory for matrices: to learn names and shapes.
     ///   - format: the number format of the matrix that begins with the named checkpoint tensor; its second
     ///     parameter tells whether nothing but rounded numbers is ever read from it.
     package init(
-        _ config: ModelConfig, mtpTables: ModelTables = ModelTables(), isBlueprint: Bool = false,
+        _ config: ModelConfig, mtpTables: [ModelTables] = [], isBlueprint: Bool = false,
         format: @escaping (_ tensor: String, _ isOnlyRounded: Bool) -> Weight.Format = { _, _ in .f32 }
     ) {
         let make = WeightMaker(
@@ -36,9 +37,10 @@ public struct Model: Sendable {
         head =
             config.tiesEmbeddings
             ? embedding : make.matrix("lm_head.weight", config.vocabularySize, config.hiddenSize)
-        prediction =
-            config.mtpLayerCount == 0
-            ? nil : MultiTokenPrediction(config, layer: config.layerCount, tables: mtpTables, make)
+        predictions = (0..<config.mtpLayerCount).map { i in
+            let tables = i < mtpTables.count ? mtpTables[i] : ModelTables()
+            return MultiTokenPrediction(config, layer: config.layerCount + i, tables: tables, make)
+        }
         rotary = RotaryCache(dimensions: config.keyRotated, theta: config.ropeTheta)
     }
 
@@ -68,7 +70,10 @@ public struct Model: Sendable {
                 var after: Selection?
                 h_TD = tape.recompute([h_TD]) { inputs, tape in
                     var chosen = before
-                    let pass = Pass(batch: batch, rotary: table, tape: tape, observer: observer, balance: balance)
+                    // The observer counts what it sees: once.
+                    let pass = Pass(
+                        batch: batch, rotary: table, tape: tape, observer: tape == nil ? observer : nil,
+                        balance: balance)
                     let out = layer(inputs[0], pass, selection: &chosen)
                     after = chosen
                     return out
@@ -89,28 +94,7 @@ public struct Model: Sendable {
     /// - Returns: `[T, W]`
     public func logits(_ hidden_TD: Tensor) -> Tensor { Tensor.linear(hidden_TD, head) }
 
-    /// The MTP layer over whole sequences: row i of a slice predicts the token two after it.
-    ///
-    /// - Parameters:
-    ///   - hidden_TD: `[T, D]`, the trunk's output for the same rows.
-    ///   - next: the token after each row.
-    ///   - batch: the rows as sequences, without caches.
-    /// - Returns: `[T, D]`, ready for `aheadHead`.
-    public func predictAhead(
-        _ hidden_TD: Tensor, next: [Int32], _ batch: Batch, tape: Tape? = nil, balance: Float = 0,
-        observer: Observer? = nil
-    ) -> Tensor {
-        guard let prediction else { preconditionFailure("Model: no MTP layer") }
-        let pass = Pass(batch: batch, rotary: rotaryTable(batch), tape: tape, observer: observer, balance: balance)
-        return prediction(
-            embedding_TD: Tensor.embedding(next, prediction.embedding ?? embedding, tape: tape), hidden_TD: hidden_TD,
-            pass)
-    }
-
-    /// The head that turns `predictAhead`'s rows into logits: the trunk's, unless the checkpoint has another.
-    public var aheadHead: Weight { prediction?.head ?? head }
-
-    private func rotaryTable(_ batch: Batch) -> RotaryTable {
+    func rotaryTable(_ batch: Batch) -> RotaryTable {
         rotary.table(positions: Int(batch.positions.max() ?? 0) + 1)
     }
 

@@ -11,6 +11,7 @@ extension ModelConfig {
     // experts in float32, stays below 2^61.
     static let maximumWidth = 1 << 18
     static let maximumID = Int(Int32.max)
+    package static let maximumMTPLayers = 16
 
     /// Whole numbers every file must carry.
     static var wholeNumbers: [Key<Int>] {
@@ -37,7 +38,7 @@ extension ModelConfig {
             (("n_shared_experts", \.sharedExpertCount, 1...64), 1),
             (("n_group", \.groupCount, 1...4096), 1),
             (("topk_group", \.groupsKept, 1...4096), 1),
-            (("num_nextn_predict_layers", \.mtpLayerCount, 0...1), 0),
+            (("num_nextn_predict_layers", \.mtpLayerCount, 0...maximumMTPLayers), 0),
         ]
     }
 

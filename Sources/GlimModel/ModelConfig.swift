@@ -84,7 +84,7 @@ public struct ModelConfig: Sendable, Equatable {
     public var layerCount = 78  // L
     /// Leading layers with a dense MLP; the others have experts.
     public var denseLayerCount = 3
-    /// Multi-token prediction layers after the trunk: 0 or 1.
+    /// Multi-token prediction layers after the trunk. A single one may serve several steps, as in GLM-5.
     public var mtpLayerCount = 1
 
     public var headCount = 64  // H
@@ -159,6 +159,9 @@ extension ModelConfig {
 
     /// Whether a layer has a dense MLP. Layers from ``layerCount`` on are MTP layers, which have experts.
     public func isDense(layer: Int) -> Bool { layer < denseLayerCount }
+
+    /// Whether steps of multi-token prediction after the first read the positions that the first chose.
+    public var sharesSelectionAcrossDrafts: Bool { indexer?.sharesSelectionAcrossDrafts ?? false }
 
     /// What the indexer of a layer does, or nil in a model without one. MTP layers have their own.
     public func indexerKind(layer: Int) -> Indexer.Kind? {

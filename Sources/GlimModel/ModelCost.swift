@@ -78,18 +78,20 @@ extension ModelConfig {
     ///   - sequence: tokens of each sequence.
     ///   - tokens: tokens of a step, which share one update of every weight.
     ///   - pass: tokens of a micro-batch, which share the reading of the weights.
-    public func trainingCost(sequence: Int, tokens: Int, pass: Int) -> ModelCost {
+    ///   - mtpSteps: of multi-token prediction; nil: one for each of its layers.
+    public func trainingCost(sequence: Int, tokens: Int, pass: Int, mtpSteps: Int? = nil) -> ModelCost {
         var cost = inferenceCost(
             context: 0, tokens: sequence, batch: max(1, pass / sequence), bytesPerWeight: computedWidth,
             logitsOfAll: true)
         if let mtpSize {
-            // One more layer over the same positions, and the head a second time.
+            // Each step is one more layer over the same positions, and the head once more.
             let attention = cost.parts.first { $0.name == "attention over positions" }?.operations ?? 0
-            let active = Double(mtpSize.activeCount + vocabularySize * hiddenSize)
+            let steps = Double(mtpSteps ?? mtpLayerCount)
+            let active = Double(mtpSize.activeCount / mtpLayerCount + vocabularySize * hiddenSize)
             cost.parts.append(
                 .init(
-                    name: "MTP", operations: 2 * active + attention / Double(layerCount),
-                    bytes: computedWidth * active / Double(pass)))
+                    name: "MTP", operations: steps * (2 * active + attention / Double(layerCount)),
+                    bytes: steps * computedWidth * active / Double(pass)))
         }
         for i in cost.parts.indices {
             cost.parts[i].operations *= 3

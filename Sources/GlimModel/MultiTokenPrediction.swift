@@ -1,7 +1,7 @@
 public import GlimTensor
 
-/// The multi-token prediction layer: from the trunk's output at a position and the next token, the token after it
-/// (GLM-5 report, section 2.1; DeepSeek-V3 report, section 2.2).
+/// A layer of multi-token prediction: from what the step before it made of a position (at first the trunk) and a token
+/// ahead of it, the token after that one (GLM-5 report, section 2.1; DeepSeek-V3 report, section 2.2).
 public struct MultiTokenPrediction: Sendable {
     public let embeddingNorm: Weight  // [D], enorm
     public let hiddenNorm: Weight  // [D], hnorm
@@ -24,16 +24,56 @@ public struct MultiTokenPrediction: Sendable {
     }
 
     /// - Parameters:
-    ///   - embedding_TD: of the token after each row.
-    ///   - hidden_TD: the trunk's output after its final norm.
-    /// - Returns: `[T, D]`, ready for the head; row i predicts the token two after it.
-    func callAsFunction(embedding_TD: Tensor, hidden_TD: Tensor, _ pass: Pass) -> Tensor {
+    ///   - embedding_TD: of the token ahead of each row.
+    ///   - hidden_TD: the step before's output, after its norm.
+    ///   - selection: the positions to read where the pass keeps them; otherwise what the layer's indexer chose.
+    /// - Returns: `[T, D]`, after the layer's norm: ready for the head and for the next step.
+    func callAsFunction(embedding_TD: Tensor, hidden_TD: Tensor, _ pass: Pass, selection: inout Selection?) -> Tensor {
         let tape = pass.tape
         let joined = Tensor.concatenate(
             Tensor.rmsNorm(embedding_TD, embeddingNorm, epsilon: epsilon, tape: tape),
             Tensor.rmsNorm(hidden_TD, hiddenNorm, epsilon: epsilon, tape: tape), tape: tape)
-        var selection: Selection?
         let m_TD = layer(Tensor.linear(joined, projection, tape: tape), pass, selection: &selection)
         return Tensor.rmsNorm(m_TD, norm, epsilon: epsilon, tape: tape)
+    }
+}
+
+extension Model {
+    /// The layer of a step of multi-token prediction, from 1. Steps beyond the last layer use it again: GLM-5 trains
+    /// three steps of a single one, so that drafting several tokens is what it has learned.
+    public func prediction(step: Int) -> MultiTokenPrediction {
+        precondition(step >= 1 && !predictions.isEmpty, "Model: step \(step) of \(predictions.count) MTP layers")
+        return predictions[min(step, predictions.count) - 1]
+    }
+
+    /// The head that turns a step's rows into logits: the trunk's, unless the checkpoint has another.
+    public func aheadHead(step: Int = 1) -> Weight { prediction(step: step).head ?? head }
+
+    /// One step of multi-token prediction: row i knows the tokens up to `step` after it and predicts the one after those.
+    ///
+    /// A row has the rotary position i and sees the step's own rows up to itself, of whole sequences or through the
+    /// step's caches, which advance.
+    /// - Parameters:
+    ///   - hidden_TD: `[T, D]`, the step before's output for the same rows; of the first step the trunk's.
+    ///   - next: the token `step` after each row.
+    ///   - batch: the rows as sequences.
+    ///   - step: from 1.
+    ///   - sharing: what the first step chose for these rows (its observer tells), where the config has later steps share it.
+    /// - Returns: `[T, D]`, ready for `aheadHead` and for the next step.
+    public func predictAhead(
+        _ hidden_TD: Tensor, next: [Int32], _ batch: Batch, step: Int = 1, sharing: Selection? = nil,
+        tape: Tape? = nil, balance: Float = 0, observer: Observer? = nil
+    ) -> Tensor {
+        let prediction = prediction(step: step)
+        for (slice, cache) in zip(batch.slices, batch.caches) { cache.reserve(slice.count) }
+        let shares = step > 1 && config.sharesSelectionAcrossDrafts
+        let pass = Pass(
+            batch: batch, rotary: rotaryTable(batch), tape: tape, observer: observer, balance: balance,
+            keepsSelection: shares)
+        var selection = shares ? sharing : nil
+        let embedding_TD = Tensor.embedding(next, prediction.embedding ?? embedding, tape: tape)
+        let out_TD = prediction(embedding_TD: embedding_TD, hidden_TD: hidden_TD, pass, selection: &selection)
+        for (slice, cache) in zip(batch.slices, batch.caches) { cache.advance(slice.count) }
+        return out_TD
     }
 }

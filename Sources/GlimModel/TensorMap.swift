@@ -83,12 +83,13 @@ extension Model {
         for (i, each) in layers.enumerated() { layer(i, each) }
         vector("model.norm.weight", norm)
         if !config.tiesEmbeddings { matrix("lm_head.weight", head) }
-        if let prediction {
-            let prefix = "model.layers.\(config.layerCount)"
+        for (i, prediction) in predictions.enumerated() {
+            let index = config.layerCount + i
+            let prefix = "model.layers.\(index)"
             vector("\(prefix).enorm.weight", prediction.embeddingNorm)
             vector("\(prefix).hnorm.weight", prediction.hiddenNorm)
             matrix("\(prefix).eh_proj.weight", prediction.projection)
-            layer(config.layerCount, prediction.layer)
+            layer(index, prediction.layer)
             vector("\(prefix).shared_head.norm.weight", prediction.norm)
             if let embedding = prediction.embedding { matrix("\(prefix).embed_tokens.weight", embedding) }
             if let head = prediction.head { matrix("\(prefix).shared_head.head.weight", head) }
@@ -114,17 +115,17 @@ extension Model {
         return tensors.flatMap(\.parts).map(\.weight).filter { seen.insert(ObjectIdentifier($0)).inserted }
     }
 
+    /// The layers of the trunk, then those of multi-token prediction: numbered as in the checkpoint.
+    private var allLayers: [DecoderLayer] { layers + predictions.map(\.layer) }
+
     /// The routers' correction biases: moved by load balancing, never by an optimizer.
     public var routerBiases: [(layer: Int, bias: Weight)] {
-        var biases = layers.enumerated().compactMap { i, layer in layer.experts.map { (layer: i, bias: $0.bias) } }
-        if let bias = prediction?.layer.experts?.bias { biases.append((config.layerCount, bias)) }
-        return biases
+        allLayers.enumerated().compactMap { i, layer in layer.experts.map { (layer: i, bias: $0.bias) } }
     }
 
     /// The indexers' weights, which the language-model loss does not reach.
     public var indexerWeights: [Weight] {
-        (layers.compactMap(\.attention.indexer) + [prediction?.layer.attention.indexer].compactMap { $0 })
-            .flatMap(\.weights)
+        allLayers.compactMap(\.attention.indexer).flatMap(\.weights)
     }
 }
 

@@ -95,6 +95,19 @@ public struct Selection: @unchecked Sendable {
         counts = Buffer(byteCount: rows * 4)
     }
 
+    /// A choice that is known: for each row ascending positions, at most `topK`, or nil where it sees all.
+    package init(_ chosen: [[Int32]?], topK: Int) {
+        self.init(rows: chosen.count, topK: topK)
+        for (t, positions) in chosen.enumerated() {
+            precondition(positions.map { $0.count <= topK } ?? true, "Selection: more than \(topK) in row \(t)")
+            count[t] = positions.map { Int32($0.count) } ?? -1
+            for (i, position) in (positions ?? []).enumerated() { row(t)[i] = position }
+        }
+    }
+
+    /// The choice for some of the rows, in the given order.
+    package func selectRows(_ kept: [Int]) -> Selection { Selection(kept.map { self[$0] }, topK: topK) }
+
     package func row(_ t: Int) -> UnsafeMutablePointer<Int32> {
         positions.pointer.assumingMemoryBound(to: Int32.self) + t * topK
     }

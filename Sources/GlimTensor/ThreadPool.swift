@@ -14,6 +14,9 @@ import Darwin
 /// A job is a count of independent pieces; who runs which piece never shows in a result, because every output is
 /// computed by one piece in one fixed order. One job runs at a time: a caller that finds the pool taken runs its
 /// pieces itself.
+///
+/// Each thread begins with a share of its own, the same part of every job, and then helps the others: what one
+/// operation leaves in a processor's caches, the next one finds there.
 // @unchecked: the job's fields are written only by the caller that holds `busy`, while no worker is inside.
 public final class ThreadPool: @unchecked Sendable {
     public static let shared = ThreadPool()
@@ -56,7 +59,10 @@ public final class ThreadPool: @unchecked Sendable {
     // The job. Written by the one caller that holds `busy`, read by workers that passed the gate.
     private var body: (@Sendable (Int) -> Void)?
     private var pieceCount = 0
-    private let next = Atomic<Int>(0)
+    private var shareCount = 0
+    /// The next piece of each share, `apart` from each other.
+    private var next = UnsafeMutablePointer<Atomic<Int>>.allocate(capacity: 0)
+    private var shareRoom = 0
     /// Low 16 bits: workers inside. Bit 16: open. Above: the job's number.
     private let gate = Atomic<UInt64>(0)
     private var started = 0
@@ -66,6 +72,8 @@ public final class ThreadPool: @unchecked Sendable {
 
     private static let open: UInt64 = 1 << 16
     private static let inside: UInt64 = open - 1
+    /// So that threads do not take cache lines, fetched in pairs, from each other.
+    private static let apart = 16
 
     private init() {
         pthread_mutex_init(mutex, nil)
@@ -85,7 +93,7 @@ public final class ThreadPool: @unchecked Sendable {
             self.body = unsafeBitCast(body, to: (@Sendable (Int) -> Void).self)
             defer { self.body = nil }
             pieceCount = pieces
-            next.store(0, ordering: .relaxed)
+            share(among: threads)
             while started < threads - 1 { start() }
             let job = (gate.load(ordering: .relaxed) >> 17 &+ 1) << 17
             gate.store(job | Self.open, ordering: .sequentiallyConsistent)
@@ -94,7 +102,7 @@ public final class ThreadPool: @unchecked Sendable {
                 pthread_cond_broadcast(wake)
                 pthread_mutex_unlock(mutex)
             }
-            work()
+            work(first: 0)
             // Close, then wait for whoever is inside. A worker that came too late finds the gate closed.
             var state = gate.bitwiseAnd(~Self.open, ordering: .acquiringAndReleasing).newValue
             var spin = 0
@@ -107,13 +115,35 @@ public final class ThreadPool: @unchecked Sendable {
         }
     }
 
+    private func share(among threads: Int) {
+        if threads > shareRoom {
+            next.deinitialize(count: shareRoom * Self.apart)
+            next.deallocate()
+            next = .allocate(capacity: threads * Self.apart)
+            for i in 0..<threads * Self.apart { (next + i).initialize(to: Atomic(0)) }
+            shareRoom = threads
+        }
+        shareCount = threads
+        for i in 0..<threads { next[i * Self.apart].store(start(ofShare: i), ordering: .relaxed) }
+    }
+
+    private func start(ofShare share: Int) -> Int {
+        // The product of the two may be beyond Int.
+        pieceCount / shareCount * share + min(share, pieceCount % shareCount)
+    }
+
+    /// Runs pieces until none is left, beginning with a share.
     // Never inlined: its hold on `body` must end before the caller is told that it has left.
-    @inline(never) private func work() {
-        let (body, count) = (body!, pieceCount)
-        while true {
-            let i = next.wrappingAdd(1, ordering: .relaxed).oldValue
-            if i >= count { return }
-            body(i)
+    @inline(never) private func work(first: Int) {
+        let body = body!
+        for share in first..<first + shareCount {
+            let share = share % shareCount
+            let end = start(ofShare: share + 1)
+            while true {
+                let i = next[share * Self.apart].wrappingAdd(1, ordering: .relaxed).oldValue
+                if i >= end { break }
+                body(i)
+            }
         }
     }
 
@@ -128,7 +158,7 @@ public final class ThreadPool: @unchecked Sendable {
             let (exchanged, original) = gate.compareExchange(
                 expected: state, desired: state + 1, ordering: .acquiringAndReleasing)
             if exchanged {
-                work()
+                work(first: index + 1)
                 gate.wrappingSubtract(1, ordering: .releasing)
                 return job
             }

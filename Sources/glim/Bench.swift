@@ -223,7 +223,7 @@ private struct BenchWorkload {
         let rows = (0..<batch).map { row in
             PackedRow(
                 tokens: ids(row, 0, length), segments: [.init(start: 0, count: length)], next: ids(row, 1, length),
-                next2: ids(row, 2, length))
+                following: [ids(row, length, PackedRow.lookahead)])
         }
         var optimizer = Optimizer(model, .adamw)
         return median {

@@ -11,7 +11,7 @@ enum BenchKernels {
             let (bar, ok) =
                 switch product.bar {
                 case .ofRoof(let least):
-                    ("\(Int((100 * least).rounded()))% of \(product.roof.rawValue)", result.ofRoof >= least)
+                    ("\(Int((100 * least).rounded()))% of \(result.boundBy.rawValue)", result.ofRoof >= least)
                 case .timesF32(let least):
                     ("\(least) x f32: \(String(format: "%.2f", result.timesF32 ?? 0))", (result.timesF32 ?? 0) >= least)
                 }

@@ -22,6 +22,7 @@ struct Chat: ParsableCommand {
     @Option(help: "Model folder: config.json, *.safetensors and tokenizer.json.") var model: String
     @Option(help: "Draw at most this many tokens for a reply.") var maxTokens = 512
     @OptionGroup var sampling: SamplingOptions
+    @OptionGroup var drafting: DraftOptions
     @OptionGroup var compute: ComputeOptions
 
     func validate() throws {
@@ -32,36 +33,44 @@ struct Chat: ParsableCommand {
         compute.apply()
         let folder = URL(filePath: model)
         let config = try ModelConfig(folder: folder)
+        try drafting.check(config.mtpLayerCount, of: model)
         let format = try ChatTurn(
             Tokenizer(folder: folder), vocabulary: config.vocabularySize, endOfText: config.endOfTextIDs)
+        let network = try Model(path: model)
+        try drafting.check(network.predictions.count, of: model)
         let conversation = Conversation(
-            try Model(path: model), format, sampler: sampling.sampler, maxTokens: maxTokens)
+            network, format, sampler: sampling.sampler, drafts: drafting.drafts, maxTokens: maxTokens)
         let isTerminal = isatty(STDIN_FILENO) == 1 && isatty(STDOUT_FILENO) == 1
         var loop = ChatLoop(conversation, isTerminal: isTerminal)
         try loop.run()
     }
 }
 
-/// What was said, as tokens and as the cache that the model keeps of them.
+/// What was said, as tokens and as what the generator keeps of them.
 ///
 /// The tokens are the truth: a reply stays what was drawn and is never encoded again.
 private struct Conversation {
     let model: Model
     let format: ChatTurn
-    var sampler: Sampler
+    let drafts: Int
     let maxTokens: Int
-    private var cache: Cache
+    private var generator: Generator
     /// Everything said, the stops that ended replies left out.
     private(set) var tokens: [Int32] = []
 
-    init(_ model: Model, _ format: ChatTurn, sampler: Sampler, maxTokens: Int) {
-        (self.model, self.format, self.sampler, self.maxTokens) = (model, format, sampler, maxTokens)
-        cache = model.makeCache()
+    init(_ model: Model, _ format: ChatTurn, sampler: Sampler, drafts: Int, maxTokens: Int) {
+        (self.model, self.format, self.drafts, self.maxTokens) = (model, format, drafts, maxTokens)
+        generator = Generator(model, sampler: sampler, stops: format.stops, drafts: drafts)
+    }
+
+    var sampler: Sampler {
+        get { generator.sampler }
+        set { generator.sampler = newValue }
     }
 
     mutating func reset() {
         tokens = []
-        cache = model.makeCache()
+        generator = Generator(model, sampler: sampler, stops: format.stops, drafts: drafts)
     }
 
     /// Draws the reply to `text`, a token at a time, and stops when `body` returns false.
@@ -70,13 +79,13 @@ private struct Conversation {
     mutating func reply(to text: String, _ body: (Int32) throws -> Bool) rethrows -> Bool {
         let asked = tokens + format.asking(text, isFirst: tokens.isEmpty)
         guard asked.count < model.config.maximumPositions else { return false }
-        var generator = Generator(model, sampler: sampler, stops: format.stops, cache: cache)
         // The last token of a reply that was cut off has been drawn but not read yet.
-        let before = cache.count
-        for first in stride(from: before, to: asked.count, by: Generator.chunk) {
+        let (before, count) = (generator, generator.cache.count)
+        for first in stride(from: count, to: asked.count, by: Generator.chunk) {
             generator.feed(Array(asked[first..<min(asked.count, first + Generator.chunk)]))
             if StopSignal.arrived {
-                cache.truncate(to: before)
+                generator = before
+                generator.cache.truncate(to: count)
                 return true
             }
         }

@@ -18,6 +18,7 @@ struct Generate: ParsableCommand {
     var tokens: String?
     @Option(help: "Draw at most this many tokens.") var maxTokens = 256
     @OptionGroup var sampling: SamplingOptions
+    @OptionGroup var drafting: DraftOptions
     @Flag(help: "Let added tokens written in the prompt become control tokens.") var special = false
     @Flag(help: "Print one JSON object at the end instead of the text as it is drawn.") var json = false
     @OptionGroup var compute: ComputeOptions
@@ -32,15 +33,19 @@ struct Generate: ParsableCommand {
         let folder = URL(filePath: model)
         // What is wrong with a prompt is said before gigabytes are read.
         let config = try ModelConfig(folder: folder)
+        try drafting.check(config.mtpLayerCount, of: model)
         let tokenizer = try loadTokenizer(folder)
         let start = try startTokens(config, tokenizer)
-        let generator = Generator(try Model(path: model), sampler: sampling.sampler)
+        let network = try Model(path: model)
+        try drafting.check(network.predictions.count, of: model)
+        let generator = Generator(network, sampler: sampling.sampler, drafts: drafting.drafts)
         let reply = try draw(generator, start, tokenizer)
         if json {
             try emit(reply.jsonLine + "\n")
         } else {
             if tokenizer == nil { try emit(reply.tokens.map(String.init).joined(separator: ",")) }
             try emit("\n")
+            if let line = reply.draftLine { log(line) }
         }
     }
 
@@ -103,6 +108,10 @@ struct Generate: ParsableCommand {
         // The first token comes of the prompt's own pass.
         reply.prefillTokensPerSecond = rate(start.count, began.duration(to: fed))
         reply.decodeTokensPerSecond = rate(reply.tokens.count - 1, fed.duration(to: done))
+        if drafting.drafts > 0 {
+            let statistics = generator.draftStatistics
+            (reply.draftAcceptance, reply.tokensPerStep) = (statistics.acceptance, statistics.tokensPerStep)
+        }
         return reply
     }
 
@@ -135,6 +144,9 @@ struct Generate: ParsableCommand {
         var stopReason = StopReason.length
         var prefillTokensPerSecond = 0.0
         var decodeTokensPerSecond = 0.0
+        /// Share of the drafts at each position that were right, nil where none got there; absent without drafts.
+        var draftAcceptance: [Double?]?
+        var tokensPerStep: Double?
 
         enum CodingKeys: String, CodingKey {
             case tokens, text, logprobs
@@ -142,6 +154,16 @@ struct Generate: ParsableCommand {
             case stopReason = "stop_reason"
             case prefillTokensPerSecond = "prefill_tokens_per_second"
             case decodeTokensPerSecond = "decode_tokens_per_second"
+            case draftAcceptance = "draft_acceptance"
+            case tokensPerStep = "tokens_per_step"
+        }
+
+        /// What drafts came to, for people.
+        var draftLine: String? {
+            guard let draftAcceptance, let tokensPerStep else { return nil }
+            let shares = draftAcceptance.map { $0.map { "\(Int(($0 * 100).rounded()))%" } ?? "-" }
+            return "drafts accepted: \(shares.joined(separator: ", ")); "
+                + "\(String(format: "%.2f", tokensPerStep)) tokens a step"
         }
 
         init(promptTokens: Int, text: String?) { (self.promptTokens, self.text) = (promptTokens, text) }

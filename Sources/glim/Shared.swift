@@ -93,6 +93,25 @@ func emit(_ bytes: Data) throws {
 
 extension ModelConfig.ComputeType: ExpressibleByArgument {}
 
+/// How many tokens multi-token prediction guesses at a time.
+struct DraftOptions: ParsableArguments {
+    @Option(help: "Guess this many tokens ahead with the MTP layer: changes time, never a result.")
+    var drafts = 0
+
+    func validate() throws {
+        guard (0...64).contains(drafts) else { throw ValidationError("--drafts is \(drafts), not within 0...64.") }
+    }
+
+    /// - Throws: `Failure` where drafts are asked for and there is nothing to make them with.
+    func check(_ layerCount: Int, of model: String) throws {
+        guard drafts == 0 || layerCount > 0 else {
+            throw Failure(
+                "--drafts is \(drafts), but \(model) has no MTP layer to draft with; leave it out, or train a model with --mtp-layers 1"
+            )
+        }
+    }
+}
+
 extension Model {
     /// Loads a folder, unless its weights would not fit into memory.
     init(path: String, format: LoadFormat = .inference, computeType: ModelConfig.ComputeType? = nil) throws {

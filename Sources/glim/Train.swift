@@ -41,6 +41,9 @@ struct Pretrain: ParsableCommand {
     @Option(help: "Peak learning rate (default: 0.002).") var learningRate: Double?
     @Option(help: "Steps of linear warm-up (default: 5% of the run).") var warmupSteps: Int?
     @Option(help: "Decoupled weight decay of matrices (default: 0.1).") var weightDecay: Double?
+    @Option(help: "Layers of multi-token prediction in a new model (default: what the shape has).") var mtpLayers: Int?
+    @Option(help: "Tokens ahead that multi-token prediction learns; beyond its layers the last is used again.")
+    var mtpSteps: Int?
     @Option(help: "Weight of the multi-token prediction loss (default: 0.3).") var mtpWeight: Double?
     @Option(help: "How far a router's bias moves in a step (default: 0.001).") var balanceRate: Double?
     @Option(help: "Weight of the loss that balances experts in a sequence (default: 0.0001).")
@@ -109,6 +112,8 @@ struct Pretrain: ParsableCommand {
         take(.learningRate, learningRate) { $0.learningRate = $1 }
         take(.warmupSteps, warmupSteps) { $0.warmupSteps = $1 }
         take(.weightDecay, weightDecay) { $0.weightDecay = $1 }
+        take(.mtpLayers, mtpLayers) { $0.mtpLayers = $1 }
+        take(.mtpSteps, mtpSteps) { $0.mtpSteps = $1 }
         take(.mtpWeight, mtpWeight) { $0.mtpWeight = $1 }
         take(.balanceRate, balanceRate) { $0.balanceRate = $1 }
         take(.sequenceBalanceWeight, sequenceBalanceWeight) { $0.sequenceBalanceWeight = $1 }

@@ -1,19 +1,16 @@
 import Foundation
+import Subprocess
 import Testing
 
 /// Disks that are full, or take no files at all: an error in a line, nothing saved earlier lost, and a resumed run ends
 /// as if there had been room all along.
 @Suite("a full disk", .serialized) struct FullDiskTests {
     /// Root's mode bits stop nobody: full and read-only disks are real ones, mounted where only the script sees them.
-    private static let mayMount: Bool = {
-        let process = Process()
-        process.executableURL = URL(filePath: "/usr/bin/env")
-        process.arguments = ["unshare", "-m", "mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", "/tmp"]
-        (process.standardOutput, process.standardError) = (FileHandle.nullDevice, FileHandle.nullDevice)
-        guard (try? process.run()) != nil else { return false }
-        process.waitUntilExit()
-        return process.terminationStatus == 0
-    }()
+    private static func mayMount() async -> Bool {
+        let mount = ["-m", "mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", "/tmp"]
+        let done = try? await Subprocess.run(.name("unshare"), arguments: Arguments(mount), output: .discarded)
+        return done?.terminationStatus.isSuccess == true
+    }
 
     private func command(_ folder: TemporaryFolder, _ out: String) -> String {
         var arguments = TinyRun.arguments(folder, out)
@@ -58,7 +55,7 @@ import Testing
 
     @Test(
         "that is full at one moment or another of a run, and gets room",
-        .enabled(if: mayMount, "mounting is not permitted"),
+        .enabled("mounting is not permitted") { await mayMount() },
         arguments: [8, 48, 200, 700, 1500, 2500])
     func mounted(kibibytes: Int) async throws {
         let folder = try TinyRun.place()
@@ -90,7 +87,7 @@ import Testing
 
     @Test(
         "that takes no files is found out before anything is computed",
-        .enabled(if: mayMount, "mounting is not permitted"))
+        .enabled("mounting is not permitted") { await mayMount() })
     func readOnly() async throws {
         let folder = try TinyRun.place()
         let whole = try await whole(folder)

@@ -35,6 +35,30 @@ import Testing
         #expect(Array(scored) == (reply["logprobs"] as? [Double])?.map { Float($0) })
     }
 
+    @Test("drafts change no token, and say how many were right", arguments: ["mtp", "mtp_layers"])
+    func drafts(name: String) async throws {
+        func reply(_ more: String...) async throws -> [String: Any] {
+            try await Program.run(
+                ["generate", "--model", Golden.model(name), "--tokens", "1,2,3", "--max-tokens", "40", "--json"]
+                    + ["--temperature", "4", "--seed", "7"] + more
+            ).json
+        }
+        let (plain, drafted) = (try await reply(), try await reply("--drafts", "4"))
+        #expect(plain["tokens"] as? [Int] == drafted["tokens"] as? [Int])
+        #expect(plain["logprobs"] as? [Double] == drafted["logprobs"] as? [Double])
+        #expect(plain["draft_acceptance"] == nil && plain["tokens_per_step"] == nil)
+        #expect((drafted["draft_acceptance"] as? [Any])?.count == 4)
+        #expect((drafted["tokens_per_step"] as? Double ?? 0) >= 1)
+    }
+
+    @Test("drafts of a model that cannot are one error", arguments: ["generate", "chat"])
+    func noDrafts(command: String) async throws {
+        let folder = try Golden.speaker()
+        let more = command == "generate" ? ["--prompt", "x"] : []
+        let result = try await Program.run([command, "--model", folder.url.path, "--drafts", "2"] + more)
+        #expect(result.status == 1 && result.stderr.hasPrefix("error: ") && result.stderr.contains("no MTP layer"))
+    }
+
     @Test("text is continued, and equals the text in JSON") func text() async throws {
         let folder = try Golden.speaker()
         let arguments = ["generate", "--model", folder.url.path, "--prompt", "Grüße <|user|>", "--max-tokens", "60"]
@@ -86,6 +110,20 @@ import Testing
             input: "Hello")
         #expect(chat.text.hasSuffix(again.text))
         #expect(try await Program.succeed("chat", "--model", folder.url.path, input: "").text.isEmpty)
+    }
+
+    @Test("a chat with drafts says what it says without") func draftedChat() async throws {
+        let folder = try Golden.speaker(drafts: true)
+        let input = "Hello\n/temperature 3\nGo on\nAnd on\n/temperature 0\nOnce more\n/reset\nHello\n"
+        func chat(_ drafts: String) async throws -> String {
+            try await Program.succeed(
+                "chat", "--model", folder.url.path, "--max-tokens", "30", "--seed", "4", "--drafts", drafts,
+                input: input
+            ).text
+        }
+        let plain = try await chat("0")
+        #expect(plain.count > 100)
+        for drafts in ["1", "3"] { #expect(try await chat(drafts) == plain) }
     }
 
     @Test("a conversation that is too long is refused and goes on") func longChat() async throws {

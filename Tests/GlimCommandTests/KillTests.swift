@@ -28,45 +28,43 @@ import Testing
         let began = ContinuousClock.now
         let done = try await Program.run(command("whole"))
         #expect(done.status == 0, "\(done.stderr)")
-        let milliseconds = max(100, Int((ContinuousClock.now - began) / .milliseconds(1)))
+        var length = max(.milliseconds(100), ContinuousClock.now - began)
         #expect(try TinyRun.metrics(folder.path("whole/metrics.jsonl")).count == 24)
-        print("\(optimizer): killing \(Self.killCount) times, seed \(Self.seed), in runs of \(milliseconds) ms")
+        print("\(optimizer): killing \(Self.killCount) times, seed \(Self.seed), in runs of \(length)")
 
         var (kills, insideSaves, round) = (0, 0, 0)
         while kills < Self.killCount {
             // Five kills a run, that a long test begins often and meets the first files too.
             if kills % 5 == 0 { round += 1 }
             let out = "cut\(round)"
-            let process = Process()
-            process.executableURL = Program.url
-            process.arguments = command(out) + ["--resume"]
-            (process.standardOutput, process.standardError) = (FileHandle.nullDevice, FileHandle.nullDevice)
-            try process.run()
+            let moment = length * Double(mutator.below(1000)) / (kills % 5 == 0 ? 2000 : 1000)
+            let (waitsForSave, intoSave) = (kills % 2 == 0, UInt32(mutator.below(2) * mutator.below(1000)))
+            var isInside = false
             let started = ContinuousClock.now
-            try await Task.sleep(for: .milliseconds(mutator.below(kills % 5 == 0 ? milliseconds / 2 : milliseconds)))
-            if kills % 2 == 0 {
-                // On to the next save: its files appear under temporary names. Then into it, by up to a millisecond.
-                while process.isRunning, !isSaving(folder.path(out)) {
-                    // It may have come to its end, and who waits for it not been told yet.
-                    if ContinuousClock.now - started > .seconds(3) { break }
-                    await Task.yield()
+            let status = try await Program.run(command(out) + ["--resume"]) { process in
+                while ContinuousClock.now - started < moment, !Program.hasEnded(process) {
+                    try await Task.sleep(for: .milliseconds(1))
                 }
-                usleep(UInt32(mutator.below(2) * mutator.below(1000)))
+                if waitsForSave {
+                    // On to the next save: its files appear under temporary names. Then into it, by up to a millisecond.
+                    while !isSaving(folder.path(out)), !Program.hasEnded(process) { await Task.yield() }
+                    usleep(intoSave)
+                }
+                isInside = isSaving(folder.path(out))
+                // Nobody has waited for it yet: the number is still its own, if it has ended too.
+                kill(process, SIGKILL)
             }
-            let isInside = isSaving(folder.path(out))
-            let wasRunning = process.isRunning
-            if wasRunning { kill(process.processIdentifier, SIGKILL) }
-            process.waitUntilExit()
-            if process.terminationReason == .uncaughtSignal {
+            if status == -SIGKILL {
                 kills += 1
                 insideSaves += isInside ? 1 : 0
             } else {
-                // It came to its end before: the next kill begins anew.
-                #expect(process.terminationStatus == 0)
+                // It came to its end before: the next kill begins anew, within the time that a run takes by now.
+                length = max(.milliseconds(100), min(length, ContinuousClock.now - started))
+                #expect(status == 0)
                 try TinyRun.expectSame(folder.path(out), folder.path("whole"))
                 round += 1
             }
-            if process.terminationReason == .uncaughtSignal, kills % 5 == 0 || kills == Self.killCount {
+            if status == -SIGKILL, kills % 5 == 0 || kills == Self.killCount {
                 let last = try await Program.run(command(out) + ["--resume"])
                 #expect(last.status == 0, "\(last.stderr)")
                 try TinyRun.expectSame(folder.path(out), folder.path("whole"))
@@ -90,20 +88,16 @@ import Testing
         let folder = try TinyRun.place()
         var arguments = TinyRun.arguments(folder, "run")
         arguments[arguments.firstIndex(of: "60")!] = "100000"
-        let process = Process()
-        let pipe = Pipe()
-        process.executableURL = Program.url
-        process.arguments = arguments
-        (process.standardOutput, process.standardError) = (FileHandle.nullDevice, pipe)
-        try process.run()
         let log = folder.path("run/metrics.jsonl")
-        while process.isRunning, (try? Data(contentsOf: log))?.isEmpty ?? true {
-            try await Task.sleep(for: .milliseconds(20))
+        let errors = folder.path("errors")
+        let status = try await Program.run(arguments, errors: errors) { process in
+            while (try? Data(contentsOf: log))?.isEmpty ?? true, !Program.hasEnded(process) {
+                try await Task.sleep(for: .milliseconds(20))
+            }
+            kill(process, SIGINT)
         }
-        process.interrupt()
-        let told = String(decoding: pipe.fileHandleForReading.readDataToEndOfFile(), as: UTF8.self)
-        process.waitUntilExit()
-        #expect(process.terminationStatus == 130)
+        let told = String(decoding: try Data(contentsOf: errors), as: UTF8.self)
+        #expect(status == 130)
         #expect(told.contains("go on with --resume"))
         let steps = try TinyRun.metrics(log).count
         let states = try FileManager.default.contentsOfDirectory(atPath: folder.path("run/training").path)

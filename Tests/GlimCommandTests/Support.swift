@@ -1,5 +1,12 @@
 import Foundation
+import Subprocess
 import Testing
+
+#if canImport(System)
+import System
+#else
+import SystemPackage
+#endif
 
 /// The built program, run as a person would run it.
 enum Program {
@@ -52,23 +59,49 @@ enum Program {
         let folder = try TemporaryFolder()
         let (stdin, stdout, stderr) = (folder.path("in"), folder.path("out"), folder.path("err"))
         for (path, text) in [(stdin, input), (stdout, ""), (stderr, "")] { try Data(text.utf8).write(to: path) }
-        let process = Process()
-        process.executableURL = program
-        process.arguments = arguments
-        if let workingFolder { process.currentDirectoryURL = workingFolder }
-        let handles = try [
-            FileHandle(forReadingFrom: stdin), FileHandle(forWritingTo: stdout), FileHandle(forWritingTo: stderr),
-        ]
-        // Now, not with their last user: Foundation waits for processes by `select`, which knows 1,024 files only.
-        defer { for handle in handles { try? handle.close() } }
-        (process.standardInput, process.standardOutput, process.standardError) = (handles[0], handles[1], handles[2])
-        try await withCheckedThrowingContinuation { (continuation: CheckedContinuation<Void, any Error>) in
-            process.terminationHandler = { _ in continuation.resume() }
-            do { try process.run() } catch { continuation.resume(throwing: error) }
-        }
+        let done = try await Subprocess.run(
+            .path(FilePath(program.path)), arguments: Arguments(arguments),
+            workingDirectory: workingFolder.map { FilePath($0.path) },
+            input: .fileDescriptor(.open(FilePath(stdin.path), .readOnly), closeAfterSpawningProcess: true),
+            output: .fileDescriptor(.open(FilePath(stdout.path), .writeOnly), closeAfterSpawningProcess: true),
+            error: .fileDescriptor(.open(FilePath(stderr.path), .writeOnly), closeAfterSpawningProcess: true))
         return Output(
-            status: process.terminationReason == .exit ? process.terminationStatus : -process.terminationStatus,
-            stdout: try Data(contentsOf: stdout), stderr: String(decoding: try Data(contentsOf: stderr), as: UTF8.self))
+            status: status(done.terminationStatus), stdout: try Data(contentsOf: stdout),
+            stderr: String(decoding: try Data(contentsOf: stderr), as: UTF8.self))
+    }
+
+    /// Runs `glim` and `body` beside it, which gets the process's number and may wait and send signals. Its output is
+    /// dropped; the process has ended when this returns.
+    /// - Parameter errors: a file for what it says on standard error.
+    static func run(
+        _ arguments: [String], errors: URL? = nil, beside body: (pid_t) async throws -> Void
+    ) async throws -> Int32 {
+        let glim: URL = try #require(url, "no glim beside the tests: swift build first")
+        let file = FilePath(errors?.path ?? "/dev/null")
+        let done = try await Subprocess.run(
+            .path(FilePath(glim.path)), arguments: Arguments(arguments), input: .none, output: .discarded,
+            error: .fileDescriptor(
+                .open(file, .writeOnly, options: .create, permissions: .ownerReadWrite),
+                closeAfterSpawningProcess: true)
+        ) { process in
+            try await body(process.processIdentifier.value)
+        }
+        return status(done.terminationStatus)
+    }
+
+    /// Whether a process that `run(_:errors:beside:)` started has come to its end; it may still be waited for.
+    static func hasEnded(_ process: pid_t) -> Bool {
+        var news = siginfo_t()
+        let isKnown = waitid(P_PID, id_t(process), &news, WEXITED | WNOHANG | WNOWAIT) == 0
+        return !isKnown || news.si_signo == SIGCHLD
+    }
+
+    /// What a program exits with; the negative of the signal that ended it.
+    private static func status(_ ended: TerminationStatus) -> Int32 {
+        switch ended {
+        case .exited(let code): code
+        case .signaled(let signal): -signal
+        }
     }
 
     /// Runs a command that must succeed.
@@ -119,12 +152,15 @@ enum Golden {
     }
 
     /// A model that speaks: a token for every byte and GLM's roles, over the golden network with tied embeddings.
-    static func speaker() throws -> TemporaryFolder {
+    ///
+    /// - Parameter drafts: whether it has an MTP layer, made of its last layer.
+    static func speaker(drafts: Bool = false) throws -> TemporaryFolder {
         let folder = try copy("lite_tied")
         let added = ["<|endoftext|>", "[gMASK]", "<sop>", "<|user|>", "<|assistant|>", "<think>", "</think>"]
         let vocabulary = 256 + added.count
         var config = try json(folder.path("config.json"))
         (config["vocab_size"], config["eos_token_id"]) = (vocabulary, [256])
+        if drafts { config["num_nextn_predict_layers"] = 1 }
         try JSONSerialization.data(withJSONObject: config).write(to: folder.path("config.json"))
 
         var tensors = try Safetensors(folder.path("model.safetensors"))
@@ -135,6 +171,22 @@ enum Golden {
         }
         tensors["model.embed_tokens.weight"] = .init(
             type: "F32", shape: [vocabulary, embedding.shape[1]], bytes: rows.reduce(Data(), +))
+        if drafts {
+            let count = try #require(config["num_hidden_layers"] as? Int)
+            for (name, entry) in tensors.entries where name.hasPrefix("model.layers.\(count - 1).") {
+                tensors["model.layers.\(count)." + name.split(separator: ".").dropFirst(3).joined(separator: ".")] =
+                    entry
+            }
+            let norm = try #require(tensors["model.norm.weight"])
+            for name in ["enorm", "hnorm", "shared_head.norm"] {
+                tensors["model.layers.\(count).\(name).weight"] = norm
+            }
+            let width = norm.shape[0]
+            // Half of each: of the token's embedding, and of the trunk's output.
+            let joining = (0..<width).flatMap { i in (0..<2 * width).map { Float($0 % width == i ? 0.5 : 0) } }
+            tensors["model.layers.\(count).eh_proj.weight"] = .init(
+                type: "F32", shape: [width, 2 * width], bytes: joining.withUnsafeBytes { Data($0) })
+        }
         try tensors.data.write(to: folder.path("model.safetensors"))
 
         let printable = Array(33...126) + Array(161...172) + Array(174...255)

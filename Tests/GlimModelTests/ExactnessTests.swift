@@ -18,6 +18,8 @@ import Testing
             ("a shared indexer", { $0.indexer.map { $0.kinds.contains(.shared) } ?? false }),
             ("fewer groups kept than there are", { $0.groupsKept < $0.groupCount }),
             ("a tied head", { $0.tiesEmbeddings }), ("an MTP layer", { $0.mtpLayerCount == 1 }),
+            ("two MTP layers", { $0.mtpLayerCount == 2 }),
+            ("a selection that steps of MTP share", { $0.mtpLayerCount > 0 && $0.sharesSelectionAcrossDrafts }),
             ("dense layers only", { $0.denseLayerCount == $0.layerCount }),
             ("experts only", { $0.denseLayerCount == 0 }),
             ("products in bf16, dense attention", { $0.computeType == .bfloat16 && $0.family == .lite }),
@@ -185,7 +187,8 @@ import Testing
 
     // MARK: Gradients
 
-    /// One training step's gradient: the next token, balance, and the token after it where there is an MTP layer.
+    /// One training step's gradient: the next token, balance, and tokens further ahead where there are MTP layers, one
+    /// more than there are layers.
     private func gradients(_ it: Case, recomputes: Bool) -> (gradients: Gradients, logprobs: [Float]) {
         let (tokens, lengths) = (it.sequences.flatMap { $0 }, it.sequences.map(\.count))
         let next = it.sequences.flatMap { $0.dropFirst() + [-1] }
@@ -194,11 +197,18 @@ import Testing
         let hidden = it.model.hidden(batch, tape: tape, recomputes: recomputes, balance: 1e-3)
         var logprobs = Tensor.crossEntropy(
             hidden, head: it.model.head, targets: next, lossScale: 1 / Float(tokens.count), tape: tape)
-        if it.model.prediction != nil {
-            let ahead = it.model.predictAhead(hidden, next: next.map { max(0, $0) }, batch, tape: tape, balance: 1e-3)
-            let targets = it.sequences.flatMap { $0.count < 2 ? [-1] : $0.dropFirst(2) + [-1, -1] }
+        func ahead(_ distance: Int, or none: Int32) -> [Int32] {
+            it.sequences.flatMap { $0.dropFirst(distance) + [Int32](repeating: none, count: min(distance, $0.count)) }
+        }
+        let (count, observer) = (it.model.predictions.count, Observer())
+        var rows = hidden
+        for step in 1..<(count == 0 ? 1 : count + 2) {
+            rows = it.model.predictAhead(
+                rows, next: ahead(step, or: 0), batch, step: step, sharing: observer.selections[it.model.layers.count],
+                tape: tape, balance: 1e-3, observer: step == 1 ? observer : nil)
             logprobs += Tensor.crossEntropy(
-                ahead, head: it.model.head, targets: targets, lossScale: 0.3 / Float(tokens.count), tape: tape)
+                rows, head: it.model.head, targets: ahead(step + 1, or: -1), lossScale: 0.3 / Float(tokens.count),
+                tape: tape)
         }
         tape.backward()
         return (tape.gradients, logprobs)

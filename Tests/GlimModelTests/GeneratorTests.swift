@@ -90,30 +90,6 @@ import Testing
                     Sampler(seed: 4), prompt: [1, 2, 3] + first.prefix(7).map(\.id) + turn, count: 8, stops: []))
     }
 
-    @Test("tokens are drawn as often as they are probable, within top-p never others") func frequencies() {
-        let logits: [Float] = [2, 1, 0, -1, -30]
-        let weights = logits.map { exp(Double($0) / 0.8) }
-        let total = weights.reduce(0, +)
-        func counts(topP: Double) -> [Int] {
-            var counts = [Int](repeating: 0, count: logits.count)
-            let sampler = Sampler(temperature: 0.8, topP: topP, seed: 6)
-            for position in 0..<20_000 {
-                counts[Int(logits.withUnsafeBufferPointer { sampler.draw($0, position: position) })] += 1
-            }
-            return counts
-        }
-        for (count, weight) in zip(counts(topP: 1), weights) {
-            let expected = 20_000 * weight / total
-            #expect(abs(Double(count) - expected) < 5 * expected.squareRoot() + 1)
-        }
-        // The two first reach 0.9 together, the first alone does not.
-        let narrow = counts(topP: (weights[0] + weights[1]) / total - 1e-6)
-        #expect(narrow[2...].allSatisfy { $0 == 0 } && narrow[1] > 0)
-        let share = Double(narrow[0]) / 20_000
-        #expect(abs(share - weights[0] / (weights[0] + weights[1])) < 0.02)
-        #expect(counts(topP: 1e-9) == [20_000, 0, 0, 0, 0])
-    }
-
     @Test("one cache twice in a batch is a caller's mistake, which traps") func sameCacheTwice() async {
         await #expect(processExitsWith: .failure) {
             let model = Tiny.model(1)

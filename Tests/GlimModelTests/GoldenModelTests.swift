@@ -87,47 +87,65 @@ import Testing
         }
     }
 
-    @Test("the MTP layer's logits, loss and gradients are PyTorch's") func mtp() throws {
-        let golden = try GoldenModel("mtp")
-        let model = try golden.model(.f32)
-        let (expected, gradients) = (
-            try golden.file("expected.safetensors"), try golden.file("mtp_gradients.safetensors")
-        )
-        let count = golden.lines.reduce(0) { $0 + max(0, $1.tokens.count - 2) }
-        var tree = GradientTree()
-        var loss = 0.0
+    @Test("each MTP step's logits and choices are PyTorch's", arguments: ["mtp", "mtp_layers"])
+    func mtpForward(name: String) throws {
+        let golden = try GoldenModel(name)
+        let (model, expected) = (try golden.model(.f32), try golden.file("expected.safetensors"))
         for line in golden.lines {
             let T = line.tokens.count
-            let tape = Tape()
-            let hidden = model.hidden(Batch(tokens: line.tokens, lengths: [T]), tape: tape)
-            let rows = Tensor.selectRows(hidden, Array(0..<T - 1), tape: tape)
-            let observer = Observer()
-            let ahead = model.predictAhead(
-                rows, next: Array(line.tokens.dropFirst()),
-                Batch(tokens: Array(line.tokens.dropLast()), lengths: [T - 1]), tape: tape, observer: observer)
-            expectClose(
-                model.logits(ahead).elements, try expected.floats("\(line.id).mtp"), within: 5e-5, "mtp \(line.id)")
-            let layer = model.config.layerCount
-            if let selection = observer.selections[layer] {
-                let topK = selection.topK
-                let chosen = (0..<T - 1).flatMap { t -> [Int32] in
-                    let row = selection[t] ?? Array(0...Int32(t))
-                    return row + [Int32](repeating: -1, count: topK - row.count)
+            var (rows, first) = (model.hidden(Batch(tokens: line.tokens, lengths: [T])), Selection?.none)
+            for step in 1...min(3, T - 1) {
+                let (kept, next, observer) = (T - step, Array(line.tokens.dropFirst(step)), Observer())
+                rows = model.predictAhead(
+                    Tensor.selectRows(rows, Array(0..<kept)), next: next, Batch(tokens: next, lengths: [kept]),
+                    step: step, sharing: first?.selectRows(Array(0..<kept)), observer: observer)
+                let what = "\(name) \(line.id), step \(step)"
+                expectClose(
+                    model.logits(rows).elements, try expected.floats("\(line.id).mtp.\(step)"), within: 5e-5, what)
+                let layer = model.config.layerCount + min(step, model.config.mtpLayerCount) - 1
+                let selection = observer.selections[layer]
+                if let selection {
+                    let chosen = (0..<kept).flatMap { t -> [Int32] in
+                        let row = selection[t] ?? Array(0...Int32(t))
+                        return row + [Int32](repeating: -1, count: selection.topK - row.count)
+                    }
+                    let number = model.config.layerCount + step - 1
+                    #expect(try chosen == expected.int32s("\(line.id).layer.\(number)"), "\(what)")
                 }
-                #expect(try chosen == expected.int32s("\(line.id).layer.\(layer)"))
+                if step == 1 { first = selection }
             }
-            let logprobs = Tensor.crossEntropy(
-                ahead, head: model.head, targets: line.tokens.dropFirst(2) + [-1], lossScale: 1 / Float(count),
-                tape: tape)
-            expectClose(
-                Array(logprobs.dropLast()), try gradients.floats("\(line.id).logprobs"), within: 5e-5, "mtp \(line.id)")
-            loss -= logprobs.reduce(0) { $0 + Double($1) }
-            tape.backward()
-            tree.push(tape.gradients)
         }
-        #expect(abs(loss / Double(count) - Double(try gradients.floats("loss")[0])) < 1e-5)
-        let reached = try expectGradients(tree.sum(), of: model, in: gradients)
-        #expect(reached == Set(gradients.names.filter { $0 != "loss" && !$0.hasSuffix(".logprobs") }))
+    }
+
+    @Test(
+        "a training pass learns from PyTorch's MTP loss and gradients: one step, three of one layer, three layers",
+        arguments: [("mtp", "mtp_first_gradients", 1), ("mtp", "mtp_gradients", 3), ("mtp_layers", "mtp_gradients", 3)])
+    func mtpGradients(name: String, file: String, steps: Int) throws {
+        let golden = try GoldenModel(name)
+        let model = try golden.model(.f32)
+        let (trunk, ahead) = (
+            try golden.file("gradients.safetensors"), try golden.file("\(file).safetensors")
+        )
+        var options = TrainingPass.Options()
+        (options.balanceWeight, options.mtpWeight, options.mtpSteps) = (0, 0.7, steps)
+        options.microBatchRows = 2
+        let pass = TrainingPass(model, golden.lines.map { PackedRow(document: $0.tokens) }, options)
+        #expect(abs(pass.loss - Double(try trunk.floats("loss")[0])) < 1e-5)
+        #expect(abs(pass.mtpLoss - Double(try ahead.floats("loss")[0])) < 1e-5)
+        var reached = 0
+        for tensor in model.tensors {
+            guard let numbers = tensor.numbers(in: pass.gradients) else { continue }
+            let parts = try [(trunk, Float(1)), (ahead, 0.7)].filter { $0.0.contains(tensor.name) }.map {
+                file, weight in
+                try file.floats(tensor.name).map { $0 * weight }
+            }
+            let sum = parts.dropFirst().reduce(parts.first ?? []) { zip($0, $1).map(+) }
+            let off = relativeDistance(numbers.elements, sum)
+            #expect(off < 1e-4, "\(tensor.name) is off by \(off)")
+            reached += 1
+        }
+        let named = Set(trunk.names + ahead.names).filter { $0 != "loss" && !$0.contains(".logprobs") }
+        #expect(reached == named.count)
     }
 
     /// - Returns: the tensors that have a gradient, but for what is no parameter of PyTorch's loss.

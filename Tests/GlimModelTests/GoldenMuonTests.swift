@@ -56,7 +56,7 @@ private func goldenConfig() -> ModelConfig {
         let matrices = model.weights.filter { !$0.isVector }
         var adamW = Set(model.indexerWeights.map { ObjectIdentifier($0) })
         adamW.formUnion([model.embedding, model.head].map { ObjectIdentifier($0) })
-        let experts = model.layers.compactMap(\.experts) + [model.prediction?.layer.experts].compactMap { $0 }
+        let experts = model.layers.compactMap(\.experts) + model.predictions.compactMap(\.layer.experts)
         adamW.formUnion(experts.map { ObjectIdentifier($0.router) })
         for splitsHeads in [false, true] {
             let blocks = model.muonBlocks(splitsHeads: splitsHeads)

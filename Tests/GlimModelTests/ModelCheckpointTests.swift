@@ -45,7 +45,7 @@ import Testing
             tensors[tensor.name] = .floats(tensor.numbers()!.elements, shape: tensor.shape)
         }
         let (E, F, D) = (config.routedExpertCount, config.expertWidth, config.hiddenSize)
-        let blocks = model.layers + [model.prediction?.layer].compactMap { $0 }
+        let blocks = model.layers + model.predictions.map(\.layer)
         for (i, layer) in blocks.enumerated() {
             guard let experts = layer.experts?.resident else { continue }
             func rows(_ weight: Weight, _ e: Int) -> [Float] { weight.rows(matrix: e).elements }
@@ -93,12 +93,12 @@ import Testing
         func ahead(_ model: Model) -> [Float] {
             let batch = Batch(tokens: [1, 2, 3, 4], lengths: [4])
             let rows = model.predictAhead(model.hidden(batch), next: [2, 3, 4, 5], batch)
-            return Tensor.linear(rows, model.aheadHead).elements
+            return Tensor.linear(rows, model.aheadHead()).elements
         }
         let (embedding, head) = (golden.embedding.rows().elements, golden.head.rows().elements)
         let shared = ahead(golden)
         let copies = try folderModel(["embed_tokens.weight": embedding, "shared_head.head.weight": head])
-        #expect(copies.prediction?.embedding != nil && copies.prediction?.head != nil)
+        #expect(copies.predictions[0].embedding != nil && copies.predictions[0].head != nil)
         expectSame(ahead(copies), shared)
         let doubled = try folderModel(["shared_head.head.weight": head.map { 2 * $0 }])
         expectSame(ahead(doubled), shared.map { 2 * $0 })
@@ -115,8 +115,33 @@ import Testing
             try CheckpointWriter.writeFile(
                 Dictionary(uniqueKeysWithValues: tensors), to: folder.appending(path: "model.safetensors"))
             let loaded = try Model(model.config, Checkpoint(folder: folder), format: .f32)
-            #expect(loaded.prediction == nil && loaded.config.mtpLayerCount == 0)
+            #expect(loaded.predictions.isEmpty && loaded.config.mtpLayerCount == 0)
             expectSame(Scorer(loaded).logits(golden.lines[0].tokens), Scorer(model).logits(golden.lines[0].tokens))
+        }
+    }
+
+    @Test("several MTP layers are stored one after another, and one that is missing is named") func severalMTP() throws
+    {
+        let model = Tiny.model(Tiny.config(5).with { $0.mtpLayerCount = 3 }, 5)
+        let first = model.config.layerCount
+        for i in 0..<3 {
+            #expect(model.tensors.contains { $0.name == "model.layers.\(first + i).eh_proj.weight" })
+        }
+        #expect(model.prediction(step: 2).projection === model.predictions[1].projection)
+        #expect(model.prediction(step: 7).projection === model.predictions[2].projection)
+        let count = (model.config.size.parameterCount) + (model.config.mtpSize?.parameterCount ?? 0)
+        #expect(model.tensors.reduce(0) { $0 + $1.shape.reduce(1, *) } == count)
+        try withTemporaryFolder { folder in
+            try model.save(to: folder)
+            #expect(try Model(folder: folder).tensors.map(\.name) == model.tensors.map(\.name))
+            let absent = "model.layers.\(first + 1).eh_proj.weight"
+            let kept = model.tensors.filter { $0.name != absent }
+            let tensors = kept.map { ($0.name, NamedTensor.floats($0.numbers()!.elements, shape: $0.shape)) }
+            try CheckpointWriter.writeFile(
+                Dictionary(uniqueKeysWithValues: tensors), to: folder.appending(path: "model.safetensors"))
+            #expect(throws: CheckpointError.missingTensor(folder: folder.path, tensor: absent)) {
+                try Model(folder: folder)
+            }
         }
     }
 

@@ -311,7 +311,7 @@ import Testing
         ("rms_norm_eps", "1e-300", ["rms_norm_eps is 1e-300"]),
         ("latent_norm_eps", "\"small\"", ["latent_norm_eps is the string \"small\""]),
         ("routed_scaling_factor", "1e39", ["routed_scaling_factor is 1e+39"]),
-        ("num_nextn_predict_layers", "3", ["num_nextn_predict_layers is 3, allowed: 0 to 1"]),
+        ("num_nextn_predict_layers", "17", ["num_nextn_predict_layers is 17, allowed: 0 to 16"]),
         ("tie_word_embeddings", "1", ["tie_word_embeddings is 1, expected true or false"]),
         ("eos_token_id", "-1", ["eos_token_id is -1"]),
         ("eos_token_id", "[1, \"a\"]", ["eos_token_id is the string \"a\""]),

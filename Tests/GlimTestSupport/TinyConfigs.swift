@@ -4,7 +4,7 @@ import GlimTensor
 /// Small configs, every part of the network in some of them.
 public enum Tiny {
     /// A config of a kind that `seed` decides: sparse or dense attention, shared indexers, groups of experts, odd
-    /// widths, tied embeddings, no query latent, an MTP layer, products in f32 or bf16.
+    /// widths, tied embeddings, no query latent, MTP layers, products in f32 or bf16.
     public static func config(_ seed: Int) -> ModelConfig {
         var draw = Draw(seed, "config")
         var config = ModelConfig()
@@ -15,7 +15,7 @@ public enum Tiny {
         config.expertWidth = draw.integer(3...34)
         config.layerCount = draw.integer(1...(isSparse ? 4 : 3))
         config.denseLayerCount = draw.integer(0...min(2, config.layerCount))
-        config.mtpLayerCount = draw.chance(0.3) ? 1 : 0
+        config.mtpLayerCount = draw.chance(0.3) ? 1 + seed % 2 : 0
         config.headCount = draw.pick([1, 2, 3, 4, 5, 6, 9])
         config.queryLatent = isSparse || draw.chance(0.6) ? draw.integer(4...36) : nil
         config.latent = draw.integer(3...40)
@@ -30,7 +30,8 @@ public enum Tiny {
             }
             config.indexer = .init(
                 headCount: draw.integer(1...9), headWidth: config.keyRotated + draw.integer(0...12),
-                topK: draw.integer(1...24), ropeInterleave: draw.chance(0.5), kinds: kinds)
+                topK: draw.integer(1...24), ropeInterleave: draw.chance(0.5), kinds: kinds,
+                sharesSelectionAcrossDrafts: seed % 4 < 2)
         }
         config.groupCount = draw.pick([1, 1, 2, 3])
         let groupSize = draw.integer(config.groupCount > 1 ? 2...4 : 2...9)
@@ -53,8 +54,11 @@ public enum Tiny {
     }
 
     /// A model of such a config, its norms and router biases no longer plain.
-    public static func model(_ seed: Int) -> Model {
-        let model = Model(config(seed), seed: UInt64(seed))
+    public static func model(_ seed: Int) -> Model { model(config(seed), seed) }
+
+    /// The same of a config that was changed.
+    public static func model(_ config: ModelConfig, _ seed: Int) -> Model {
+        let model = Model(config, seed: UInt64(seed))
         var draw = Draw(seed, "vectors")
         for weight in model.weights where weight.isVector {
             let before = weight.rows().elements

@@ -34,12 +34,13 @@ import Testing
         let store = store(counts)
         var loader = try PackedLoader(store, sequenceLength: length, seed: 3)
         for row in loader.batch(rows: 3 * store.tokenCount / length + 2) {
-            #expect(row.tokens.count == length && row.next.count == length && row.next2.count == length)
+            #expect(row.tokens.count == length && row.next.count == length)
+            #expect(row.following.count == row.segments.count)
             #expect(
                 row.segments.map(\.start)
                     == row.segments.reduce(into: [0]) { $0.append($0.last! + $1.count) }.dropLast())
             #expect(row.segments.reduce(0) { $0 + $1.count } == length && row.segments.allSatisfy { $0.count > 0 })
-            for segment in row.segments {
+            for (s, segment) in row.segments.enumerated() {
                 let tokens = row.tokens[segment.start..<segment.start + segment.count]
                 let (document, first) = (Int(tokens.first!) / 1000, Int(tokens.first!) % 1000)
                 #expect(tokens.elementsEqual((0..<segment.count).map { Int32(1000 * document + first + $0) }))
@@ -47,10 +48,11 @@ import Testing
                 let isAtRowEnd = segment.start + segment.count == length
                 #expect(isAtRowEnd || first + segment.count == counts[document])
                 #expect(segment.start == 0 || first == 0)
+                let after = first + segment.count..<min(counts[document], first + segment.count + PackedRow.lookahead)
+                #expect(row.following[s] == after.map { Int32(1000 * document + $0) })
                 for i in segment.start..<segment.start + segment.count {
                     let place = Int(row.tokens[i]) % 1000
                     #expect(row.next[i] == (place + 1 < counts[document] ? row.tokens[i] + 1 : -1))
-                    #expect(row.next2[i] == (place + 2 < counts[document] ? row.tokens[i] + 2 : -1))
                 }
             }
             #expect(row.targetCount == row.next.filter { $0 >= 0 }.count)
@@ -103,16 +105,32 @@ import Testing
         #expect(rows[4].tokens == [2, 3, 4])
         let across = try #require(rows.first { $0.tokens == [3, 4, 0] })
         #expect(across.segments == [.init(start: 0, count: 2), .init(start: 2, count: 1)])
-        #expect(across.next == [4, -1, 1] && across.next2 == [-1, -1, 2])
+        #expect(across.next == [4, -1, 1] && across.following == [[], [1, 2, 3, 4]])
         #expect(loader.position == .init(epoch: 2, row: 1))
         #expect(loader.batch(rows: -1).isEmpty)
     }
 
     @Test("a document can be a row of its own") func single() {
         let row = PackedRow(document: [5, 6, 7])
-        #expect(row.tokens == [5, 6, 7] && row.next == [6, 7, -1] && row.next2 == [7, -1, -1])
+        #expect(row.tokens == [5, 6, 7] && row.next == [6, 7, -1] && row.following == [[]])
         #expect(row.segments == [.init(start: 0, count: 3)] && row.targetCount == 2)
         #expect(PackedRow(document: []).segments.isEmpty)
+    }
+
+    @Test("a step ahead reads and learns beyond the row, as far as the document goes") func ahead() throws {
+        let store = store([9])
+        var row = PackedRow(document: [])
+        var loader = try PackedLoader(store, sequenceLength: 4, seed: 0)
+        while row.tokens != [0, 1, 2, 3] { row = loader.nextRow() }
+        func step(_ step: Int) -> [[Int32]] { [row.ahead(0, step: step).inputs, row.ahead(0, step: step).targets] }
+        #expect(step(1) == [[1, 2, 3, 4], [2, 3, 4, 5]])
+        #expect(step(3) == [[3, 4, 5, 6], [4, 5, 6, 7]])
+        #expect(step(5) == [[5, 6, 7, 8], [6, 7, 8, -1]])
+        #expect(step(7) == [[7, 8], [8, -1]])
+        #expect(step(9) == [[], []] && row.aheadCount(0, step: 0) == 4)
+        // A token that is not learned as the next one is not learned from further away either, but is read.
+        row.next[2] = -1
+        #expect(step(1) == [[1, 2, 3, 4], [2, -1, 4, 5]] && step(2) == [[2, 3, 4, 5], [-1, 4, 5, 6]])
     }
 
     @Test("impossible values are errors") func errors() throws {

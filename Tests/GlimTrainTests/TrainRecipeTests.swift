@@ -36,6 +36,8 @@ import Testing
             beta2 = 0.99
             epsilon = 1e-10
             clip = 0
+            mtp_layers = 2
+            mtp_steps = 3
             mtp_weight = 0.1
             balance_rate = 0.01
             sequence_balance_weight = 0.0
@@ -50,6 +52,7 @@ import Testing
         #expect(recipe.stage == .sft && recipe.preset == "micro" && recipe.config == "a/config.json")
         #expect(recipe.data == ["src", "docs \"x\""] && recipe.vocabularySize == 16_384 && recipe.depth == 12)
         #expect(recipe.optimizer == .muonSplit && recipe.learningRate == 1e-3 && recipe.epsilon == 1e-10)
+        #expect(recipe.mtpLayers == 2 && recipe.mtpSteps == 3 && recipe.passOptions.mtpSteps == 3)
         #expect(recipe.minimumLearningRateRatio == 0 && recipe.seed == 42 && recipe.saveEvery == 0)
         #expect(recipe.microBatchTokens == 4096 && recipe.validationFraction == 0.02 && recipe.steps == 100)
         #expect(try TrainRecipe(toml: recipe.toml) == recipe)

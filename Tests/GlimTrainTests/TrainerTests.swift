@@ -76,12 +76,13 @@ private func weightBits(_ model: Model) -> [[UInt32]] {
         #expect(two.1 == other.1)
     }
 
-    @Test("recomputing layers changes memory, not one bit of the gradients") func recomputes() throws {
+    @Test("recomputing layers changes memory, not one bit of the gradients", arguments: [1, 3])
+    func recomputes(mtpSteps: Int) throws {
         let model = Model(tinyConfig(), seed: 2)
         var loader = try PackedLoader(store(), sequenceLength: 32, seed: 0)
         let rows = loader.batch(rows: 4)
         var options = TrainingPass.Options()
-        options.microBatchRows = 2
+        (options.microBatchRows, options.mtpSteps) = (2, mtpSteps)
         let plain = TrainingPass(model, rows, options)
         options.recomputes = true
         let again = TrainingPass(model, rows, options)
@@ -99,7 +100,7 @@ private func weightBits(_ model: Model) -> [[UInt32]] {
         func largest(_ tokens: [Int32]) -> Double {
             let row = PackedRow(
                 tokens: tokens, segments: tokens.indices.map { .init(start: $0, count: 1) },
-                next: tokens.map { _ in 1 }, next2: tokens.map { _ in -1 })
+                next: tokens.map { _ in 1 })
             return TrainingPass(model, [row], TrainingPass.Options()).attentionLogitMax
         }
         let tokens: [Int32] = [3, 1, 4, 15, 92, 6]
@@ -110,6 +111,41 @@ private func weightBits(_ model: Model) -> [[UInt32]] {
             weight.changed()
         }
         #expect(largest(tokens) == 0)
+    }
+
+    @Test("three steps of one MTP layer are learned together") func stepsOfOneLayer() throws {
+        var trainer = try trainer(
+            recipe {
+                $0.learningRate = 1e-2
+                $0.mtpSteps = 3
+            }, total: 60)
+        let first = trainer.trainStep()
+        var last = first
+        while !trainer.isDone { last = trainer.trainStep() }
+        #expect(last.mtpLoss < first.mtpLoss / 2)
+    }
+
+    @Test("a document cut into rows gives each step ahead the targets it has whole, and experts every token")
+    func cutRows() throws {
+        let document = (0..<24).map { Int32($0 * 5 % 50) }
+        let model = Model(tinyConfig(), seed: 2)
+        var options = TrainingPass.Options()
+        options.mtpSteps = 3
+        let whole = TrainingPass(model, [PackedRow(document: document)], options)
+        var loader = try PackedLoader(TokenStore([document]), sequenceLength: 8, seed: 0)
+        let rows = loader.batch(rows: 3)
+        let cut = TrainingPass(model, rows, options)
+        // Of 24 tokens step d has rows for 24 - d, cut or not.
+        let expected = (24 - 1 + 24 - 2 + 24 - 3) * model.config.expertsPerToken
+        for pass in [whole, cut] { #expect(pass.expertLoad[model.config.layerCount]?.reduce(0, +) == expected) }
+        #expect(cut.mtpLoss.isFinite && cut.mtpLoss != whole.mtpLoss)
+        // A row alone: each of its tokens learns three steps.
+        let middle = try #require(rows.first { $0.tokens == Array(document[8..<16]) })
+        for step in 1...3 {
+            let ahead = middle.ahead(0, step: step)
+            #expect(ahead.inputs == Array(document[8 + step..<16 + step]))
+            #expect(ahead.targets == Array(document[9 + step..<min(24, 17 + step)]))
+        }
     }
 
     @Test("a document packed with others has the loss it has alone") func packing() throws {
@@ -123,7 +159,7 @@ private func weightBits(_ model: Model) -> [[UInt32]] {
                 PackedRow(
                     tokens: rows.flatMap(\.tokens),
                     segments: [.init(start: 0, count: 7), .init(start: 7, count: 3), .init(start: 10, count: 4)],
-                    next: rows.flatMap(\.next), next2: rows.flatMap(\.next2))
+                    next: rows.flatMap(\.next), following: rows.flatMap(\.following))
             ], TrainingPass.Options())
         #expect(alone.loss == together.loss)
     }
@@ -214,6 +250,26 @@ private func weightBits(_ model: Model) -> [[UInt32]] {
         for tensor in ["model.layers.1.mlp.gate", "lm_head", "model.embed_tokens", "model.norm"] {
             #expect(has("adamw.mean", tensor) && has("adamw.square", tensor) && !has("muon.momentum", tensor))
         }
+    }
+
+    @Test("a new model gets the MTP layers asked for; steps that do not fit them are one error") func mtp() throws {
+        let place = try Place()
+        var recipe = place.recipe("run", steps: 2)
+        (recipe.mtpLayers, recipe.mtpSteps) = (2, 3)
+        var run = try PretrainRun(recipe, resumes: false) { _ in }
+        _ = try run.train()
+        #expect(try Model(folder: place.folder.appending(path: "run")).predictions.count == 2)
+        for (layers, steps, why) in [(0, 2, "no MTP layer"), (3, 2, "3 MTP layers")] {
+            var recipe = place.recipe("other", steps: 2)
+            (recipe.mtpLayers, recipe.mtpSteps) = (layers, steps)
+            var run = try PretrainRun(recipe, resumes: false) { _ in }
+            let error = #expect(throws: RunError.self) { _ = try run.train() }
+            #expect(error.map { "\($0)".contains(why) } ?? false)
+        }
+        var further = place.recipe("further", steps: 2)
+        (further.model, further.config, further.mtpLayers) = (place.folder.appending(path: "run").path, nil, 1)
+        var again = try PretrainRun(further, resumes: false) { _ in }
+        #expect(throws: RunError.self) { _ = try again.train() }
     }
 
     @Test("other data is refused on resume") func otherData() throws {

@@ -1,3 +1,5 @@
+import GlimModel
+
 /// A row of the training batch: pieces of documents, back to back, and what each token should predict.
 public struct PackedRow: Sendable, Equatable {
     /// `[T]` token ids.
@@ -8,9 +10,12 @@ public struct PackedRow: Sendable, Equatable {
     /// `[T]` the token one ahead in the same document, or -1 for none. The last token of a row has one whenever its
     /// document goes on in the next row.
     public var next: [Int32]
-    /// `[T]` the token two ahead in the same document, or -1: what multi-token prediction learns, given the token at
-    /// `next` as its further input.
-    public var next2: [Int32]
+    /// For each segment the tokens after it in the same document, up to `lookahead` of them: what multi-token prediction
+    /// reads and learns beyond the segment's end.
+    public var following: [[Int32]]
+
+    /// Tokens that every step of multi-token prediction needs to know after a segment.
+    public static let lookahead = 1 + ModelConfig.maximumMTPLayers
 
     /// A run of tokens of one document.
     public struct Segment: Sendable, Equatable {
@@ -23,8 +28,10 @@ public struct PackedRow: Sendable, Equatable {
     /// How many tokens have a target, i.e. count in the loss.
     public var targetCount: Int { next.reduce(0) { $0 + ($1 >= 0 ? 1 : 0) } }
 
-    public init(tokens: [Int32], segments: [Segment], next: [Int32], next2: [Int32]) {
-        (self.tokens, self.segments, self.next, self.next2) = (tokens, segments, next, next2)
+    /// - Parameter following: nil where nothing is known after any segment.
+    public init(tokens: [Int32], segments: [Segment], next: [Int32], following: [[Int32]]? = nil) {
+        (self.tokens, self.segments, self.next) = (tokens, segments, next)
+        self.following = following ?? segments.map { _ in [] }
     }
 
     /// One whole document as a row of its own length.
@@ -35,10 +42,9 @@ public struct PackedRow: Sendable, Equatable {
     }
 
     init(capacity: Int) {
-        (tokens, segments, next, next2) = ([], [], [], [])
+        (tokens, segments, next, following) = ([], [], [], [])
         tokens.reserveCapacity(capacity)
         next.reserveCapacity(capacity)
-        next2.reserveCapacity(capacity)
     }
 
     /// Appends `range` of a document of `store` as one piece.
@@ -49,10 +55,8 @@ public struct PackedRow: Sendable, Equatable {
     mutating func append(_ range: Range<Int>, of store: TokenStore, documentEnd: Int) {
         segments.append(Segment(start: tokens.count, count: range.count))
         tokens += store.tokens[range]
-        for i in range {
-            next.append(i + 1 < documentEnd ? store.tokens[i + 1] : -1)
-            next2.append(i + 2 < documentEnd ? store.tokens[i + 2] : -1)
-        }
+        for i in range { next.append(i + 1 < documentEnd ? store.tokens[i + 1] : -1) }
+        following.append(Array(store.tokens[range.upperBound..<min(documentEnd, range.upperBound + Self.lookahead)]))
     }
 
     /// Fills the row up to `length` with one piece that has no targets.
@@ -62,6 +66,34 @@ public struct PackedRow: Sendable, Equatable {
         segments.append(Segment(start: tokens.count, count: count))
         tokens += Array(repeating: token, count: count)
         next += Array(repeating: -1, count: count)
-        next2 += Array(repeating: -1, count: count)
+        following.append([])
+    }
+}
+
+extension PackedRow {
+    /// How many rows of a segment have a token `step` after them: its first ones.
+    package func aheadCount(_ segment: Int, step: Int) -> Int {
+        let count = segments[segment].count
+        return max(0, min(count, count + following[segment].count - step))
+    }
+
+    /// What a step of multi-token prediction reads and learns in a segment: for each row the token `step` after it, and as
+    /// target the one after that, -1 for none.
+    ///
+    /// - Parameter step: from 1.
+    package func ahead(_ segment: Int, step: Int) -> (inputs: [Int32], targets: [Int32]) {
+        let (start, count) = (segments[segment].start, segments[segment].count)
+        let after = following[segment]
+        var (inputs, targets): ([Int32], [Int32]) = ([], [])
+        for i in step..<step + aheadCount(segment, step: step) {
+            if i < count {
+                inputs.append(tokens[start + i])
+                targets.append(next[start + i])
+            } else {
+                inputs.append(after[i - count])
+                targets.append(i + 1 - count < after.count ? after[i + 1 - count] : -1)
+            }
+        }
+        return (inputs, targets)
     }
 }

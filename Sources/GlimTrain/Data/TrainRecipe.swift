@@ -77,7 +77,12 @@ public struct TrainRecipe: Codable, Sendable, Equatable {
     public var epsilon = 1e-8
     /// The greatest norm of the whole gradient; 0 for no limit.
     public var clip = 1.0
-    /// Weight of the multi-token prediction loss.
+    /// Layers of multi-token prediction in a new model; none: what the preset or config has.
+    public var mtpLayers: Int?
+    /// Tokens that multi-token prediction learns to see ahead; none: one for each of its layers. More than that go through
+    /// the last layer again: three steps of one layer are GLM-5's way.
+    public var mtpSteps: Int?
+    /// Weight of the multi-token prediction loss, the mean over its steps.
     public var mtpWeight = 0.3
     /// How far a router's bias moves per step towards equal load.
     public var balanceRate = 0.001
@@ -117,6 +122,8 @@ public struct TrainRecipe: Codable, Sendable, Equatable {
         case schedule
         case weightDecay = "weight_decay"
         case beta1, beta2, epsilon, clip
+        case mtpLayers = "mtp_layers"
+        case mtpSteps = "mtp_steps"
         case mtpWeight = "mtp_weight"
         case balanceRate = "balance_rate"
         case sequenceBalanceWeight = "sequence_balance_weight"

@@ -281,6 +281,24 @@ public struct PretrainRun {
     }
 
     private func baseConfig() throws -> ModelConfig {
+        var config = try givenConfig()
+        if let layers = recipe.mtpLayers, layers != config.mtpLayerCount {
+            if let folder = recipe.model {
+                throw RunError("mtp_layers is \(layers), but \(folder) has \(config.mtpLayerCount); leave it out")
+            }
+            config.mtpLayerCount = layers
+        }
+        if let steps = recipe.mtpSteps, !(1...steps).contains(config.mtpLayerCount) {
+            throw RunError(
+                config.mtpLayerCount == 0
+                    ? "mtp_steps is \(steps), but the model has no MTP layer; give mtp_layers = 1 as well"
+                    : "mtp_steps is \(steps): the model has \(config.mtpLayerCount) MTP layers; train as many steps or more"
+            )
+        }
+        return config
+    }
+
+    private func givenConfig() throws -> ModelConfig {
         if let folder = recipe.model { return try ModelConfig(folder: URL(filePath: folder)) }
         if let file = recipe.config { return try ModelConfig(file: URL(filePath: file)) }
         if let depth = recipe.depth { return ModelConfig.depth(depth) }

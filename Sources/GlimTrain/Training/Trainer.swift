@@ -72,6 +72,7 @@ extension TrainRecipe {
         let micro = microBatchTokens ?? Self.defaultMicroBatchTokens
         options.microBatchRows = min(rowsPerBatch, max(1, micro / max(1, sequenceLength)))
         (options.mtpWeight, options.balanceWeight) = (mtpWeight, sequenceBalanceWeight)
+        options.mtpSteps = mtpSteps
         return options
     }
 

@@ -5,7 +5,7 @@ public import GlimTensor
 public struct TrainingPass {
     /// Mean cross-entropy of the next token, nats.
     public let loss: Double
-    /// The same of multi-token prediction; 0 without it.
+    /// The same of multi-token prediction, the mean over its steps; 0 without it.
     public let mtpLoss: Double
     /// Of `loss + mtpWeight · mtpLoss + balanceWeight · balance loss`.
     public let gradients: Gradients
@@ -19,6 +19,8 @@ public struct TrainingPass {
         /// Rows in one micro-batch: the step's gradient is a fixed pairwise tree over these.
         public var microBatchRows = 8
         public var mtpWeight = 0.3
+        /// Steps of multi-token prediction; nil: one for each of its layers. Further ones use the last layer again.
+        public var mtpSteps: Int?
         public var balanceWeight = 1e-4
         /// Keep only the inputs of layers and compute them again on the way back: less memory, a third more work.
         public var recomputes = false
@@ -32,11 +34,15 @@ public struct TrainingPass {
     public init(_ model: Model, _ rows: [PackedRow], _ options: Options) {
         let tokenCount = rows.reduce(0) { $0 + $1.tokens.count }
         let targetCount = rows.reduce(0) { $0 + $1.targetCount }
-        let aheadCount = rows.reduce(0) { $0 + $1.next2.count { $0 >= 0 } }
-        let trainsAhead = model.prediction != nil && options.mtpWeight > 0 && aheadCount > 0
+        let steps = options.mtpWeight > 0 ? model.stepCount(options.mtpSteps) : 0
+        let aheadCounts = (0..<steps).map { d in
+            rows.reduce(0) { sum, row in
+                row.segments.indices.reduce(sum) { $0 + row.ahead($1, step: d + 1).targets.count { $0 >= 0 } }
+            }
+        }
         let balance = Float(options.balanceWeight / Double(max(1, tokenCount)))
         var tree = GradientTree()
-        var (loss, mtpLoss) = (0.0, 0.0)
+        var (loss, mtpLosses) = (0.0, [Double](repeating: 0, count: steps))
         var load: [Int: [Int]] = [:]
         var attentionLogitMax = -Float.infinity
         for first in stride(from: 0, to: rows.count, by: options.microBatchRows) {
@@ -47,14 +53,22 @@ public struct TrainingPass {
             let logprobs = Tensor.crossEntropy(
                 hidden, head: model.head, targets: micro.next, lossScale: 1 / Float(max(1, targetCount)), tape: tape)
             loss -= logprobs.reduce(0.0) { $0 + Double($1) }
-            if trainsAhead {
-                let kept = Tensor.selectRows(hidden, micro.aheadRows, tape: tape)
-                let ahead = model.predictAhead(
-                    kept, next: micro.aheadInputs, micro.aheadBatch, tape: tape, balance: balance, observer: observer)
+            var (ahead, shared): (Tensor, Selection?) = (hidden, nil)
+            for d in 0..<steps {
+                let step = micro.ahead(d + 1)
+                if step.rows.isEmpty { break }
+                shared = shared?.selectRows(step.rows)
+                ahead = model.predictAhead(
+                    Tensor.selectRows(ahead, step.rows, tape: tape), next: step.batch.tokens, step.batch, step: d + 1,
+                    sharing: shared, tape: tape, balance: balance / Float(model.useCount(step: d + 1, of: steps)),
+                    observer: observer)
+                if d == 0, model.config.sharesSelectionAcrossDrafts {
+                    shared = observer.selections[model.config.layerCount]
+                }
                 let logprobs = Tensor.crossEntropy(
-                    ahead, head: model.aheadHead, targets: micro.aheadTargets,
-                    lossScale: Float(options.mtpWeight) / Float(aheadCount), tape: tape)
-                mtpLoss -= logprobs.reduce(0.0) { $0 + Double($1) }
+                    ahead, head: model.aheadHead(step: d + 1), targets: step.targets,
+                    lossScale: Float(options.mtpWeight / Double(steps)) / Float(max(1, aheadCounts[d])), tape: tape)
+                mtpLosses[d] -= logprobs.reduce(0.0) { $0 + Double($1) }
             }
             tape.backward()
             tree.push(tape.gradients)
@@ -63,29 +77,56 @@ public struct TrainingPass {
                 load[layer] = load[layer].map { zip($0, counts).map(+) } ?? counts
             }
         }
-        (self.loss, self.mtpLoss) = (loss / Double(max(1, targetCount)), mtpLoss / Double(max(1, aheadCount)))
+        self.loss = loss / Double(max(1, targetCount))
+        mtpLoss = zip(mtpLosses, aheadCounts).reduce(0) { $0 + $1.0 / Double(max(1, $1.1)) } / Double(max(1, steps))
         (gradients, expertLoad, self.attentionLogitMax) = (tree.sum(), load, Double(attentionLogitMax))
     }
 }
 
-/// Rows side by side as one batch, and the part of them that multi-token prediction learns from.
+extension Model {
+    /// Steps of multi-token prediction, where so many are asked for: none without a layer.
+    fileprivate func stepCount(_ steps: Int?) -> Int { predictions.isEmpty ? 0 : steps ?? predictions.count }
+
+    /// How many steps run the layer of a step. They share its balance loss, so that it weighs as much as any layer's.
+    fileprivate func useCount(step: Int, of steps: Int) -> Int {
+        step < predictions.count ? 1 : max(1, steps - predictions.count + 1)
+    }
+}
+
+/// Rows side by side as one batch.
 struct MicroBatch {
     let batch: Batch
     let next: [Int32]
-    /// Rows that have a next token: the MTP layer's positions.
-    let aheadRows: [Int]
-    let aheadInputs: [Int32]
-    let aheadTargets: [Int32]
-    let aheadBatch: Batch
+    private let rows: ArraySlice<PackedRow>
 
     init(_ rows: ArraySlice<PackedRow>) {
         batch = Batch(tokens: rows.flatMap(\.tokens), lengths: rows.flatMap { $0.segments.map(\.count) })
-        let (next, next2) = (rows.flatMap(\.next), rows.flatMap(\.next2))
-        let kept = next.indices.filter { next[$0] >= 0 }
-        // Only the last row of a segment can lack a next token, so what is kept of a segment is its beginning.
-        let lengths = batch.slices.map { slice in (slice.row..<slice.row + slice.count).count { next[$0] >= 0 } }
-        (self.next, aheadRows) = (next, kept)
-        (aheadInputs, aheadTargets) = (kept.map { next[$0] }, kept.map { next2[$0] })
-        aheadBatch = Batch(tokens: aheadInputs, lengths: lengths)
+        (next, self.rows) = (rows.flatMap(\.next), rows)
+    }
+
+    /// A step of multi-token prediction: the beginning of each segment, as far as the tokens it reads are known.
+    struct Ahead {
+        /// Of the step before, whose beginnings are as long or one longer; of the first step those of the batch.
+        var rows: [Int] = []
+        /// `batch.tokens` are what the rows read.
+        var batch: Batch
+        var targets: [Int32] = []
+    }
+
+    /// - Parameter step: from 1.
+    func ahead(_ step: Int) -> Ahead {
+        var (kept, inputs, targets, lengths): ([Int], [Int32], [Int32], [Int]) = ([], [], [], [])
+        var first = 0
+        for row in rows {
+            for segment in row.segments.indices {
+                let ahead = row.ahead(segment, step: step)
+                kept += first..<first + ahead.inputs.count
+                inputs += ahead.inputs
+                targets += ahead.targets
+                lengths.append(ahead.inputs.count)
+                first += row.aheadCount(segment, step: step - 1)
+            }
+        }
+        return Ahead(rows: kept, batch: Batch(tokens: inputs, lengths: lengths), targets: targets)
     }
 }
