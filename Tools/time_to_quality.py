@@ -4,10 +4,11 @@
     python Tools/time_to_quality.py --glim .build/release/glim --data python-sources/ --minutes 10
 
 glim trains a preset for the given minutes and records its initial weights, its batches and the rows that validate. PyTorch
-(transformers' model, torch.compile under bf16 autocast, fused AdamW) starts from those weights, takes those batches in that
-order and trains for as many minutes; compiling and evaluating are not counted. Both plan their number of steps from the
-measured time of one, so both finish the same course of the learning rate. The validation loss is that of the rows glim
-validates on, documents kept apart, in nats per token.
+(transformers' model, torch.compile under bf16 autocast, fused AdamW at a peak that suits it) starts from those weights,
+takes those batches in that order and trains for as many minutes; compiling and evaluating are not counted. Both plan their
+number of steps from the measured time of one, so both finish the same course of the learning rate. The validation loss is
+that of the rows glim validates on, documents kept apart, in nats per token. For AdamW on both sides, end with
+`--extra --optimizer adamw`.
 """
 import argparse
 import contextlib
@@ -51,7 +52,7 @@ class Peer:
         self.optimizer = torch.optim.AdamW(
             [{"params": [p for p in learned if p.ndim >= 2], "weight_decay": recipe["weight_decay"]},
              {"params": [p for p in learned if p.ndim < 2], "weight_decay": 0.0}],
-            lr=recipe["learning_rate"], betas=(recipe["beta1"], recipe["beta2"]), eps=recipe["epsilon"], fused=True)
+            lr=options.peer_learning_rate, betas=(recipe["beta1"], recipe["beta2"]), eps=recipe["epsilon"], fused=True)
         self.learned = learned
 
     def step(self, rows, rate):
@@ -91,15 +92,15 @@ class Peer:
         return total / max(count, 1)
 
 
-def rate_at(recipe, step, steps):
-    """glim's course: linear warmup, then to the last share along the schedule."""
+def rate_at(recipe, peak, step, steps):
+    """glim's course, to another peak: linear warmup, then to the last share along the schedule."""
     warmup = recipe.get("warmup_steps")
     warmup = max(10, math.ceil(steps * recipe["warmup_ratio"])) if warmup is None else warmup
     if step <= warmup:
-        return recipe["learning_rate"] * step / max(warmup, 1)
+        return peak * step / max(warmup, 1)
     done, last = (step - warmup) / max(steps - warmup, 1), recipe["min_learning_rate_ratio"]
     fall = {"cosine": (1 + math.cos(math.pi * min(done, 1))) / 2, "linear": 1 - done, "constant": 1}[recipe["schedule"]]
-    return recipe["learning_rate"] * (last + (1 - last) * fall)
+    return peak * (last + (1 - last) * fall)
 
 
 def train_peer(options, out, recipe):
@@ -129,7 +130,7 @@ def train_peer(options, out, recipe):
         if step > 1:
             rows = json.loads(next(lines))["rows"]
         start = time.perf_counter()
-        loss = peer.step(rows, rate_at(recipe, step, steps))
+        loss = peer.step(rows, rate_at(recipe, options.peer_learning_rate, step, steps))
         spent += time.perf_counter() - start
         if step % max(1, steps // 10) == 0 or step == steps:
             curve.append((spent / 60, peer.evaluate(validation)))
@@ -176,6 +177,7 @@ def main():
     parser.add_argument("--minutes", type=float, default=10)
     parser.add_argument("--mode", default="bf16-compile", choices=["f32-eager", "f32-compile", "bf16-eager", "bf16-compile"])
     parser.add_argument("--experts", default="grouped_mm", choices=["eager", "grouped_mm", "batched_mm"])
+    parser.add_argument("--peer-learning-rate", type=float, default=2e-3, help="AdamW's peak in PyTorch")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--out", metavar="DIR", help="where glim's run goes; default: a temporary folder")

@@ -36,9 +36,9 @@ struct Pretrain: ParsableCommand {
     @Option(help: "Tokens in a row (default: 512).") var sequenceLength: Int?
     @Option(help: "Tokens in an optimizer step (default: 8192).") var batchTokens: Int?
     @Option(help: "Tokens in one forward and backward pass (default: 4096).") var microBatchTokens: Int?
-    @Option(help: "adamw, muon, or muon-split: muon one head at a time (default: adamw).")
+    @Option(help: "adamw, muon, or muon-split: muon one head at a time (default: muon-split).")
     var optimizer: TrainRecipe.Optimizer?
-    @Option(help: "Peak learning rate (default: 0.002).") var learningRate: Double?
+    @Option(help: "Peak learning rate (default: 0.01, with adamw 0.002).") var learningRate: Double?
     @Option(help: "Steps of linear warm-up (default: 5% of the run).") var warmupSteps: Int?
     @Option(help: "Decoupled weight decay of matrices (default: 0.1).") var weightDecay: Double?
     @Option(help: "Layers of multi-token prediction in a new model (default: what the shape has).") var mtpLayers: Int?

@@ -7,7 +7,7 @@ import Testing
         let recipe = try TrainRecipe(toml: "# nothing\n")
         #expect(recipe == TrainRecipe())
         #expect(recipe.sequenceLength == 512 && recipe.batchTokens == 8192 && recipe.rowsPerBatch == 16)
-        #expect(recipe.optimizer == .adamw && recipe.schedule == .cosine)
+        #expect(recipe.optimizer == .muonSplit && recipe.schedule == .cosine)
     }
 
     @Test("every key is read, and written as it was read") func everything() throws {

@@ -175,6 +175,10 @@ private func weightBits(_ model: Model) -> [[UInt32]] {
     @Test("the learning rate rises linearly, then falls to its last share along the schedule")
     func schedule() {
         let recipe = recipe { ($0.learningRate, $0.warmupSteps, $0.minimumLearningRateRatio) = (1, 4, 0.1) }
+        #expect(TrainRecipe().peakLearningRate == 1e-2)
+        var adamw = TrainRecipe()
+        adamw.optimizer = .adamw
+        #expect(adamw.peakLearningRate == 2e-3)
         #expect(recipe.learningRate(step: 1, of: 24) == 0.25)
         #expect(recipe.learningRate(step: 4, of: 24) == 1)
         #expect(abs(recipe.learningRate(step: 14, of: 24) - 0.55) < 1e-12)  // half-way of the cosine

@@ -57,9 +57,9 @@ public struct TrainRecipe: Codable, Sendable, Equatable {
 
     // MARK: How
 
-    public var optimizer = Optimizer.adamw
-    /// At the peak, after the warmup.
-    public var learningRate = 2e-3
+    public var optimizer = Optimizer.muonSplit
+    /// At the peak, after the warmup; none: what suits the optimizer in a model of this machine's size.
+    public var learningRate: Double?
     /// The last learning rate, as a share of the peak.
     public var minimumLearningRateRatio = 0.1
     /// Steps of linear warmup; none: by `warmupRatio`.
@@ -133,6 +133,9 @@ public struct TrainRecipe: Codable, Sendable, Equatable {
         case sampleEvery = "sample_every"
         case seed, threads
     }
+
+    /// The learning rate after the warmup. The defaults are the best of those tried on `nano` (BENCHMARKS.md).
+    public var peakLearningRate: Double { learningRate ?? (optimizer == .adamw ? 2e-3 : 1e-2) }
 
     /// Rows in an optimizer step.
     public var rowsPerBatch: Int { max(1, batchTokens / max(1, sequenceLength)) }

@@ -10,7 +10,7 @@ extension TrainRecipe {
     /// The learning rate of a step, from 1 to `total`: linear warm-up, then the schedule down to its last share.
     public func learningRate(step: Int, of total: Int) -> Double {
         let warmup = warmup(of: total)
-        if step <= warmup { return learningRate * Double(step) / Double(warmup) }
+        if step <= warmup { return peakLearningRate * Double(step) / Double(warmup) }
         let progress = total > warmup ? Double(step - warmup) / Double(total - warmup) : 1
         let last = minimumLearningRateRatio
         let share: Double =
@@ -19,6 +19,6 @@ extension TrainRecipe {
             case .linear: 1 - (1 - last) * progress
             case .cosine: last + (1 - last) * (1 + cos(.pi * progress)) / 2
             }
-        return learningRate * share
+        return peakLearningRate * share
     }
 }

@@ -90,6 +90,7 @@ public struct PretrainRun {
         // Without a record it was killed before its first file, or never begun: the run begins now.
         self.resumes = isRecorded
         if isRecorded { self.recipe = try self.recipe.continuing(recorded, given: given) }
+        self.recipe.learningRate = self.recipe.peakLearningRate
         guard self.recipe.stage == .pretrain else {
             throw RunError("stage is \(self.recipe.stage.rawValue); this command does pretrain")
         }

@@ -40,7 +40,7 @@ public struct Quickstart {
         var recipe = TrainRecipe()
         (recipe.preset, recipe.out, recipe.minutes) = ("nano", modelFolder.path, minutes ?? 10)
         // In minutes there are few tokens: many small steps teach more than few large ones.
-        (recipe.batchTokens, recipe.learningRate) = (2048, 4e-3)
+        recipe.batchTokens = 2048
         // Where the processor multiplies bf16 pairs: faster, and the loss is the same within noise.
         if KernelSet.multipliesBF16 { recipe.computeType = .bfloat16 }
         (recipe.data, recipe.threads, recipe.seed) = (data, threads, seed ?? 0)
