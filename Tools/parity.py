@@ -30,6 +30,8 @@ import torch_models as peers
 
 LOGITS, LOSS, GRADIENT = 2e-4, 1e-5, 1e-3
 TIMES_AUTOCAST, FLOOR = 2, 2e-3
+# A gradient that is nothing but rounding (queries that choose among two tokens of a short line) is held against the whole.
+FADED = 1e-4
 
 
 def random_case(random):
@@ -212,7 +214,7 @@ def check_gradients(glim, folder, peer, lines, logprobs, bf16=False):
     for name, gradient in expected.items():
         require(mine[name].shape == gradient.shape, f"gradient of {name}: shape {mine[name].shape}")
         distance = float(np.linalg.norm(mine[name].astype(np.float64) - gradient))
-        off = distance / max(float(np.linalg.norm(gradient)), 1e-6 * whole)
+        off = distance / max(float(np.linalg.norm(gradient)), FADED * whole)
         if off > worst or not np.isfinite(off):
             worst, worst_name = off, name
     require(loss_off < LOSS, f"loss differs by {loss_off:.1e}")
