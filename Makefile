@@ -91,6 +91,6 @@ docs: build ## the DocC pages of every library, into docs-out/
 	@sh Tools/docs.sh docs-out
 
 clean: ## remove what builds made (runs and models stay)
-	rm -rf .build Examples/.build docs-out $(VENV)
+	rm -rf .build .build-tsan Examples/.build docs-out $(VENV)
 
 .PHONY: help quickstart setup build tests test smoke kernels fuzz sanitize neon examples lint format bench golden parity docs clean

@@ -54,7 +54,7 @@ def main():
     between = [abs(a[1] - b[1]) for i, a in enumerate(plain) for b in plain[i + 1:]]
     change = [b[1] - a[1] for a, b in zip(plain, halves)]
     widest = max(abs(y - x) for a, b in zip(plain, halves) for x, y in zip(a[0], b[0]))
-    print(f"bf16 minus f32, validation: " + ", ".join(f"{c:+.4f}" for c in change)
+    print("bf16 minus f32, validation: " + ", ".join(f"{c:+.4f}" for c in change)
           + f"; widest window {widest:.4f}; f32 seeds differ by "
           + (f"{max(between):.4f}" if between else "(one seed)"))
 

@@ -4,7 +4,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-if ! command -v aarch64-linux-gnu-gcc qemu-aarch64 >/dev/null || [ ! -e /usr/aarch64-linux-gnu/lib/libm.a ]; then
+if ! command -v aarch64-linux-gnu-gcc >/dev/null || ! command -v qemu-aarch64 >/dev/null || [ ! -e /usr/aarch64-linux-gnu/lib/libm.a ]; then
     apt-get update -qq
     apt-get install -y -qq gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user >/dev/null
 fi

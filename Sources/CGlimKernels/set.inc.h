@@ -2,6 +2,7 @@
 #include "glim_kernels.h"
 #include "vec.h"
 #include "gemm.inc.h"
+#include "panels.inc.h"
 #include "integer.inc.h"
 #include "rows.inc.h"
 #include "select.inc.h"
@@ -11,6 +12,7 @@
 const glim_kernels GLIM_SET_TABLE = {
     .name = GLIM_SET_NAME,
     GEMM_ENTRIES
+    PANELS_ENTRIES
     INTEGER_ENTRIES
     ROWS_ENTRIES
     SELECT_ENTRIES

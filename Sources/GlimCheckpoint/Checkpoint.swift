@@ -70,8 +70,11 @@ public struct Checkpoint: Sendable {
         return places
     }
 
+    /// Whether there is a tensor of that name.
     public func contains(_ name: String) -> Bool { places[name] != nil }
 
+    /// What the header says of a tensor.
+    ///
     /// - Throws: `CheckpointError.missingTensor`.
     public func info(_ name: String) throws(CheckpointError) -> TensorInfo { try place(name).info }
 
@@ -105,13 +108,6 @@ public struct Checkpoint: Sendable {
         }
         let rowByteCount = place.info.byteCount / rowCount
         return bytes.slice(rows.lowerBound * rowByteCount..<rows.upperBound * rowByteCount)
-    }
-
-    /// Lends the bytes of a tensor as stored; the pointer must not leave `body`.
-    public func withBytes<Result>(
-        of name: String, rows: Range<Int>? = nil, _ body: (UnsafeRawBufferPointer) throws -> Result
-    ) throws -> Result {
-        try bytes(of: name, rows: rows).withUnsafeBytes(body)
     }
 
     // MARK: Floats
@@ -233,56 +229,5 @@ public struct Checkpoint: Sendable {
                     rows: 0..<R, columnCount: C, block: block)
             }
         }
-    }
-}
-
-/// The names of a checkpoint's files, and its index.
-enum CheckpointFiles {
-    static let single = "model.safetensors"
-    static let index = "model.safetensors.index.json"
-
-    /// The shard of each tensor: `weight_map`.
-    static func readIndex(_ path: String) throws(CheckpointError) -> [String: String] {
-        var reader = JSONReader(try PlainFile.read(path, limit: SafetensorsHeader.byteLimit))
-        let shards: Result<[String: String], CheckpointError>
-        do throws(JSONReader.Problem) {
-            shards = try parseIndex(&reader, path: path)
-        } catch {
-            throw .malformedIndex(path: path, offset: error.offset, reason: error.reason)
-        }
-        return try shards.get()
-    }
-
-    private static func parseIndex(_ reader: inout JSONReader, path: String) throws(JSONReader.Problem)
-        -> Result<[String: String], CheckpointError>
-    {
-        var shards: [String: String]?
-        try reader.beginObject()
-        while let key = try reader.nextKey() {
-            guard key == "weight_map" else {
-                try reader.skipValue()
-                continue
-            }
-            guard shards == nil else { throw reader.problem("weight_map appears twice") }
-            var map: [String: String] = [:]
-            try reader.beginObject()
-            while let name = try reader.nextKey() {
-                let shard = try reader.string()
-                guard isPlain(shard) else { return .failure(.unsafeShardName(path: path, shard: shard)) }
-                guard map.updateValue(shard, forKey: name) == nil else {
-                    return .failure(.duplicateTensor(path: path, tensor: name))
-                }
-            }
-            shards = map
-        }
-        guard let shards else { throw reader.problem("weight_map is missing") }
-        try reader.finish()
-        return .success(shards)
-    }
-
-    /// A file of the folder itself, visible, and weights.
-    private static func isPlain(_ shard: String) -> Bool {
-        shard.hasSuffix(".safetensors") && !shard.hasPrefix(".")
-            && !shard.unicodeScalars.contains { $0 == "/" || $0 == "\\" || $0.value < 0x20 }
     }
 }

@@ -7,8 +7,11 @@ public import Foundation
 /// disk is full, when the process is killed, when the power fails. Two saves into one folder at the same time are not
 /// provided for.
 public struct CheckpointWriter: Sendable {
+    /// Where the save goes.
     public let folder: URL
+    /// The most data of one file; a larger tensor has a file of its own.
     public let maxShardByteCount: Int
+    /// What each file's header says of itself.
     public let metadata: [String: String]
 
     /// - Parameters:
@@ -207,34 +210,18 @@ public enum NamedTensor: Sendable, Equatable {
     case floats([Float], shape: [Int])
     case int32s([Int32], shape: [Int])
 
+    /// Outermost first.
     public var shape: [Int] {
         switch self {
         case .floats(_, let shape), .int32s(_, let shape): shape
         }
     }
 
+    /// What it is written in.
     public var dtype: StoredType {
         switch self {
         case .floats: .f32
         case .int32s: .i32
         }
-    }
-}
-
-extension String {
-    /// As a JSON string.
-    fileprivate var json: String {
-        var text = "\""
-        for scalar in unicodeScalars {
-            switch scalar {
-            case "\"": text += "\\\""
-            case "\\": text += "\\\\"
-            case "\u{0}"..<" ":
-                let digits = String(scalar.value, radix: 16)
-                text += "\\u" + String(repeating: "0", count: 4 - digits.count) + digits
-            default: text.unicodeScalars.append(scalar)
-            }
-        }
-        return text + "\""
     }
 }

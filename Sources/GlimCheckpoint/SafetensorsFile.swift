@@ -2,9 +2,11 @@ public import Foundation
 
 /// One safetensors file, mapped into memory: its header is checked when it is opened, its data read when it is used.
 public final class SafetensorsFile: Sendable {
+    /// Where it was opened.
     public let path: String
     /// In the order of their bytes.
     public var names: [String] { header.names }
+    /// What the file says of itself: `__metadata__`.
     public var metadata: [String: String] { header.metadata }
 
     private let header: SafetensorsHeader
@@ -37,6 +39,7 @@ public struct MappedBytes: Sendable {
 
     init(file: MappedFile, range: Range<Int>) { (self.file, self.range) = (file, range) }
 
+    /// How many bytes.
     public var count: Int { range.count }
 
     /// The pointer must not leave `body`.

@@ -51,10 +51,13 @@ public enum StoredType: String, Sendable, CaseIterable {
 
 /// What a checkpoint's header says about one tensor.
 public struct TensorInfo: Sendable, Equatable {
+    /// What it is stored in.
     public let dtype: StoredType
     /// Outermost first; empty for a scalar.
     public let shape: [Int]
+    /// The product of the shape; 1 for a scalar.
     public let elementCount: Int
+    /// Of all elements, as stored.
     public let byteCount: Int
     /// Where its bytes begin, counted from the start of the file.
     package let fileOffset: Int

@@ -1,10 +1,13 @@
 /// What is to be saved of one tensor: its name, and the format and shape it has on disk.
 public struct TensorDeclaration: Sendable, Equatable {
+    /// Its name in the checkpoint.
     public let name: String
+    /// What it is to be stored in.
     public let dtype: StoredType
     /// Outermost first; empty for a scalar.
     public let shape: [Int]
 
+    /// A tensor of that name, format and shape.
     public init(_ name: String, _ dtype: StoredType, _ shape: [Int]) {
         (self.name, self.dtype, self.shape) = (name, dtype, shape)
     }
@@ -12,6 +15,7 @@ public struct TensorDeclaration: Sendable, Equatable {
 
 /// Takes the elements of one tensor, row-major, in as many pieces as suits the caller.
 public struct TensorSink: ~Copyable {
+    /// What was declared of the tensor.
     public let declaration: TensorDeclaration
     private let file: TemporaryFile
     private let byteCount: Int
@@ -43,15 +47,19 @@ public struct TensorSink: ~Copyable {
         }
     }
 
+    /// The same.
     public mutating func append(_ floats: Span<Float>) throws(CheckpointError) {
         try floats.withUnsafeBufferPointer { floats throws(CheckpointError) in try append(floats) }
     }
 
+    /// The same.
     public mutating func append(_ floats: [Float]) throws(CheckpointError) {
         try floats.withUnsafeBufferPointer { floats throws(CheckpointError) in try append(floats) }
     }
 
     /// Appends integers to a tensor declared I32.
+    ///
+    /// - Throws: as for floats.
     public mutating func append(int32s integers: [Int32]) throws(CheckpointError) {
         guard declaration.dtype == .i32 else {
             throw .unexpectedDType(tensor: declaration.name, found: declaration.dtype, expected: "I32")

@@ -3,13 +3,16 @@
 public struct MuonBlock: Sendable {
     /// What a weight has of the block, at the block's full width.
     public struct Part: Sendable {
+        /// Whose numbers they are.
         public let weight: Weight
+        /// Which of the weight's matrices.
         public let matrix: Int
         /// Outputs of that matrix.
         public let outputs: Range<Int>
         /// The block's rows are the matrix's inputs, its columns the outputs.
         public let isTransposed: Bool
 
+        /// - Parameter outputs: nil is all of them. None, or one that the matrix lacks, is a bug and traps.
         public init(_ weight: Weight, matrix: Int = 0, outputs: Range<Int>? = nil, isTransposed: Bool = false) {
             let outputs = outputs ?? 0..<weight.outputs
             precondition(
@@ -22,8 +25,11 @@ public struct MuonBlock: Sendable {
         var columns: Int { isTransposed ? outputs.count : weight.inputs }
     }
 
+    /// From the first row down.
     public let parts: [Part]
+    /// Of all parts together.
     public let rows: Int
+    /// Of each part.
     public let columns: Int
 
     /// - Parameter parts: of one width, from the first row down.

@@ -6,7 +6,7 @@ extension Tensor {
 
     /// Log-probabilities of target tokens, and with a tape the gradient of their weighted negative sum.
     ///
-    /// The log-sum-exp is merged over blocks of the vocabulary in a fixed order, the same as in `logProbabilities`, so
+    /// The log-sum-exp is merged over blocks of the vocabulary in a fixed order, the same as in `logSumExp`, so
     /// that training and generation agree to the bit.
     /// - Parameters:
     ///   - hidden: `[T, D]`, after the final norm.
@@ -36,7 +36,7 @@ extension Tensor {
             }
             guard let tape, let dhidden else { continue }
             targets.withUnsafeBufferPointer { targets in
-                let ids = Checked(targets.baseAddress! + first)
+                let ids = Shared(targets.baseAddress! + first)
                 overRows(rows, width: V) { row, n in
                     kernels.pointee.cross_entropy_backward(
                         logits.row(row), Int64(V), lse.pointer + row, ids.pointer + row, lossScale, Int64(n), Int64(V))
@@ -55,7 +55,7 @@ extension Tensor {
         return result
     }
 
-    /// `log softmax` of rows of logits, the same numbers as `crossEntropy` makes.
+    /// What `log softmax` subtracts from rows of logits, the same numbers as in `crossEntropy`.
     ///
     /// - Parameter logits: `[T, vocabulary]`
     /// - Returns: one log-sum-exp a row: `logit - logSumExp` is the log-probability.

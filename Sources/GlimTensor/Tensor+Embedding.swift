@@ -14,7 +14,7 @@ extension Tensor {
             "embedding: a token is not in 0..<\(table.outputs)")
         var y = Tensor(uninitialized: [count, width])
         tokens.withUnsafeBufferPointer { tokens in
-            let ids = Checked(tokens.baseAddress!)
+            let ids = Shared(tokens.baseAddress!)
             overRows(count, width: width) { first, rows in
                 switch table.format {
                 case .f32:
@@ -32,7 +32,7 @@ extension Tensor {
                     overElements(table.elementCount) { i, n in (gradient + i).update(repeating: 0, count: n) }
                 }
                 tokens.withUnsafeBufferPointer { tokens in
-                    let ids = Checked(tokens.baseAddress!)
+                    let ids = Shared(tokens.baseAddress!)
                     // Columns are shared out, tokens stay in order: the sum of a row is the same for any threads.
                     let columns = 16
                     ThreadPool.shared.run((width + columns - 1) / columns) { c in

@@ -9,6 +9,7 @@ public struct ExpertWeights: Sendable {
     /// E matrices `[D, F]`.
     public let down: Weight
 
+    /// Shapes that do not belong together are a bug and trap.
     public init(gate: Weight, up: Weight, down: Weight) {
         precondition(
             gate.layout == up.layout && gate.count == down.count, "ExpertWeights: \(gate.layout), \(up.layout)")

@@ -24,7 +24,7 @@ extension Tensor {
         var y = Tensor(uninitialized: x.shape)
         let inverse = tape == nil ? nil : Tensor(uninitialized: [T])
         positions.withUnsafeBufferPointer { positions in
-            let positions = Checked(positions.baseAddress!)
+            let positions = Shared(positions.baseAddress!)
             overRows(T, width: W) { first, rows in
                 kernels.pointee.rms_norm(
                     y.row(first), Int64(W), inverse.map { $0.pointer + first }, x.row(first), Int64(W), norm.floats,
@@ -41,7 +41,7 @@ extension Tensor {
                 dx: dx.pointer, dy: dy.pointer, x: x.pointer, stride: W, norm, inverse: inverse!, rows: T,
                 accumulate: false, tape: tape!)
             positions.withUnsafeBufferPointer { positions in
-                let positions = Checked(positions.baseAddress!)
+                let positions = Shared(positions.baseAddress!)
                 overRows(T, width: W) { first, rows in
                     for t in first..<first + rows { (dx.row(t) + C).update(from: dy.row(t) + C, count: R) }
                     table.rotate(
@@ -70,7 +70,7 @@ extension Tensor {
         var y = Tensor(uninitialized: [T, H, W])
         let up = keyUp.panels()
         positions.withUnsafeBufferPointer { positions in
-            let positions = Checked(positions.baseAddress!)
+            let positions = Shared(positions.baseAddress!)
             overHeads(T, H, work: N * C) { h, first, rows in
                 let place = groups.place(head: h, tokens: T, width: W)
                 let out = y.pointer + place.offset + first * place.stride
@@ -86,7 +86,7 @@ extension Tensor {
             let dq = Tensor(uninitialized: q.shape)
             let turned = keyUp.transposedPanels()
             positions.withUnsafeBufferPointer { positions in
-                let positions = Checked(positions.baseAddress!)
+                let positions = Shared(positions.baseAddress!)
                 overHeads(T, H, work: N * C) { h, first, rows in
                     let place = groups.place(head: h, tokens: T, width: W)
                     let from = dy.pointer + place.offset + first * place.stride

@@ -7,7 +7,9 @@ import Foundation
 public struct RotaryTable: Sendable {
     let cosine: Tensor  // [positions, dims / 2]
     let sine: Tensor
+    /// Rotated values of a head.
     public let dimensions: Int
+    /// Positions from 0 that the table reaches.
     public let positionCount: Int
 
     /// - Parameters:
@@ -62,7 +64,7 @@ extension Tensor {
         func turned(_ x: Tensor, inverse: Bool) -> Tensor {
             let y = copy(x)
             positions.withUnsafeBufferPointer { positions in
-                let positions = Checked(positions.baseAddress!)
+                let positions = Shared(positions.baseAddress!)
                 overRows(rows, width: stride) { first, count in
                     table.rotate(
                         y.row(first), stride: stride, headStride: stride / heads, heads: heads,
@@ -72,11 +74,4 @@ extension Tensor {
             return y
         }
     }
-}
-
-/// A pointer that pieces of one job share, while the call that made it lasts.
-// @unchecked: the pieces only read, or write disjoint parts.
-package struct Checked<P>: @unchecked Sendable {
-    package let pointer: P
-    package init(_ pointer: P) { self.pointer = pointer }
 }

@@ -8,17 +8,24 @@ public struct Routing: Sendable {
     public let weights: Tensor
     /// Tokens that each expert got.
     public let load: [Int]
+    /// K
     public let expertsPerToken: Int
 }
 
 /// How a router chooses.
 public struct RouterRule: Sendable, Equatable {
+    /// K
     public var expertsPerToken: Int
+    /// Groups of neighbouring experts, of which a token's choice is made.
     public var groupCount: Int
+    /// Groups that a token may choose from: those whose two best experts score highest together.
     public var groupsKept: Int
+    /// What the weights are multiplied by (`routed_scaling_factor`).
     public var scale: Float
+    /// Whether the weights of the chosen are divided by their sum first (`norm_topk_prob`).
     public var normalises: Bool
 
+    /// The rule of these values.
     public init(expertsPerToken: Int, groupCount: Int, groupsKept: Int, scale: Float, normalises: Bool) {
         (self.expertsPerToken, self.groupCount, self.groupsKept) = (expertsPerToken, groupCount, groupsKept)
         (self.scale, self.normalises) = (scale, normalises)
@@ -44,7 +51,7 @@ extension Tensor {
         var weights = Tensor(uninitialized: [T, K])
         let probabilities = Tensor(uninitialized: [T, E])
         let experts = [Int32](unsafeUninitializedCapacity: T * K) { experts, count in
-            let ids = Checked(experts.baseAddress!)
+            let ids = Shared(experts.baseAddress!)
             overRows(T, width: 16 * E) { first, rows in
                 kernels.pointee.route(
                     ids.pointer + first * K, weights.row(first), probabilities.row(first), logits.row(first),
@@ -61,7 +68,7 @@ extension Tensor {
                 ? nil : balanceGradient(probabilities, experts, K, slices: slices, balance: balance)
             let dlogits = Tensor(uninitialized: logits.shape)
             experts.withUnsafeBufferPointer { experts in
-                let ids = Checked(experts.baseAddress!)
+                let ids = Shared(experts.baseAddress!)
                 overRows(T, width: 16 * E) { first, rows in
                     kernels.pointee.route_backward(
                         dlogits.row(first), dweights.row(first), extra?.row(first), probabilities.row(first),

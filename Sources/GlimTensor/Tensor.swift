@@ -1,8 +1,10 @@
 /// The extents of a tensor, one to four of them, last fastest.
 public struct Shape: Sendable, Equatable, ExpressibleByArrayLiteral, CustomStringConvertible {
     private let extents: (Int, Int, Int, Int)
+    /// How many extents there are.
     public let rank: Int
 
+    /// Fewer than one, more than four, or a negative one is a bug and traps.
     public init(_ dimensions: [Int]) {
         precondition((1...4).contains(dimensions.count), "Shape: \(dimensions.count) dimensions")
         precondition(dimensions.allSatisfy { $0 >= 0 }, "Shape: \(dimensions)")
@@ -38,6 +40,7 @@ public struct Shape: Sendable, Equatable, ExpressibleByArrayLiteral, CustomStrin
 /// Numbers in f32, row-major. A value: operations make new tensors and never change one.
 // @unchecked: the node is written by the one tape that follows the value, on its thread; the buffer as it says itself.
 public struct Tensor: @unchecked Sendable {
+    /// Its extents, the last one consecutive in memory.
     public let shape: Shape
     package var buffer: Buffer
     /// Where gradients of this value gather, where a tape follows it.
@@ -49,6 +52,7 @@ public struct Tensor: @unchecked Sendable {
         buffer = Buffer(byteCount: shape.count * 4)
     }
 
+    /// Elements in row-major order; another count than the shape's is a bug and traps.
     public init(_ elements: [Float], _ shape: Shape) {
         precondition(elements.count == shape.count, "Tensor: \(elements.count) elements for \(shape)")
         self.init(uninitialized: shape)
@@ -57,6 +61,7 @@ public struct Tensor: @unchecked Sendable {
         }
     }
 
+    /// All zeros.
     public init(zeros shape: Shape) {
         self.init(uninitialized: shape)
         buffer.floats.update(repeating: 0, count: shape.count)
@@ -93,5 +98,4 @@ public struct Tensor: @unchecked Sendable {
     /// The elements, for operations only. Valid while the tensor lives.
     package var pointer: UnsafeMutablePointer<Float> { buffer.floats }
     package func row(_ i: Int) -> UnsafeMutablePointer<Float> { buffer.floats + i * shape.last }
-
 }

@@ -19,6 +19,7 @@ import Darwin
 /// operation leaves in a processor's caches, the next one finds there.
 // @unchecked: the job's fields are written only by the caller that holds `busy`, while no worker is inside.
 public final class ThreadPool: @unchecked Sendable {
+    /// The pool of the process.
     public static let shared = ThreadPool()
 
     /// Threads that take part in a job, the caller included.
@@ -209,4 +210,11 @@ public final class ThreadPool: @unchecked Sendable {
             pthread_mutex_unlock(mutex)
         }
     }
+}
+
+/// A pointer that the pieces of one job share, while the call that made it lasts.
+// @unchecked: the pieces only read, or write disjoint parts.
+struct Shared<Pointer>: @unchecked Sendable {
+    let pointer: Pointer
+    init(_ pointer: Pointer) { self.pointer = pointer }
 }

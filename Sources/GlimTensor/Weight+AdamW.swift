@@ -3,9 +3,12 @@ import Foundation
 
 /// The two running averages of AdamW for one weight, in the weight's layout.
 public struct AdamWState: Sendable {
+    /// Of the gradient.
     public let mean: Tensor
+    /// Of its square.
     public let square: Tensor
 
+    /// Zeros, before the first step.
     public init(for weight: Weight) {
         (mean, square) = (Tensor(zeros: [weight.elementCount]), Tensor(zeros: [weight.elementCount]))
     }
@@ -16,6 +19,9 @@ extension Weight {
     ///
     /// - Parameters:
     ///   - gradient: in this weight's layout; used as `gradient · gradientScale`.
+    ///   - beta1: what is kept of the mean in a step; `beta2` of the square.
+    ///   - epsilon: added to the root of the corrected square.
+    ///   - decay: share of the weight that goes, times the learning rate.
     ///   - step: from 1, for bias correction.
     public func adamW(
         _ state: AdamWState, gradient: Tensor, gradientScale: Float, learningRate: Float, beta1: Float, beta2: Float,

@@ -31,8 +31,11 @@ public final class Weight: @unchecked Sendable {
         case streamed
     }
 
+    /// Of the numbers kept.
     public let format: Format
+    /// What they mean, and how they lie.
     public let layout: Layout
+    /// Who owns their bytes.
     public let residence: Residence
     /// Raised by whoever changes the numbers; derived forms (the transposed panels) follow it.
     public private(set) var version: UInt64 = 0
@@ -98,6 +101,7 @@ public final class Weight: @unchecked Sendable {
         case .vector: 1
         }
     }
+    /// A vector rather than matrices.
     public var isVector: Bool { if case .vector = layout { true } else { false } }
 
     /// Bytes of the packed numbers.

@@ -9,7 +9,7 @@ struct Bench: ParsableCommand {
         abstract: "Measure speed and memory, and hold them against what this machine can do.",
         discussion: """
             prefill reads --tokens more where --context tokens are in the cache; decode draws --tokens one at a time \
-            from there; train makes whole steps of --batch sequences; cost only computes what a token costs by \
+            from there; train makes whole steps of --batch sequences, with AdamW; cost only computes what a token costs by \
             arithmetic. Times are medians of at least three runs and two seconds. The memory bandwidth and the peak in \
             the format of products are measured before and after with the same threads.
 
@@ -124,7 +124,7 @@ struct Bench: ParsableCommand {
             ?? Model(config, seed: seed)
     }
 
-    /// A training step as `glim train` does it.
+    /// Rows and micro-batches as `glim train` has them.
     private var recipe: TrainRecipe {
         var recipe = TrainRecipe()
         (recipe.sequenceLength, recipe.batchTokens) = (sequenceLength, sequenceLength * batchCount)

@@ -46,59 +46,6 @@ struct Chat: ParsableCommand {
     }
 }
 
-/// What was said, as tokens and as what the generator keeps of them.
-///
-/// The tokens are the truth: a reply stays what was drawn and is never encoded again.
-private struct Conversation {
-    let model: Model
-    let format: ChatTurn
-    let drafts: Int
-    let maxTokens: Int
-    private var generator: Generator
-    /// Everything said, the stops that ended replies left out.
-    private(set) var tokens: [Int32] = []
-
-    init(_ model: Model, _ format: ChatTurn, sampler: Sampler, drafts: Int, maxTokens: Int) {
-        (self.model, self.format, self.drafts, self.maxTokens) = (model, format, drafts, maxTokens)
-        generator = Generator(model, sampler: sampler, stops: format.stops, drafts: drafts)
-    }
-
-    var sampler: Sampler {
-        get { generator.sampler }
-        set { generator.sampler = newValue }
-    }
-
-    mutating func reset() {
-        tokens = []
-        generator = Generator(model, sampler: sampler, stops: format.stops, drafts: drafts)
-    }
-
-    /// Draws the reply to `text`, a token at a time, and stops when `body` returns false.
-    ///
-    /// - Returns: false where `text` no longer fits the model's context; nothing changed then.
-    mutating func reply(to text: String, _ body: (Int32) throws -> Bool) rethrows -> Bool {
-        let asked = tokens + format.asking(text, isFirst: tokens.isEmpty)
-        guard asked.count < model.config.maximumPositions else { return false }
-        // The last token of a reply that was cut off has been drawn but not read yet.
-        let (before, count) = (generator, generator.cache.count)
-        for first in stride(from: count, to: asked.count, by: Generator.chunk) {
-            generator.feed(Array(asked[first..<min(asked.count, first + Generator.chunk)]))
-            if StopSignal.arrived {
-                generator = before
-                generator.cache.truncate(to: count)
-                return true
-            }
-        }
-        tokens = asked
-        for _ in 0..<maxTokens {
-            guard let token = generator.next(), !format.stops.contains(token.id) else { break }
-            tokens.append(token.id)
-            if try !body(token.id) { break }
-        }
-        return true
-    }
-}
-
 /// Reads lines, answers them, and obeys the ones that begin with a slash.
 private struct ChatLoop {
     private var conversation: Conversation
@@ -243,61 +190,5 @@ private struct ReplyDisplay {
             safe.append(isControl ? "\u{FFFD}" : scalar)
         }
         return String(safe)
-    }
-}
-
-/// Lines of standard input. Unlike `readLine`, it tells Ctrl-C from the end.
-private struct LineReader {
-    enum Event {
-        case line(String)
-        case interrupted
-        case end
-    }
-
-    private var held: [UInt8] = []
-    /// How many of those are known to hold no line break.
-    private var searched = 0
-    private var isAtEnd = false
-
-    /// No model reads as much in one turn.
-    private static let longestLine = 64 << 20
-
-    /// - Throws: `Failure` where standard input cannot be read, or a line never ends.
-    mutating func next() throws -> Event {
-        while true {
-            if let end = held[searched...].firstIndex(of: UInt8(ascii: "\n")) {
-                defer {
-                    held.removeSubrange(...end)
-                    searched = 0
-                }
-                return .line(text(held[..<end]))
-            }
-            searched = held.count
-            guard searched <= Self.longestLine else {
-                throw Failure(
-                    "a line of standard input has more than \(Self.longestLine >> 20) MiB; write less in a turn")
-            }
-            if isAtEnd {
-                defer { (held, searched) = ([], 0) }
-                return held.isEmpty ? .end : .line(text(held[...]))
-            }
-            var chunk = [UInt8](repeating: 0, count: 4096)
-            let count = read(STDIN_FILENO, &chunk, chunk.count)
-            if count > 0 {
-                held += chunk[..<count]
-            } else if count == 0 {
-                isAtEnd = true
-            } else if errno == EINTR {
-                StopSignal.clear()
-                return .interrupted
-            } else {
-                let why = String(cString: strerror(errno))
-                throw Failure("standard input cannot be read: \(why); give a text with | or type one")
-            }
-        }
-    }
-
-    private func text(_ line: ArraySlice<UInt8>) -> String {
-        String(decoding: line.last == UInt8(ascii: "\r") ? line.dropLast() : line, as: UTF8.self)
     }
 }

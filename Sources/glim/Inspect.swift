@@ -75,33 +75,49 @@ private struct Report {
             var dense: Int
             var expert: Int
             var mtp: Int
-            var indexer_full: Int
-            var indexer_shared: Int
+            var fullIndexer: Int
+            var sharedIndexer: Int
+
+            enum CodingKeys: String, CodingKey {
+                case total, dense, expert, mtp
+                case fullIndexer = "indexer_full"
+                case sharedIndexer = "indexer_shared"
+            }
         }
-        var model_type: String
-        var total_parameters: Int
-        var active_parameters: Int
-        var mtp_parameters: Int
+        var family: String
+        var totalParameters: Int
+        var activeParameters: Int
+        var mtpParameters: Int
         var parameters: [String: Int]
         var bytes: Int
-        var cache_bytes_per_token: Int
-        var cache_format: String
+        var cacheBytesPerToken: Int
+        var cacheFormat: String
         var layers: Layers
+
+        enum CodingKeys: String, CodingKey {
+            case parameters, bytes, layers
+            case family = "model_type"
+            case totalParameters = "total_parameters"
+            case activeParameters = "active_parameters"
+            case mtpParameters = "mtp_parameters"
+            case cacheBytesPerToken = "cache_bytes_per_token"
+            case cacheFormat = "cache_format"
+        }
     }
 
     var line: String {
         get throws {
             try Facts(
-                model_type: config.family.rawValue, total_parameters: size.parameterCount,
-                active_parameters: size.activeCount, mtp_parameters: mtpSize?.parameterCount ?? 0,
+                family: config.family.rawValue, totalParameters: size.parameterCount,
+                activeParameters: size.activeCount, mtpParameters: mtpSize?.parameterCount ?? 0,
                 parameters: Dictionary(
                     size.parts.map { ($0.name.lowercased().replacing(" ", with: "_"), $0.parameterCount) },
                     uniquingKeysWith: +),
-                bytes: bytes, cache_bytes_per_token: config.cacheBytesPerToken(.bfloat16), cache_format: "bfloat16",
+                bytes: bytes, cacheBytesPerToken: config.cacheBytesPerToken(.bfloat16), cacheFormat: "bfloat16",
                 layers: .init(
                     total: config.layerCount, dense: config.denseLayerCount, expert: config.expertLayerCount,
-                    mtp: config.mtpLayerCount, indexer_full: config.fullIndexerCount,
-                    indexer_shared: config.sharedIndexerCount)
+                    mtp: config.mtpLayerCount, fullIndexer: config.fullIndexerCount,
+                    sharedIndexer: config.sharedIndexerCount)
             ).jsonLine
         }
     }

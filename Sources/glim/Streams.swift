@@ -65,3 +65,27 @@ enum Streams {
         }
     }
 }
+
+/// Writes to standard error: progress and logs, never results.
+func log(_ text: String) {
+    try? FileHandle.standardError.write(contentsOf: Data((text + "\n").utf8))
+}
+
+/// Writes to standard output at once: what a person watches as it comes.
+func emit(_ text: String) throws { try emit(Data(text.utf8)) }
+
+/// The same for bytes that need not be text.
+func emit(_ bytes: Data) throws {
+    try bytes.withUnsafeBytes { try Streams.emit($0) }
+}
+
+extension Encodable {
+    /// One line of JSON with its keys sorted, so that equal values print equal text.
+    var jsonLine: String {
+        get throws {
+            let encoder = JSONEncoder()
+            encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
+            return String(decoding: try encoder.encode(self), as: UTF8.self)
+        }
+    }
+}

@@ -1,4 +1,4 @@
-// Products and changes of layout: gemm.inc.h.
+// Products and changes of layout: gemm.inc.h and panels.inc.h.
 #include "check.h"
 
 static void check_matmul_f32(check *c, int64_t m, int64_t n, int64_t k, int32_t flags, int packed_b, int packed_c) {

@@ -10,7 +10,7 @@ import Testing
     private func use(_ checkpoint: Checkpoint, fileByteCount: Int) throws {
         for name in checkpoint.names {
             let info = try checkpoint.info(name)
-            let bytes = try checkpoint.withBytes(of: name) { $0.reduce(0) { $0 ^ $1 } }
+            let bytes = try checkpoint.bytes(of: name).withUnsafeBytes { $0.reduce(0) { $0 ^ $1 } }
             #expect(bytes >= 0 && info.byteCount <= fileByteCount && info.fileOffset + info.byteCount <= fileByteCount)
             guard info.dtype != .i32 else {
                 #expect(try checkpoint.int32s(name).count == info.elementCount)
@@ -71,7 +71,7 @@ import Testing
             let outcome = fuzz.run(says: folder.path) { bytes in
                 try Data(bytes).write(to: file)
                 let checkpoint = try Checkpoint(folder: folder)
-                for name in checkpoint.names { _ = try checkpoint.withBytes(of: name) { $0.count } }
+                for name in checkpoint.names { _ = try checkpoint.bytes(of: name).withUnsafeBytes { $0.count } }
             }
             #expect(outcome.accepted > 20 && outcome.refused > 200)
         }

@@ -76,9 +76,9 @@ import Testing
 
     @Test("raw bytes and rows of them are those of the file") func bytes() throws {
         let checkpoint = try Checkpoint(folder: golden("formats"))
-        #expect(try checkpoint.withBytes(of: "u8") { Array($0) } == [0, 255, 7])
-        #expect(try checkpoint.withBytes(of: "e4m3", rows: 2..<3) { Array($0) } == Array(32..<48))
-        #expect(try checkpoint.withBytes(of: "empty") { $0.count } == 0)
+        #expect(try checkpoint.bytes(of: "u8").withUnsafeBytes { Array($0) } == [0, 255, 7])
+        #expect(try checkpoint.bytes(of: "e4m3", rows: 2..<3).withUnsafeBytes { Array($0) } == Array(32..<48))
+        #expect(try checkpoint.bytes(of: "empty").withUnsafeBytes { $0.count } == 0)
         #expect(try checkpoint.int32s("i32") == [1, -2, .max])
     }
 

@@ -46,7 +46,7 @@ import Glibc
                 header.info(name).map { TensorDeclaration(name, $0.dtype, $0.shape) }
             }
             try CheckpointWriter(folder: folder, metadata: header.metadata).write(tensors) { tensor, sink in
-                try source.withBytes(of: tensor.name) { try sink.append(bytes: $0) }
+                try source.bytes(of: tensor.name).withUnsafeBytes { try sink.append(bytes: $0) }
             }
             #expect(try Data(contentsOf: folder.appending(path: "model.safetensors")) == Data(contentsOf: file))
         }

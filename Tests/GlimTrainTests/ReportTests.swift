@@ -79,7 +79,7 @@ import FoundationXML
     let start = ContinuousClock.now
 
     @Test("a log gets a line every ten seconds and at the end") func log() {
-        var line = ProgressLine(label: "pretrain", goal: .steps(100), isTerminal: false, now: start)
+        var line = ProgressLine(label: "pretrain", stepCount: 100, isTerminal: false, now: start)
         func at(_ seconds: Int, _ step: Int) -> String? {
             line.update(step: step, loss: 3.21449, tokensPerSecond: 41_234, now: start + .seconds(seconds))
         }
@@ -91,17 +91,16 @@ import FoundationXML
     }
 
     @Test("a terminal is redrawn in place, within its width") func terminal() {
-        var line = ProgressLine(
-            label: "pretrain", goal: .duration(.seconds(7200)), isTerminal: true, width: 30, now: start)
+        var line = ProgressLine(label: "pretrain", stepCount: 100, isTerminal: true, width: 30, now: start)
         let drawn = line.update(step: 7, loss: .nan, tokensPerSecond: 3, now: start + .seconds(30))
-        #expect(drawn == "\rpretrain  step 7  loss nan  3\u{1B}[K")
+        #expect(drawn == "\rpretrain  step 7/100  loss na\u{1B}[K")
         #expect(line.update(step: 8, loss: 1, tokensPerSecond: 3, now: start + .milliseconds(30_050)) == nil)
         #expect(line.interrupt() == "\n")
         #expect(line.finish() == "")
     }
 
     @Test("a resumed run judges the time left by its own steps") func resumed() {
-        var line = ProgressLine(label: "sft", goal: .steps(1000), firstStep: 990, isTerminal: false, now: start)
+        var line = ProgressLine(label: "sft", stepCount: 1000, firstStep: 990, isTerminal: false, now: start)
         let first = line.update(step: 990, loss: 2, tokensPerSecond: 2.5e6, now: start)
         #expect(first == "sft  step 990/1000  loss 2.000  2.5M tok/s\n")
         let later = line.update(step: 995, loss: 2, tokensPerSecond: .infinity, now: start + .seconds(36_000))

@@ -57,6 +57,8 @@ typedef struct glim_kernels {
     void (*matmul_bf16_rows)(float *c, int64_t ldc, int64_t c_panel, const float *a, int64_t lda, const float *b,
                              int64_t ldb, int64_t b_panel, int64_t m, int64_t n, int64_t k, int32_t flags);
 
+    // ---- Layouts of weights (panels.inc.h)
+
     /// Row-major [n, k] (row stride ld) to panels [ceil(n/32)][k][32], columns past n zero.
     void (*pack_f32)(float *out, const float *x, int64_t ld, int64_t n, int64_t k);
     /// The inverse.

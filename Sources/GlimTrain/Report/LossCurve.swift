@@ -5,6 +5,7 @@ import GlimCheckpoint
 ///
 /// The SVG needs nothing around it, has no scripts or fonts of its own, and follows the reader's light or dark mode.
 public struct LossCurve: Sendable, Equatable {
+    /// A loss at a place of the run.
     public struct Point: Sendable, Equatable {
         public var x: Double
         public var y: Double

@@ -3,14 +3,13 @@ import GlimCheckpoint
 
 #if canImport(Darwin)
 import Darwin
-#elseif canImport(Glibc)
+#else
 import Glibc
-#elseif canImport(Musl)
-import Musl
 #endif
 
 /// What one step of training measured: one line of `metrics.jsonl`.
 public struct StepMetrics: Sendable, Equatable {
+    /// From 1.
     public var step: Int
     /// Tokens trained on since the run began.
     public var tokens: Int
@@ -21,6 +20,7 @@ public struct StepMetrics: Sendable, Equatable {
     public var learningRate: Double
     /// Norm of the whole gradient, before clipping.
     public var gradientNorm: Double
+    /// Of this step, evaluations and saves left out.
     public var tokensPerSecond: Double
     /// At evaluations only.
     public var validationLoss: Double?
@@ -53,7 +53,7 @@ public struct StepMetrics: Sendable, Equatable {
         for (key, value) in extras.sorted(by: { $0.key < $1.key }) where !Self.ownKeys.contains(key) {
             fields.append((key, Self.json(value)))
         }
-        return "{" + fields.map { "\(Self.json($0.0)):\($0.1)" }.joined(separator: ",") + "}"
+        return "{" + fields.map { "\($0.0.json):\($0.1)" }.joined(separator: ",") + "}"
     }
 
     private static let ownKeys: Set = [
@@ -61,21 +61,6 @@ public struct StepMetrics: Sendable, Equatable {
     ]
 
     private static func json(_ value: Double) -> String { value.isFinite ? value.description : "null" }
-
-    private static func json(_ text: String) -> String {
-        var escaped = "\""
-        for scalar in text.unicodeScalars {
-            switch scalar {
-            case "\"": escaped += "\\\""
-            case "\\": escaped += "\\\\"
-            case "\u{0}"..."\u{1F}":
-                let hex = String(scalar.value, radix: 16)
-                escaped += "\\u" + String(repeating: "0", count: 4 - hex.count) + hex
-            default: escaped.unicodeScalars.append(scalar)
-            }
-        }
-        return escaped + "\""
-    }
 }
 
 extension StepMetrics: Decodable {
@@ -145,6 +130,9 @@ public struct MetricsLog: ~Copyable {
 
     deinit { close(descriptor) }
 
+    /// Writes the line of a step.
+    ///
+    /// - Throws: `ReportError.cannotWrite`.
     public func append(_ metrics: StepMetrics) throws(ReportError) {
         try Self.write(Array((metrics.jsonLine + "\n").utf8), to: descriptor, path: path)
     }
@@ -196,10 +184,8 @@ public struct MetricsLog: ~Copyable {
             let count = bytes[written...].withUnsafeBytes { bytes in
                 #if canImport(Darwin)
                 Darwin.write(descriptor, bytes.baseAddress, bytes.count)
-                #elseif canImport(Glibc)
-                Glibc.write(descriptor, bytes.baseAddress, bytes.count)
                 #else
-                Musl.write(descriptor, bytes.baseAddress, bytes.count)
+                Glibc.write(descriptor, bytes.baseAddress, bytes.count)
                 #endif
             }
             if count < 0 {

@@ -2,10 +2,8 @@ import Foundation
 
 #if canImport(Darwin)
 import Darwin
-#elseif canImport(Glibc)
+#else
 import Glibc
-#elseif canImport(Musl)
-import Musl
 #endif
 
 /// The line that tells a person how far training is: `step 120/2000  loss 3.214  41.2k tok/s  12:05 left`.
@@ -13,14 +11,8 @@ import Musl
 /// On a terminal it is redrawn in place, a few times a second; elsewhere (a log file, CI) it is a new line every now
 /// and then. This type only decides what to write and when, given the time; `write` sends it to standard error.
 public struct ProgressLine: Sendable {
-    /// What ends the run.
-    public enum Goal: Sendable, Equatable {
-        case steps(Int)
-        case duration(Duration)
-    }
-
-    private let goal: Goal
     private let label: String
+    private let stepCount: Int
     private let firstStep: Int
     private let isTerminal: Bool
     private let width: Int
@@ -31,16 +23,17 @@ public struct ProgressLine: Sendable {
 
     /// - Parameters:
     ///   - label: the stage, first on the line.
+    ///   - stepCount: of the whole run.
     ///   - firstStep: the step a resumed run starts from; the time left is judged by the steps since.
     ///   - isTerminal: whether to redraw in place; nil asks whether standard error is a terminal.
     ///   - width: columns to stay within; nil asks the terminal.
     ///   - interval: the least time between two showings; nil for 0.1 s on a terminal, 10 s elsewhere.
     public init(
-        label: String, goal: Goal, firstStep: Int = 0, isTerminal: Bool? = nil, width: Int? = nil,
+        label: String, stepCount: Int, firstStep: Int = 0, isTerminal: Bool? = nil, width: Int? = nil,
         interval: Duration? = nil, now: ContinuousClock.Instant = .now
     ) {
         let isTerminal = isTerminal ?? (isatty(STDERR_FILENO) == 1)
-        (self.label, self.goal, self.firstStep, self.isTerminal) = (label, goal, firstStep, isTerminal)
+        (self.label, self.stepCount, self.firstStep, self.isTerminal) = (label, stepCount, firstStep, isTerminal)
         self.width = max(20, width ?? Self.terminalWidth)
         self.interval = interval ?? (isTerminal ? .milliseconds(100) : .seconds(10))
         start = now
@@ -52,10 +45,9 @@ public struct ProgressLine: Sendable {
     public mutating func update(
         step: Int, loss: Double, tokensPerSecond: Double, now: ContinuousClock.Instant = .now
     ) -> String? {
-        if let lastShown, now - lastShown < interval, !isDone(step) { return nil }
+        if let lastShown, now - lastShown < interval, step < stepCount { return nil }
         lastShown = now
-        let total = if case .steps(let total) = goal { "/\(total)" } else { "" }
-        var parts = ["\(label)  step \(step)\(total)", "loss \(loss.formatted(digits: 3))"]
+        var parts = ["\(label)  step \(step)/\(stepCount)", "loss \(loss.formatted(digits: 3))"]
         parts.append("\(Self.rate(tokensPerSecond)) tok/s")
         if let left = timeLeft(step: step, now: now) { parts.append("\(Self.clock(left)) left") }
         return draw(parts.joined(separator: "  "))
@@ -78,18 +70,9 @@ public struct ProgressLine: Sendable {
 
     /// How long the run will go on if it keeps its pace; nil while nothing can be said.
     func timeLeft(step: Int, now: ContinuousClock.Instant) -> Duration? {
-        let elapsed = now - start
-        switch goal {
-        case .duration(let total): return max(.zero, total - elapsed)
-        case .steps(let total):
-            let done = step - firstStep
-            guard done > 0 else { return nil }
-            return max(.zero, elapsed * (Double(total - step) / Double(done)))
-        }
-    }
-
-    private func isDone(_ step: Int) -> Bool {
-        if case .steps(let total) = goal { step >= total } else { false }
+        let done = step - firstStep
+        guard done > 0 else { return nil }
+        return max(.zero, (now - start) * (Double(stepCount - step) / Double(done)))
     }
 
     private mutating func draw(_ text: String) -> String {

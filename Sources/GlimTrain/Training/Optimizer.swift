@@ -8,10 +8,14 @@ public import GlimTensor
 /// Decay is decoupled, of matrices only. One clipping of the whole norm and one learning rate serve both, for Muon's
 /// update is made as large as AdamW's.
 public struct Optimizer {
+    /// AdamW, Muon or Muon Split.
     public typealias Kind = TrainRecipe.Optimizer
 
+    /// What AdamW keeps of its mean in a step.
     public var beta1 = 0.9
+    /// What it keeps of its mean square.
     public var beta2 = 0.95
+    /// Added to the root of that.
     public var epsilon = 1e-8
     /// Muon's.
     public var momentum = 0.95
@@ -42,6 +46,7 @@ public struct Optimizer {
         }
     }
 
+    /// - Parameter model: with f32 weights.
     public init(_ model: Model, _ kind: Kind) {
         // Router biases are moved by load balancing; vectors that no gradient reaches are passed over anyway.
         let moved = Set(model.routerBiases.map { ObjectIdentifier($0.bias) })

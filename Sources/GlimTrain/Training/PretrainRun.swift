@@ -9,40 +9,6 @@ import GlimText
 /// The run's folder is itself a model folder, beside it `recipe.json` (every value, the number of steps included),
 /// `metrics.jsonl`, `samples.jsonl`, `loss.svg` and `training/` (what `--resume` goes on from).
 public struct PretrainRun {
-    /// What a run came to: the last line of `--json`.
-    public struct Summary: Codable, Sendable, Equatable {
-        public var steps: Int
-        public var tokens: Int
-        /// Nil where no step was done.
-        public var finalLoss: Double?
-        public var validationBitsPerByte: Double?
-        public var tokensPerSecond: Double
-        /// Of training, this process only.
-        public var seconds: Double
-        /// Where the steps were cut short by a signal.
-        public var wasInterrupted = false
-
-        enum CodingKeys: String, CodingKey {
-            case steps, tokens, seconds
-            case finalLoss = "final_loss"
-            case validationBitsPerByte = "val_bits_per_byte"
-            case tokensPerSecond = "tokens_per_second"
-            case wasInterrupted = "interrupted"
-        }
-
-        /// What was not measured is null.
-        public func encode(to encoder: any Encoder) throws {
-            var values = encoder.container(keyedBy: CodingKeys.self)
-            try values.encode(steps, forKey: .steps)
-            try values.encode(tokens, forKey: .tokens)
-            try values.encode(finite: finalLoss, forKey: .finalLoss)
-            try values.encode(finite: validationBitsPerByte, forKey: .validationBitsPerByte)
-            try values.encode(finite: tokensPerSecond, forKey: .tokensPerSecond)
-            try values.encode(finite: seconds, forKey: .seconds)
-            try values.encode(wasInterrupted, forKey: .wasInterrupted)
-        }
-    }
-
     /// For comparing with other engines.
     public struct Recording: Sendable {
         /// One JSON line a step: the rows as they are fed. The first line, step 0, has the rows that validate.
@@ -50,6 +16,7 @@ public struct PretrainRun {
         /// The model before its first step.
         public var initialModel: URL?
 
+        /// Nothing is recorded where nil.
         public init(batches: URL? = nil, initialModel: URL? = nil) {
             (self.batches, self.initialModel) = (batches, initialModel)
         }
@@ -155,7 +122,7 @@ public struct PretrainRun {
         let isNew = trainer.step == 0
         let batches = try recording.batches.map { try BatchLog(file: $0, afterStep: isNew ? -1 : trainer.step) }
         if isNew { try batches?.append(0, validation) }
-        var progress = ProgressLine(label: "pretrain", goal: .steps(total), firstStep: trainer.step)
+        var progress = ProgressLine(label: "pretrain", stepCount: total, firstStep: trainer.step)
         var last = try MetricsLog.read(file: run.appending(path: "metrics.jsonl")).last
         var (trainingTime, firstTokens) = (Duration.zero, trainer.tokens)
         var lastSave = ContinuousClock.now
@@ -177,7 +144,7 @@ public struct PretrainRun {
             let elapsed = ContinuousClock.now - start
             trainingTime += elapsed
             let tokens = recipe.rowsPerBatch * recipe.sequenceLength
-            metrics.tokensPerSecond = Double(tokens) / elapsed.seconds
+            metrics.tokensPerSecond = Double(tokens) / (elapsed / .seconds(1))
             guard metrics.loss.isFinite, metrics.gradientNorm.isFinite else {
                 ProgressLine.write(progress.finish())
                 let saved = savedStep.map { "what is saved is step \($0)" } ?? "no step is saved"
@@ -214,8 +181,8 @@ public struct PretrainRun {
             steps: trainer.step, tokens: trainer.tokens, finalLoss: last?.loss,
             validationBitsPerByte: last?.validationBitsPerByte,
             tokensPerSecond: trainingTime == .zero
-                ? 0 : Double(trainer.tokens - firstTokens) / trainingTime.seconds,
-            seconds: trainingTime.seconds, wasInterrupted: !trainer.isDone)
+                ? 0 : Double(trainer.tokens - firstTokens) / (trainingTime / .seconds(1)),
+            seconds: trainingTime / .seconds(1), wasInterrupted: !trainer.isDone)
     }
 
     private static let validationTokens = 1 << 15
@@ -359,8 +326,8 @@ public struct PretrainRun {
         var trial = Trainer(try makeModel(config), loader, recipe, totalSteps: 1000)
         _ = trial.trainStep()
         let clock = ContinuousClock()
-        let times = (0..<3).map { _ in clock.measure { _ = trial.trainStep() }.seconds }.sorted()
-        let evaluation = clock.measure { _ = Evaluation(trial.model, validation, byteCounts: byteCounts) }.seconds
+        let times = (0..<3).map { _ in clock.measure { _ = trial.trainStep() } / .seconds(1) }.sorted()
+        let evaluation = clock.measure { _ = Evaluation(trial.model, validation, byteCounts: byteCounts) } / .seconds(1)
         // At most a twentieth of the time goes to evaluations.
         let evaluations = min(10, max(1, Int(minutes * 3 / max(evaluation, 1e-3))))
         let steps = max(1, Int((minutes * 60 - Double(evaluations) * evaluation) / times[1]))
@@ -402,44 +369,4 @@ public struct PretrainRun {
 extension Tokenizer {
     /// The token that ends a document; a tokenizer without one is refused before training.
     var endOfText: Int32 { id(of: .endOfText) ?? 0 }
-}
-
-extension Duration {
-    /// As a number of seconds.
-    package var seconds: Double { Double(components.seconds) + Double(components.attoseconds) * 1e-18 }
-}
-
-extension TrainRecipe {
-    /// The recipe of a run that goes on: the recorded one, but for what changes no result.
-    ///
-    /// - Parameters:
-    ///   - file: `recipe.json`, where `steps` beside `minutes` is what those came to.
-    ///   - given: the values of this recipe that must be the recorded ones.
-    fileprivate func continuing(_ file: URL, given: Set<CodingKeys>) throws(RunError) -> TrainRecipe {
-        let data: [UInt8]
-        do throws(FileBytes.Problem) { data = try FileBytes.read(file.path, atMost: 1 << 20) } catch {
-            throw RunError("\(file.path) cannot be read: \(error); put it back, or start a new --out")
-        }
-        guard var recorded = try? JSONDecoder().decode(TrainRecipe.self, from: Data(data)) else {
-            throw RunError("\(file.path) is damaged; start a new --out")
-        }
-        var checked = recorded
-        if checked.steps != nil { checked.minutes = nil }
-        do { try checked.validate() } catch { throw RunError("\(file.path): \(error); start a new --out") }
-        for field in Self.fields where given.contains(field.key) {
-            switch field.key {
-            case .out, .threads: continue
-            case .saveEvery: recorded.saveEvery = saveEvery
-            default:
-                let (before, now) = (field.get(recorded)?.description, field.get(self)?.description)
-                if before == now { continue }
-                let key = field.key.rawValue
-                throw RunError(
-                    "\(file.deletingLastPathComponent().path) was started \(before.map { "with \(key) = \($0)" } ?? "without \(key)"), "
-                        + "not \(key) = \(now ?? "none"); resume without it, or start a new --out")
-            }
-        }
-        (recorded.out, recorded.threads) = (out, threads)
-        return recorded
-    }
 }

@@ -2,10 +2,8 @@ import Synchronization
 
 #if canImport(Darwin)
 import Darwin
-#elseif canImport(Glibc)
+#else
 import Glibc
-#elseif canImport(Musl)
-import Musl
 #endif
 
 /// Whether someone asked the process to stop: a flag, for a signal handler may do little more than raise one.

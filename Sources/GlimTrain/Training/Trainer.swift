@@ -6,18 +6,25 @@ import GlimTensor
 /// Everything that decides the next step is here and in the recipe: the same state gives the same step, to the bit,
 /// at any thread count.
 public struct Trainer {
+    /// What is trained, in place.
     public let model: Model
+    /// Its averages, and the count of steps.
     public internal(set) var optimizer: Optimizer
+    /// Where the next rows come from.
     public internal(set) var loader: PackedLoader
     /// Tokens trained on.
     public internal(set) var tokens = 0
+    /// Every other value that decides a step.
     public let recipe: TrainRecipe
     /// Steps of the whole run; the schedule ends there.
     public let totalSteps: Int
 
+    /// Steps done.
     public var step: Int { optimizer.step }
+    /// Whether the run is at its end.
     public var isDone: Bool { step >= totalSteps }
 
+    /// - Parameter model: with f32 weights.
     public init(_ model: Model, _ loader: PackedLoader, _ recipe: TrainRecipe, totalSteps: Int) {
         (self.model, self.loader, self.recipe, self.totalSteps) = (model, loader, recipe, totalSteps)
         optimizer = Optimizer(model, recipe.optimizer)

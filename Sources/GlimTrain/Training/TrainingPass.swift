@@ -18,9 +18,11 @@ public struct TrainingPass {
     public struct Options: Sendable {
         /// Rows in one micro-batch: the step's gradient is a fixed pairwise tree over these.
         public var microBatchRows = 8
+        /// Weight of the multi-token prediction loss.
         public var mtpWeight = 0.3
         /// Steps of multi-token prediction; nil: one for each of its layers. Further ones use the last layer again.
         public var mtpSteps: Int?
+        /// Weight of the loss that balances the experts of a sequence (GLM-4.5 report, section 2.4).
         public var balanceWeight = 1e-4
         /// Keep only the inputs of layers and compute them again on the way back: less memory, a third more work.
         public var recomputes = false

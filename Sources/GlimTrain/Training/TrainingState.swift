@@ -70,20 +70,12 @@ package struct TrainingState: Codable {
             throw RunError("\(final.path) cannot be written: \(String(cString: strerror(errno)))")
         }
         isPublished = true
-        try synchronize(folder)
-        // The new state is whole: older ones, and leftovers of killed saves, may go.
+        do { try synchronizeFolder(folder.path) } catch {
+            throw RunError("\(folder.path) cannot be brought to the disk: \(error.reason)")
+        }
+        // The new state is whole, and its name too: older ones, and leftovers of killed saves, may go.
         for name in (try? files.contentsOfDirectory(atPath: folder.path)) ?? [] where name != final.lastPathComponent {
             try? files.removeItem(at: folder.appending(path: name))
-        }
-    }
-
-    /// Makes the new name outlast a loss of power, before older states go.
-    private static func synchronize(_ folder: URL) throws(RunError) {
-        let descriptor = open(folder.path, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
-        defer { close(descriptor) }
-        // Some network file systems cannot, and say so with EINVAL.
-        guard descriptor >= 0, fsync(descriptor) == 0 || errno == EINVAL else {
-            throw RunError("\(folder.path) cannot be brought to the disk: \(String(cString: strerror(errno)))")
         }
     }
 
@@ -130,10 +122,4 @@ extension TrainingState {
         else { throw RunError("\(path) is damaged; remove \(folder.path) to start over") }
         self = state
     }
-}
-
-/// Why a run cannot begin or go on.
-public struct RunError: Error, Equatable, CustomStringConvertible {
-    public let description: String
-    init(_ description: String) { self.description = description.onOneLine }
 }

@@ -1,0 +1,113 @@
+import Foundation
+import Subprocess
+import Testing
+
+#if canImport(System)
+import System
+#else
+import SystemPackage
+#endif
+
+/// The built program, run as a person would run it.
+enum Program {
+    struct Output {
+        var status: Int32
+        var stdout: Data
+        var stderr: String
+
+        var text: String { String(decoding: stdout, as: UTF8.self) }
+        /// The last line of standard output, as JSON.
+        var json: [String: Any] {
+            get throws {
+                let line = text.split(separator: "\n").last.map { Data($0.utf8) } ?? Data()
+                return try #require(try JSONSerialization.jsonObject(with: line) as? [String: Any])
+            }
+        }
+    }
+
+    /// Beside the tests; the search upwards from this file finds it when something else runs the tests.
+    static let url: URL? = {
+        let beside = URL(filePath: CommandLine.arguments[0]).resolvingSymlinksInPath().deletingLastPathComponent()
+        let bundle = Bundle.main.bundleURL
+        let root = URL(filePath: #filePath).deletingLastPathComponent().appending(path: "../..").standardized
+        let folders = [
+            beside, bundle, bundle.deletingLastPathComponent(), root.appending(path: ".build/release"),
+            root.appending(path: ".build/debug"),
+        ]
+        return folders.map { $0.appending(path: "glim") }.first {
+            FileManager.default.isExecutableFile(atPath: $0.path)
+        }
+    }()
+
+    /// Runs `glim` with these arguments, its output going through files, so that no pipe can fill up.
+    static func run(_ arguments: [String], input: String = "", folder workingFolder: URL? = nil) async throws -> Output
+    {
+        try await run(#require(url, "no glim beside the tests: swift build first"), arguments, input, workingFolder)
+    }
+
+    /// Runs a script of the shell, for which `$GLIM` is the program and `$D` a folder.
+    static func shell(_ script: String, _ folder: TemporaryFolder) async throws -> Output {
+        let glim: URL = try #require(url, "no glim beside the tests: swift build first")
+        return try await run(
+            URL(filePath: "/usr/bin/env"),
+            ["GLIM=\(glim.path)", "D=\(folder.url.path)", "/bin/sh", "-c", script], "", nil)
+    }
+
+    private static func run(
+        _ program: URL, _ arguments: [String], _ input: String, _ workingFolder: URL?
+    ) async throws -> Output {
+        let folder = try TemporaryFolder()
+        let (stdin, stdout, stderr) = (folder.path("in"), folder.path("out"), folder.path("err"))
+        for (path, text) in [(stdin, input), (stdout, ""), (stderr, "")] { try Data(text.utf8).write(to: path) }
+        let done = try await Subprocess.run(
+            .path(FilePath(program.path)), arguments: Arguments(arguments),
+            workingDirectory: workingFolder.map { FilePath($0.path) },
+            input: .fileDescriptor(.open(FilePath(stdin.path), .readOnly), closeAfterSpawningProcess: true),
+            output: .fileDescriptor(.open(FilePath(stdout.path), .writeOnly), closeAfterSpawningProcess: true),
+            error: .fileDescriptor(.open(FilePath(stderr.path), .writeOnly), closeAfterSpawningProcess: true))
+        return Output(
+            status: status(done.terminationStatus), stdout: try Data(contentsOf: stdout),
+            stderr: String(decoding: try Data(contentsOf: stderr), as: UTF8.self))
+    }
+
+    /// Runs `glim` and `body` beside it, which gets the process's number and may wait and send signals. Its output is
+    /// dropped; the process has ended when this returns.
+    /// - Parameter errors: a file for what it says on standard error.
+    static func run(
+        _ arguments: [String], errors: URL? = nil, beside body: (pid_t) async throws -> Void
+    ) async throws -> Int32 {
+        let glim: URL = try #require(url, "no glim beside the tests: swift build first")
+        let file = FilePath(errors?.path ?? "/dev/null")
+        let done = try await Subprocess.run(
+            .path(FilePath(glim.path)), arguments: Arguments(arguments), input: .none, output: .discarded,
+            error: .fileDescriptor(
+                .open(file, .writeOnly, options: .create, permissions: .ownerReadWrite),
+                closeAfterSpawningProcess: true)
+        ) { process in
+            try await body(process.processIdentifier.value)
+        }
+        return status(done.terminationStatus)
+    }
+
+    /// Whether a process that `run(_:errors:beside:)` started has come to its end; it may still be waited for.
+    static func hasEnded(_ process: pid_t) -> Bool {
+        var news = siginfo_t()
+        let isKnown = waitid(P_PID, id_t(process), &news, WEXITED | WNOHANG | WNOWAIT) == 0
+        return !isKnown || news.si_signo == SIGCHLD
+    }
+
+    /// What a program exits with; the negative of the signal that ended it.
+    private static func status(_ ended: TerminationStatus) -> Int32 {
+        switch ended {
+        case .exited(let code): code
+        case .signaled(let signal): -signal
+        }
+    }
+
+    /// Runs a command that must succeed.
+    static func succeed(_ arguments: String..., input: String = "") async throws -> Output {
+        let output = try await run(arguments, input: input)
+        try #require(output.status == 0, "glim \(arguments.joined(separator: " ")): \(output.stderr)")
+        return output
+    }
+}
