@@ -6,7 +6,10 @@ import GlimModel
 struct Inspect: ParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Print the shape of a model and where its parameters are.",
-        discussion: "Give exactly one of --model, --config, --preset and --depth.")
+        discussion: """
+            Give exactly one of --model, --config, --preset and --depth. Parameters are counted from the config; of \
+            the weights only the files' sizes are looked at, so a damaged file does not show.
+            """)
 
     @Option(help: "Folder with config.json and *.safetensors.") var model: String?
     @Option(help: "A config.json.") var config: String?
@@ -20,11 +23,11 @@ struct Inspect: ParsableCommand {
 
     func validate() throws {
         guard [model, config, preset, depth.map(String.init)].count(where: { $0 != nil }) == 1 else {
-            throw ValidationError("give exactly one of --model, --config, --preset and --depth")
+            throw ValidationError("Give exactly one of --model, --config, --preset and --depth.")
         }
         if let depth, !ModelConfig.depthRange.contains(depth) {
             let range = ModelConfig.depthRange
-            throw ValidationError("--depth is \(depth), allowed: \(range.lowerBound) to \(range.upperBound)")
+            throw ValidationError("--depth is \(depth), not within \(range.lowerBound)...\(range.upperBound).")
         }
     }
 
@@ -170,7 +173,8 @@ private struct Report {
         [
             "\(short(size.parameterCount)) parameters, \(short(size.activeCount)) active",
             "\(grouped(bytes)) bytes " + (bytesOnDisk == nil ? "by this count, MTP included" : "in *.safetensors"),
-            "\(grouped(config.cacheBytesPerToken(.bfloat16))) bytes of cache for each token, in bfloat16",
+            "\(grouped(config.cacheBytesPerToken(.bfloat16))) bytes of cache for each token in bfloat16 "
+                + "(in f32, as glim keeps it, twice that)",
         ]
     }
 

@@ -13,16 +13,23 @@ struct Pretrain: ParsableCommand {
         abstract: "Pre-train on text: files, folders or JSON lines.",
         discussion: """
             Writes a model folder with metrics.jsonl (one line a step), loss.svg and samples.jsonl. Stop it with \
-            Ctrl-C at any moment and go on with --resume: the result is the same to the bit. --recipe FILE.toml \
-            gives every value instead of options.
+            Ctrl-C at any moment and go on with --resume: the result is the same to the bit.
+
+            --recipe FILE.toml gives values instead of options: one "key = value" a line, keys as the options with \
+            underscores (learning_rate = 0.003, data = ["a", "b"]). Only a recipe can give vocabulary_size, \
+            schedule ("cosine", "linear" or "constant"), min_learning_rate_ratio, warmup_ratio, beta1, beta2, \
+            epsilon, clip, validation_fraction and sample_every. The recipe.json of a run is a record, not a recipe.
             """)
 
-    @Option(help: "A TOML file with every value; other options given as well go before it.")
+    @Option(help: "A TOML file with values; an option that is given as well goes before it.")
     var recipe: String?
-    @Option(help: "Shape of the model: nano, micro, mini, or a released one.") var preset: String?
-    @Option(help: "A config.json to use instead of a preset.") var config: String?
-    @Option(help: "The series between presets from one dial: the number of layers.") var depth: Int?
-    @Option(help: "Model folder to start from.") var model: String?
+    @Option(help: "Shape of the model: \(ModelConfig.presetNames.joined(separator: ", ")) (default: nano).")
+    var preset: String?
+    @Option(help: "A config.json to use instead of a preset or a depth.") var config: String?
+    @Option(help: "The series between presets from one dial: the number of layers. Goes before a preset.")
+    var depth: Int?
+    @Option(help: "Model folder to start from, with its shape: preset, depth and config are then not used.")
+    var model: String?
     @Option(parsing: .upToNextOption, help: "Files, folders, JSON lines (default: text found on this machine).")
     var data: [String] = []
     @Option(help: "A tokenizer.json, or a folder with one (default: train one on the data).") var tokenizer: String?
@@ -30,8 +37,8 @@ struct Pretrain: ParsableCommand {
         name: .customLong("compute-dtype"),
         help: "Number format of products: float32 or bfloat16 (default: what the config says).")
     var computeType: ModelConfig.ComputeType?
-    @Option(help: "Folder of the run, which becomes a model folder.") var out: String?
-    @Option(help: "Optimizer steps.") var steps: Int?
+    @Option(help: "Folder of the run, which becomes a model folder (default: run).") var out: String?
+    @Option(help: "Optimizer steps (default: one pass over the data).") var steps: Int?
     @Option(help: "Minutes of training: measured once, then a fixed number of steps.") var minutes: Double?
     @Option(help: "Tokens in a row (default: 512).") var sequenceLength: Int?
     @Option(help: "Tokens in an optimizer step (default: 8192).") var batchTokens: Int?
@@ -42,7 +49,11 @@ struct Pretrain: ParsableCommand {
     @Option(help: "Steps of linear warm-up (default: 5% of the run).") var warmupSteps: Int?
     @Option(help: "Decoupled weight decay of matrices (default: 0.1).") var weightDecay: Double?
     @Option(help: "Layers of multi-token prediction in a new model (default: what the shape has).") var mtpLayers: Int?
-    @Option(help: "Tokens ahead that multi-token prediction learns; beyond its layers the last is used again.")
+    @Option(
+        help: """
+            Tokens ahead that multi-token prediction learns; beyond its layers the last is used again (default: one \
+            a layer).
+            """)
     var mtpSteps: Int?
     @Option(help: "Weight of the multi-token prediction loss (default: 0.3).") var mtpWeight: Double?
     @Option(help: "How far a router's bias moves in a step (default: 0.001).") var balanceRate: Double?
@@ -50,7 +61,7 @@ struct Pretrain: ParsableCommand {
     var sequenceBalanceWeight: Double?
     @Option(help: "Steps between evaluations (default: ten in a run).") var evaluateEvery: Int?
     @Option(help: "Steps between saves (default: every two minutes).") var saveEvery: Int?
-    @Option(help: "The same seed gives the same run, to the bit.") var seed: UInt64?
+    @Option(help: "The same seed gives the same run, to the bit (default: 0).") var seed: UInt64?
     @Flag(help: "Go on with the run in --out; where there is none yet, begin it.") var resume = false
     @Option(help: "Write each step's rows to this file, for training the same in another engine.")
     var recordBatches: String?

@@ -322,7 +322,7 @@ public struct PretrainRun {
             recipe.steps = max(1, store.tokenCount / stepTokens)
             return
         }
-        say("measuring a step to plan \(minutes) minutes")
+        say("measuring four steps and an evaluation to plan \(minutes) minutes")
         var trial = Trainer(try makeModel(config), loader, recipe, totalSteps: 1000)
         _ = trial.trainStep()
         let clock = ContinuousClock()
