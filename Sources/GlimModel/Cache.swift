@@ -1,4 +1,4 @@
-import GlimTensor
+package import GlimTensor
 
 /// What a position of the cache holds: one row a layer for attention, and one for each layer that runs its indexer.
 public struct CacheLayout: Sendable, Equatable {
@@ -91,6 +91,24 @@ public final class Cache: @unchecked Sendable {
     /// All rows of one stream.
     func keys(_ stream: CacheLayout.Stream) -> KeyPages {
         KeyPages(pages, place: layout.place(stream), width: layout.width(stream))
+    }
+
+    /// Adds positions whose rows are random numbers of variance 1: what a measurement finds in the cache.
+    package func fill(_ more: Int, random: CounterRandom) {
+        reserve(more)
+        let end = count + more
+        while count < end {
+            let rows = min(KeyPages.positions, end - count)
+            var index = UInt64(count * layout.pageValueCount)
+            for (stream, width) in zip(layout.streams, layout.widths) {
+                let numbers = (0..<rows * width).map { i -> Float in
+                    Float(random.uniform(index + UInt64(i)) - 0.5) * Float(12).squareRoot()
+                }
+                index += UInt64(numbers.count)
+                write(stream, Tensor(numbers, [rows, width]), SequenceSlice(row: 0, count: rows, position: count))
+            }
+            advance(rows)
+        }
     }
 
     /// The rows just written are complete.

@@ -3,6 +3,8 @@ import CGlimKernels
 extension Tensor {
     /// Tokens whose scores are held at one time by a piece of selection.
     private static let indexTokens = 8
+    /// Keys of one thread's part where a piece is divided: whole pages.
+    private static let indexKeys = 64 * KeyPages.positions
 
     /// The positions each row attends to: the `topK` with the highest index scores
     /// `I[t, s] = Σ_h w[t, h] · relu(q[t, h] · k[s] · scale)`, ties to the lower position (DeepSeek-V3.2 report, eq. 1).
@@ -29,18 +31,36 @@ extension Tensor {
             }
         }
         let work = pieces
-        ThreadPool.shared.run(work.count) { i in
+        @Sendable func choose(_ i: Int, _ t: Int, _ scores: Tensor) {
+            let (slice, token) = (slices[work[i].slice], work[i].first + t)
+            let row = slice.row + token
+            selection.count[row] = Int32(
+                kernels.pointee.top_k(
+                    selection.row(row), scores.row(t), Int64(slice.position + token + 1), Int64(topK)))
+        }
+        // Each piece on a thread, or where there are too few, as for a token that is drawn, its keys on all of them.
+        let dividesKeys = work.count < ThreadPool.shared.threadCount
+        ThreadPool.shared.run(dividesKeys ? 0 : work.count) { i in
             let piece = work[i]
             let slice = slices[piece.slice]
             let (row, position) = (slice.row + piece.first, slice.position + piece.first)
-            let width = position + piece.count
-            let scores = Tensor(uninitialized: [piece.count, width])
+            let scores = Tensor(uninitialized: [piece.count, position + piece.count])
             indexScores(scores, q.row(row), weights.row(row), piece.count, I, X, pages[piece.slice], position, scale)
-            for t in 0..<piece.count {
-                selection.count[row + t] = Int32(
-                    kernels.pointee.top_k(
-                        selection.row(row + t), scores.row(t), Int64(position + t + 1), Int64(topK)))
+            for t in 0..<piece.count { choose(i, t, scores) }
+        }
+        for (i, piece) in work.enumerated() where dividesKeys {
+            let slice = slices[piece.slice]
+            let (row, position) = (slice.row + piece.first, slice.position + piece.first)
+            let scores = Tensor(uninitialized: [piece.count, position + piece.count])
+            ThreadPool.shared.run((position + piece.count + indexKeys - 1) / indexKeys) { part in
+                let first = part * indexKeys
+                for t in 0..<piece.count where position + t >= first {
+                    indexScores(
+                        scores, q.row(row + t), weights.row(row + t), t, I, X, pages[piece.slice],
+                        first..<min(first + indexKeys, position + t + 1), scale)
+                }
             }
+            ThreadPool.shared.run(piece.count) { choose(i, $0, scores) }
         }
         return selection
     }
@@ -96,6 +116,20 @@ extension Tensor {
             kernels.pointee.index_scores(
                 scores.pointer, Int64(scores.shape.last), q, weights, Int64(tokens), Int64(I), table.baseAddress!,
                 Int64(pages.stride), Int64(position), Int64(X), scale, scratch.pointer)
+        }
+    }
+    /// Row `t` of scores, for some of the keys that it sees, from the beginning of a page on.
+    private static func indexScores(
+        _ scores: Tensor, _ q: UnsafePointer<Float>, _ weights: UnsafePointer<Float>, _ t: Int, _ I: Int, _ X: Int,
+        _ pages: KeyPages, _ keys: Range<Int>, _ scale: Float
+    ) {
+        let scratch = Tensor(uninitialized: [Int(glim_attention_scratch(Int64(I), Int64(X)))])
+        pages.pages.withUnsafeBufferPointer { table in
+            // One token that comes right behind these keys sees all of them, and no others.
+            kernels.pointee.index_scores(
+                scores.row(t) + keys.lowerBound, 0, q, weights, 1, Int64(I),
+                table.baseAddress! + keys.lowerBound / KeyPages.positions, Int64(pages.stride),
+                Int64(keys.count - 1), Int64(X), scale, scratch.pointer)
         }
     }
 }

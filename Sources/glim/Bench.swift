@@ -9,7 +9,8 @@ struct Bench: ParsableCommand {
         abstract: "Measure speed and memory, and hold them against what this machine can do.",
         discussion: """
             prefill reads --tokens more where --context tokens are in the cache; decode draws --tokens one at a time \
-            from there; train makes whole steps of --batch sequences, with AdamW; cost only computes what a token costs by \
+            from there (the cache is filled with random rows: reading so far would take long, and no time depends on \
+            what it holds); train makes whole steps of --batch sequences, with AdamW; cost only computes what a token costs by \
             arithmetic. Times are medians of at least three runs and two seconds. The memory bandwidth and the peak in \
             the format of products are measured before and after with the same threads.
 
@@ -30,6 +31,7 @@ struct Bench: ParsableCommand {
     @Option(help: "Model folder.") var model: String?
     @Option(help: "Random weights of a known shape: \(ModelConfig.presetNames.joined(separator: ", ")).")
     var preset: String?
+    @OptionGroup var sparse: BenchSparse
     @Option(help: "Tokens that are in the cache before: prefill, decode and cost.") var context = 512
     @Option(help: "Tokens that are measured (default: 512 for prefill, 64 for decode).") var tokens: Int?
     @Option(help: "Tokens of a sequence in training.") var sequenceLength = 512
@@ -52,6 +54,7 @@ struct Bench: ParsableCommand {
         if kind.needsModel, (model == nil) == (preset == nil) {
             throw ValidationError("Give either --model or --preset.")
         }
+        if preset == nil, sparse.isGiven { throw ValidationError("--top-k and --share-every are of --preset only.") }
         if !kind.needsModel, preset != nil || model != nil && kind != .load {
             throw ValidationError("bench \(kind.rawValue) measures no model of yours.")
         }
@@ -77,7 +80,7 @@ struct Bench: ParsableCommand {
             if json { try emit(table.jsonLine + "\n") }
             return
         }
-        let config = try (model.map { try ModelConfig(folder: URL(filePath: $0)) } ?? .preset(named: preset ?? ""))
+        let config = try (model.map { try ModelConfig(folder: URL(filePath: $0)) } ?? presetConfig())
             .with { $0.computeType = computeType ?? $0.computeType }
         try checkRoom(config)
         if kind == .cost { return try printCost(config) }
@@ -105,10 +108,21 @@ struct Bench: ParsableCommand {
     private var tokenCount: Int { tokens ?? (kind == .prefill ? 512 : kind == .decode ? 64 : 1) }
     private var batchCount: Int { batch ?? (kind == .train ? 16 : 1) }
 
+    private var wantedPositions: Int {
+        kind == .train ? sequenceLength : kind == .cost ? context : context + tokenCount
+    }
+
+    /// Random weights know no longest context: the preset's is raised to what is asked for.
+    private func presetConfig() throws -> ModelConfig {
+        try sparse.adapt(.preset(named: preset ?? ""), name: preset ?? "").with {
+            $0.maximumPositions = max($0.maximumPositions, wantedPositions)
+        }
+    }
+
     private func checkRoom(_ config: ModelConfig) throws {
-        let wanted = kind == .train ? sequenceLength : kind == .cost ? context : context + tokenCount
-        guard wanted <= config.maximumPositions else {
-            throw Failure("\(wanted) tokens were asked for, but the model's context is \(config.maximumPositions)")
+        guard wantedPositions <= config.maximumPositions else {
+            throw Failure(
+                "\(wantedPositions) tokens were asked for, but the model's context is \(config.maximumPositions)")
         }
     }
 
@@ -167,79 +181,5 @@ struct Bench: ParsableCommand {
             + "\(batchCount == 1 ? "" : "s") with \(context) positions in the cache"
         try emit(([title] + BenchReport.table(cost)).joined(separator: "\n") + "\n")
         if json { try emit(BenchReport(cost: cost).jsonLine + "\n") }
-    }
-}
-
-/// What a measurement found.
-struct BenchResult {
-    /// That one timed run computes.
-    var tokens: Int
-    /// The median run.
-    var seconds: Double
-    var cost: ModelCost
-}
-
-/// The measured work itself.
-private struct BenchWorkload {
-    let model: Model
-    let batch: Int
-    private let random: CounterRandom
-
-    init(_ model: Model, seed: UInt64, batch: Int) {
-        (self.model, self.batch) = (model, batch)
-        random = CounterRandom(seed: seed, purpose: "bench tokens")
-    }
-
-    /// Seconds of computing `tokens` more in each of `batch` sequences, `chunk` at a time, after `context`.
-    func inference(context: Int, tokens: Int, chunk: Int) -> Double {
-        let caches = (0..<batch).map { _ in model.makeCache() }
-        feed(caches, context, chunk: Generator.chunk, logits: false)
-        return median {
-            feed(caches, tokens, chunk: chunk, logits: true)
-            for cache in caches { cache.truncate(to: context) }
-        }
-    }
-
-    private func feed(_ caches: [Cache], _ count: Int, chunk: Int, logits: Bool) {
-        for first in stride(from: 0, to: count, by: chunk) {
-            let more = min(chunk, count - first)
-            let hidden = model.hidden(
-                Batch(caches.enumerated().map { b, cache in (ids(b, cache.count, more), cache) }))
-            // As generation does: of the last token of each sequence.
-            if logits, chunk == 1 || first + more == count {
-                _ = model.logits(Tensor.selectRows(hidden, (1...batch).map { $0 * more - 1 }))
-            }
-        }
-    }
-
-    private func ids(_ sequence: Int, _ first: Int, _ count: Int) -> [Int32] {
-        (first..<first + count).map {
-            Int32(random.integer(UInt64(sequence) << 32 + UInt64($0), below: model.config.vocabularySize))
-        }
-    }
-
-    /// Seconds of a training step: forward, backward and AdamW.
-    func training(_ length: Int, _ options: TrainingPass.Options) -> Double {
-        let rows = (0..<batch).map { row in
-            PackedRow(
-                tokens: ids(row, 0, length), segments: [.init(start: 0, count: length)], next: ids(row, 1, length),
-                following: [ids(row, length, PackedRow.lookahead)])
-        }
-        var optimizer = Optimizer(model, .adamw)
-        return median {
-            _ = optimizer.update(TrainingPass(model, rows, options).gradients, learningRate: 1e-4)
-        }
-    }
-
-    /// The median time of at least three runs and two seconds, after one that warms up.
-    private func median(_ body: () -> Void) -> Double {
-        body()
-        var times: [Double] = []
-        while times.count < 3 || times.reduce(0, +) < 2 {
-            times.append(ContinuousClock().measure(body) / .seconds(1))
-        }
-        times.sort()
-        return times.count.isMultiple(of: 2)
-            ? (times[times.count / 2 - 1] + times[times.count / 2]) / 2 : times[times.count / 2]
     }
 }

@@ -110,6 +110,7 @@ struct Generate: ParsableCommand {
         reply.decodeTokensPerSecond = rate(reply.tokens.count - 1, fed.duration(to: done))
         if drafting.drafts > 0 {
             let statistics = generator.draftStatistics
+            (reply.draftsTried, reply.draftsAccepted) = (statistics.tried, statistics.accepted)
             (reply.draftAcceptance, reply.tokensPerStep) = (statistics.acceptance, statistics.tokensPerStep)
         }
         return reply
@@ -146,6 +147,9 @@ struct Generate: ParsableCommand {
         var decodeTokensPerSecond = 0.0
         /// Share of the drafts at each position that were right, nil where none got there; absent without drafts.
         var draftAcceptance: [Double?]?
+        /// How many that were, for sums over several replies.
+        var draftsTried: [Int]?
+        var draftsAccepted: [Int]?
         var tokensPerStep: Double?
 
         enum CodingKeys: String, CodingKey {
@@ -155,6 +159,8 @@ struct Generate: ParsableCommand {
             case prefillTokensPerSecond = "prefill_tokens_per_second"
             case decodeTokensPerSecond = "decode_tokens_per_second"
             case draftAcceptance = "draft_acceptance"
+            case draftsTried = "drafts_tried"
+            case draftsAccepted = "drafts_accepted"
             case tokensPerStep = "tokens_per_step"
         }
 

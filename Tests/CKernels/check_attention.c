@@ -154,6 +154,14 @@ static void check_indexer(check *c, int64_t tokens, int64_t heads, int64_t first
     BOTH->index_scores(scores.at[t], lds, q, weights, tokens, heads, pages, ldk, first, width, scale, scratch[t]);
     same_outputs(c, "index_scores", &scores);
 
+    // The last token alone.
+    float *last = copied(c, scores.at[0] + (tokens - 1) * lds, positions, 4), *last_scratch[2];
+    memset(last, 0, (size_t)positions * 4);
+    make_scratch(c, last_scratch, heads, width);
+    c->tables[0]->index_scores(last, lds, q + (rows - heads) * width, weights + rows - heads, 1, heads, pages, ldk,
+                               positions - 1, width, scale, last_scratch[0]);
+    same_floats(c, "index_scores of one token or many", last, scores.at[0] + (tokens - 1) * lds, positions);
+
     float *dscores = matrix(c, tokens, lds, positions);
     for (int64_t t = 0; t < tokens; t++) {
         const int64_t seen = t * lds + first + t + 1, hidden = tokens - 1 - t;
@@ -194,6 +202,7 @@ void check_attention(check *c) {
             check_few(c, heads, positions, random_in(1, 4), width, values);
             if (twice % 3 == 0) check_selected(c, heads, positions, random_in(1, 3), width, values);
             if (twice % 3 == 1) check_dense(c, random_in(1, 4), heads, ANY_OF(firsts), width, values);
+            if (twice % 3 == 2) check_indexer(c, random_in(1, 4), heads, ANY_OF(firsts), width);
         }
     for (int64_t i = 0; i < COUNT_OF(widths); i++) {
         const int64_t width = widths[i];

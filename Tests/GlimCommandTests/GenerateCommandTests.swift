@@ -48,6 +48,8 @@ import Testing
         #expect(plain["logprobs"] as? [Double] == drafted["logprobs"] as? [Double])
         #expect(plain["draft_acceptance"] == nil && plain["tokens_per_step"] == nil)
         #expect((drafted["draft_acceptance"] as? [Any])?.count == 4)
+        let (tried, accepted) = (drafted["drafts_tried"] as? [Int], drafted["drafts_accepted"] as? [Int])
+        #expect(tried?.count == 4 && accepted?.count == 4 && (tried?[0] ?? 0) >= (accepted?[0] ?? 1))
         #expect((drafted["tokens_per_step"] as? Double ?? 0) >= 1)
     }
 

@@ -28,6 +28,43 @@ import Testing
     }
 
     @Test(
+        "a preset is measured with sparse attention, beyond its longest context",
+        arguments: [
+            ["cost"], ["decode", "--tokens", "1"], ["prefill", "--tokens", "2"],
+        ])
+    func sparse(arguments: [String]) async throws {
+        let output = try await Program.run(
+            ["bench"] + arguments
+                + ["--preset", "nano", "--top-k", "64", "--share-every", "4", "--context", "20000", "--json"])
+        let json = try output.json
+        let parts = try #require(json["parts"] as? [[String: Any]])
+        let indexing = try #require(parts.first { $0["name"] as? String == "indexing of positions" })
+        // Layers 0, 1 and 5 choose, with 6 heads of 24.
+        let seen = arguments[0] == "prefill" ? 20_001.5 : 20_001.0
+        #expect(indexing["flops"] as? Double == 3.0 * 2 * 144 * seen)
+    }
+
+    @Test("a sparse step is trained") func sparseTraining() async throws {
+        let json = try await Program.succeed(
+            "bench", "train", "--preset", "nano", "--top-k", "16", "--batch", "1", "--sequence-length", "64",
+            "--recompute", "--json"
+        ).json
+        #expect((json["tokens_per_second"] as? Double ?? 0) > 0)
+    }
+
+    @Test(
+        "sparse attention that cannot be given is one error",
+        arguments: [
+            ["--preset", "glm-4.7-flash", "--top-k", "8"], ["--preset", "nano", "--share-every", "2"],
+            ["--model", "x", "--top-k", "8"], ["--preset", "nano", "--top-k", "0"],
+        ])
+    func notSparse(arguments: [String]) async throws {
+        let result = try await Program.run(["bench", "cost"] + arguments)
+        #expect(result.status != 0 && result.stderr.lowercased().hasPrefix("error: "), "\(result.stderr)")
+        #expect(result.stderr.contains("--top-k") || result.stderr.contains("--share-every"))
+    }
+
+    @Test(
         "threads, tokenizer and load give a row a figure",
         arguments: [
             (["threads"], 3), (["tokenizer", "--data", #filePath], 2),

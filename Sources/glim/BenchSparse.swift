@@ -1,0 +1,41 @@
+import ArgumentParser
+import GlimModel
+
+/// The sparse attention that `glim bench` gives a preset.
+struct BenchSparse: ParsableArguments {
+    @Option(help: "Give the preset sparse attention, as adaptation does: so many positions for each token.")
+    var topK: Int?
+    @Option(help: "With --top-k: of so many layers one chooses positions, and the others share its choice.")
+    var shareEvery: Int?
+
+    var isGiven: Bool { topK != nil || shareEvery != nil }
+
+    func validate() throws {
+        for (name, value) in [("top-k", topK), ("share-every", shareEvery)] {
+            if let value, !(1...1 << 24).contains(value) {
+                throw ValidationError("--\(name) is \(value), not within 1...\(1 << 24).")
+            }
+        }
+        if topK == nil, shareEvery != nil { throw ValidationError("--share-every needs --top-k.") }
+    }
+
+    /// The shape with its own indexer, or the one that adaptation gives our series.
+    func adapt(_ config: ModelConfig, name: String) throws -> ModelConfig {
+        guard let topK else { return config }
+        var adapted = config
+        if adapted.indexer == nil {
+            guard ModelConfig.depthRange.contains(config.layerCount), config == .depth(config.layerCount) else {
+                throw Failure(
+                    "--top-k: \(name) has no indexer, and only nano, micro and mini have one to be adapted with")
+            }
+            adapted.family = .dsa
+            adapted.indexer = .some(ModelConfig.indexer(depth: config.layerCount))
+        }
+        adapted.indexer?.topK = topK
+        if let shareEvery {
+            adapted.indexer?.kinds = ModelConfig.Indexer.kinds(layerCount: config.layerCount, every: shareEvery)
+        }
+        try adapted.validate()
+        return adapted
+    }
+}
