@@ -16,6 +16,10 @@ public struct Trainer {
     public internal(set) var tokens = 0
     /// Every other value that decides a step.
     public let recipe: TrainRecipe
+    /// The stage of an adaptation to sparse attention.
+    public var adaptation: Adaptation?
+    /// Keep less of a pass, and compute it again: see ``TrainingPass/Options/recomputes``.
+    public var recomputes = false
     /// Steps of the whole run; the schedule ends there.
     public let totalSteps: Int
 
@@ -42,14 +46,18 @@ public struct Trainer {
 
     /// Trains on the given rows.
     public mutating func trainStep(on rows: [PackedRow]) -> StepMetrics {
-        let pass = TrainingPass(model, rows, recipe.passOptions)
+        var options = recipe.passOptions
+        (options.adaptation, options.recomputes) = (adaptation, recomputes)
+        let pass = TrainingPass(model, rows, options)
         let rate = recipe.learningRate(step: step + 1, of: totalSteps)
         let norm = optimizer.update(pass.gradients, learningRate: rate)
-        if recipe.balanceRate > 0 { balance(pass.expertLoad) }
+        if recipe.balanceRate > 0, adaptation != .warmUp { balance(pass.expertLoad) }
+        var extras = ["attention_logit_max": pass.attentionLogitMax]
+        if adaptation != nil { extras["indexer_loss"] = pass.indexerLoss }
         tokens += rows.reduce(0) { $0 + $1.tokens.count }
         return StepMetrics(
             step: step, tokens: tokens, loss: pass.loss, mtpLoss: pass.mtpLoss, learningRate: rate, gradientNorm: norm,
-            tokensPerSecond: .nan, extras: ["attention_logit_max": pass.attentionLogitMax])
+            tokensPerSecond: .nan, extras: extras)
     }
 
     /// Moves each router's bias by one constant step towards equal load (DeepSeek-V3 report, section 2.1.2).
