@@ -2,7 +2,7 @@ import GlimTensor
 
 /// Facts hidden in a long text for evaluation, and several questions about them.
 struct RetrievalInstance: Equatable {
-    /// What is asked for one sample: prompts one after the other, each with the words that its answer must contain.
+    /// What is asked for one sample: prompts one after the other, each with what the answer must contain.
     struct Sample: Equatable {
         var prompts: [(prompt: String, expected: [String])]
 

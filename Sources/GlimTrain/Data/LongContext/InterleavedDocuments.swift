@@ -76,7 +76,9 @@ public struct InterleavedDocuments: DocumentBuilder {
     }
 
     /// The last two parts of a path: enough to tell similar texts apart.
-    private static func shortName(_ name: String) -> String { name.split(separator: "/").suffix(2).joined(separator: "/") }
+    private static func shortName(_ name: String) -> String {
+        name.split(separator: "/").suffix(2).joined(separator: "/")
+    }
 
     /// The hashes of words of five letters, digits and underscores or more.
     private static func words(_ bytes: [UInt8]) -> Set<UInt64> {
