@@ -1,8 +1,8 @@
-import ArgumentParser
+public import ArgumentParser
 import Foundation
 import GlimModel
 import GlimText
-import GlimTrain
+public import GlimTrain
 
 struct Eval: ParsableCommand {
     static let configuration = CommandConfiguration(

@@ -1,9 +1,8 @@
 import Foundation
 import GlimTensor
 import GlimText
+import GlimTrain
 import Testing
-
-@testable import GlimTrain
 
 /// Answers questions from the lines of a text, by plain reading.
 struct StringSolver {

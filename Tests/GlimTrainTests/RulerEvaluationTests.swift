@@ -1,9 +1,8 @@
 import GlimModel
 import GlimTestSupport
 import GlimText
+import GlimTrain
 import Testing
-
-@testable import GlimTrain
 
 @Suite("Retrieval evaluation") struct RulerEvaluationTests {
     @Test(

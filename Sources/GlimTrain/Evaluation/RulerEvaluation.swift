@@ -88,7 +88,7 @@ public struct RulerEvaluation: Sendable, Equatable {
     }
 
     /// A text that fills the length with its longest question and answer, and its tokens.
-    func fit(
+    package func fit(
         _ task: RetrievalTask, _ index: Int, _ length: Int, _ tokenizer: Tokenizer, _ haystack: Haystack
     ) throws(EvaluationError) -> (RetrievalInstance, tokens: [Int32]) {
         var byteCount = 3 * length

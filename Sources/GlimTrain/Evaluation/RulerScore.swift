@@ -36,7 +36,7 @@ public struct RulerScore: Codable, Sendable, Equatable {
     /// The fraction of expected answers that stand in the first line of what was written, whatever else stands there.
     ///
     /// As whole words, where RULER looks for any part of the text: `ice` does not stand in `rice`.
-    static func grade(_ written: String, expected: [String]) -> Double {
+    package static func grade(_ written: String, expected: [String]) -> Double {
         let line = written.prefix { !$0.isNewline }
         let words = " " + line.split { $0.isWhitespace || $0.isPunctuation }.joined(separator: " ") + " "
         return Double(expected.count { words.contains(" \($0) ") }) / Double(max(1, expected.count))

@@ -64,7 +64,7 @@ public struct InterleavedDocuments: DocumentBuilder {
 
     /// The other texts, those with the most words of the sketch first, ties in the order of the permutation; texts
     /// without a word in common come last.
-    func similar(to document: Int) -> [Int] {
+    package func similar(to document: Int) -> [Int] {
         var shared = [Int](repeating: 0, count: documents.count)
         for word in sketches[document] {
             for place in places[word] ?? [] { shared[place] += 1 }

@@ -12,11 +12,11 @@ import GlimTensor
 /// #vote ram oak         #most ram oak                the value told most often
 /// #say owl mint sky     #again second owl dew rose   the second reply to the same request
 /// ```
-enum RetrievalForm: CaseIterable {
+package enum RetrievalForm: CaseIterable, Sendable {
     case note, add, link, vote, say
 
     /// What a line of a fact begins with.
-    var fact: String {
+    package var fact: String {
         switch self {
         case .note: "#note"
         case .add: "#add"
@@ -27,7 +27,7 @@ enum RetrievalForm: CaseIterable {
     }
 
     /// What a question begins with.
-    var question: String {
+    package var question: String {
         switch self {
         case .note: "#recall"
         case .add: "#list"
