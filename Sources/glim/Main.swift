@@ -8,8 +8,8 @@ struct Glim: AsyncParsableCommand {
         abstract: "All of GLM-5 in one program: train it, run it, measure it.",
         version: "0.1.0",
         subcommands: [
-            Train.self, Generate.self, Chat.self, Score.self, Grad.self, Tokenize.self,
-            Inspect.self, Bench.self, Conformance.self, Doctor.self,
+            Quickstart.self, Train.self, Generate.self, Chat.self, Score.self, Grad.self, Tokenize.self,
+            Inspect.self, Bench.self, Conformance.self, Eval.self, Doctor.self,
         ])
 }
 

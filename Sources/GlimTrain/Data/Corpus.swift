@@ -15,6 +15,8 @@ public struct Document: Sendable, Equatable {
 public struct Corpus: Sendable {
     public var documents: [Document]
     public var totals: Totals
+    /// What was left out, and why.
+    public var report: CorpusReport
 
     /// What was seen while collecting.
     public struct Totals: Codable, Sendable, Equatable, CustomStringConvertible {
@@ -94,7 +96,7 @@ public struct Corpus: Sendable {
         guard !collector.documents.isEmpty else {
             throw .nothingUsable(paths: paths, totals: collector.totals)
         }
-        return Corpus(documents: collector.documents, totals: collector.totals)
+        return collector.corpus
     }
 }
 
@@ -103,10 +105,12 @@ struct Collector {
     private(set) var documents: [Document] = []
     private(set) var totals = Corpus.Totals()
     private(set) var isFull = false
+    private var dropped = CorpusReport.DroppedList()
     private let limits: Corpus.Limits
     /// The lines of all documents so far, where those like earlier ones are dropped; nil where only equals are.
     private var seenLines: Set<UInt64>?
-    private var seenFiles: Set<FileBytes.Identity> = []
+    /// The path under which each file was read.
+    private var seenFiles: [FileBytes.Identity: String] = [:]
     /// Documents by hash; a bucket is compared byte by byte, so nothing is dropped by mere chance.
     private var seenDocuments: [UInt64: [Int]] = [:]
 
@@ -118,6 +122,11 @@ struct Collector {
     init(limits: Corpus.Limits, dropsSimilar: Bool = false) {
         self.limits = limits
         seenLines = dropsSimilar ? [] : nil
+    }
+
+    /// All that was collected.
+    var corpus: Corpus {
+        Corpus(documents: documents, totals: totals, report: CorpusReport(totals: totals, dropped: dropped))
     }
 
     /// Adds a path that was named by a person: here what is wrong is an error, not a skip.
@@ -141,22 +150,22 @@ struct Collector {
         while let path = pending.popLast(), !isFull {
             let isRoot = path == root
             guard let entry = FileBytes.entry(path, following: isRoot || FileBytes.isSymbolicLink(path)) else {
-                totals.skippedUnreadable += 1
+                skipUnreadable(path)
                 continue
             }
             switch entry.kind {
             case .folder:
                 if !isRoot && FileBytes.isSymbolicLink(path) { continue }
                 guard let names = FileBytes.names(in: path) else {
-                    totals.skippedUnreadable += 1
+                    skipUnreadable(path)
                     continue
                 }
                 let prefix = path.hasSuffix("/") ? path : path + "/"
                 pending += names.reversed().filter { !$0.hasPrefix(".") }.map { prefix + $0 }
             case .file:
-                if try add(file: path, entry: entry) != nil { skipUnreadable() }
+                if try add(file: path, entry: entry) != nil { skipUnreadable(path) }
                 if totals.files % 64 == 0 { progress(totals) }
-            case .pipe, .other: totals.skippedSpecial += 1
+            case .pipe, .other: skip(path, .special)
             }
         }
     }
@@ -175,15 +184,16 @@ struct Collector {
         let bytes: [UInt8]
         do throws(FileBytes.Problem) {
             if entry.kind == .file {
-                guard seenFiles.insert(entry.identity).inserted else {
-                    totals.skippedDuplicate += 1
+                if let first = seenFiles[entry.identity] {
+                    skip(path, .duplicate, kept: first)
                     return nil
                 }
+                seenFiles[entry.identity] = path
                 // A large binary is told by its head; reading all of it first would be a waste.
                 if entry.size > Self.headBytes && !isJSONL {
                     let head = try FileBytes.read(path, limit: Self.headBytes)
                     if TextBytes.isBinary(head[...]) {
-                        totals.skippedBinary += 1
+                        skip(path, .binary)
                         return nil
                     }
                 }
@@ -194,13 +204,13 @@ struct Collector {
         }
         guard max(entry.size, bytes.count) <= room else { throw .tooLarge(path, limit: Self.roomBytes) }
         if bytes.isEmpty {
-            totals.skippedEmpty += 1
+            skip(path, .empty)
         } else if isJSONL {
             try add(jsonl: bytes, path: path)
         } else if TextBytes.isBinary(bytes[...]) {
-            totals.skippedBinary += 1
+            skip(path, .binary)
         } else if !suits(bytes) {
-            totals.skippedUnsuited += 1
+            skip(path, .unsuited)
         } else {
             add(text: bytes, name: path)
         }
@@ -210,7 +220,21 @@ struct Collector {
     /// Text is held in memory, beside the tokens it becomes: half of what there is.
     private static let roomBytes = MemoryRoom.byteCount / 2
 
-    mutating func skipUnreadable() { totals.skippedUnreadable += 1 }
+    mutating func skipUnreadable(_ path: String) { skip(path, .unreadable) }
+
+    /// Counts what is left out and takes its name down.
+    private mutating func skip(_ name: String, _ reason: CorpusReport.Reason, kept: String? = nil) {
+        switch reason {
+        case .empty: totals.skippedEmpty += 1
+        case .binary: totals.skippedBinary += 1
+        case .unreadable: totals.skippedUnreadable += 1
+        case .duplicate: totals.skippedDuplicate += 1
+        case .special: totals.skippedSpecial += 1
+        case .unsuited: totals.skippedUnsuited += 1
+        case .similar: totals.skippedSimilar += 1
+        }
+        dropped.append(.init(name: name, reason: reason, kept: kept))
+    }
 
     private mutating func add(jsonl bytes: [UInt8], path: String) throws(DataError) {
         let decoder = JSONDecoder()
@@ -232,7 +256,7 @@ struct Collector {
 
     private mutating func add(text: [UInt8], name: String) {
         if text.isEmpty {
-            totals.skippedEmpty += 1
+            skip(name, .empty)
             return
         }
         let pieces = TextBytes.pieces(text, limit: limits.documentBytes)
@@ -243,8 +267,8 @@ struct Collector {
 
     private mutating func add(document: Document) {
         let hash = ContentHash.hash(document.bytes)
-        if seenDocuments[hash, default: []].contains(where: { documents[$0].bytes == document.bytes }) {
-            totals.skippedDuplicate += 1
+        if let equal = seenDocuments[hash]?.first(where: { documents[$0].bytes == document.bytes }) {
+            skip(document.name, .duplicate, kept: documents[equal].name)
             return
         }
         guard document.bytes.count <= limits.totalBytes - totals.bytes else {
@@ -255,7 +279,7 @@ struct Collector {
             let lines = TextBytes.lineHashes(document.bytes)
             let seen = lines.reduce(0) { $0 + (seenLines.contains($1) ? 1 : 0) }
             if 2 * seen > lines.count {
-                totals.skippedSimilar += 1
+                skip(document.name, .similar)
                 return
             }
             self.seenLines?.formUnion(lines)

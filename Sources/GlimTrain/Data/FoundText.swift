@@ -200,7 +200,7 @@ extension Corpus {
                 while !collector.isFull, collector.totals.bytes - start < quota, let file = left[i].popFirst() {
                     let problem = try collector.add(
                         file: file.path, entry: file.entry, suits: FoundText.isWritten)
-                    if problem != nil { collector.skipUnreadable() }
+                    if problem != nil { collector.skipUnreadable(file.path) }
                     if collector.totals.files % 64 == 0 { progress(collector.totals) }
                 }
             }
@@ -209,6 +209,6 @@ extension Corpus {
         guard !collector.documents.isEmpty else {
             throw .nothingUsable(paths: ["this machine's own software"], totals: collector.totals)
         }
-        return Corpus(documents: collector.documents, totals: collector.totals)
+        return collector.corpus
     }
 }

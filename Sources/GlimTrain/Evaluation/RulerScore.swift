@@ -1,0 +1,50 @@
+/// What an evaluation found: a score for each task and length.
+public struct RulerScore: Codable, Sendable, Equatable {
+    /// One task at one length.
+    public struct Cell: Codable, Sendable, Equatable {
+        public var task: RetrievalTask
+        public var length: Int
+        /// Tokens of the text that was read, on average.
+        public var prefixTokens: Int
+        public var result: ScoreInterval
+
+        enum CodingKeys: String, CodingKey {
+            case task, length, result
+            case prefixTokens = "prefix_tokens"
+        }
+    }
+
+    public var cells: [Cell]
+    /// Over all samples.
+    public var total: ScoreInterval
+    public var seed: UInt64
+
+    init(_ cells: [Cell], seed: UInt64) {
+        (self.cells, self.seed) = (cells, seed)
+        total = Self.sum(cells)
+    }
+
+    /// Over the samples of all tasks at one length.
+    public func total(length: Int) -> ScoreInterval { Self.sum(cells.filter { $0.length == length }) }
+
+    private static func sum(_ cells: [Cell]) -> ScoreInterval {
+        ScoreInterval(
+            sum: cells.reduce(0) { $0 + $1.result.score * Double($1.result.samples) },
+            samples: cells.reduce(0) { $0 + $1.result.samples })
+    }
+
+    /// The fraction of expected words among the words of an answer's first line. What else stands there does not matter.
+    ///
+    /// Whole words, where RULER looks for parts of the text: `ice` is no answer that contains `rice`.
+    static func grade(_ answer: String, expected: [String]) -> Double {
+        let line = answer.prefix { !$0.isNewline }
+        let words = Set(line.split { $0.isWhitespace || $0.isPunctuation })
+        return Double(expected.count { words.contains(Substring($0)) }) / Double(max(1, expected.count))
+    }
+}
+
+/// Why an evaluation cannot be made.
+public struct EvaluationError: Error, Sendable, Equatable, CustomStringConvertible {
+    public let description: String
+    init(_ description: String) { self.description = description }
+}
