@@ -7,6 +7,7 @@
 #include "rows.inc.h"
 #include "select.inc.h"
 #include "attention.inc.h"
+#include "adapt.inc.h"
 #include "probe.inc.h"
 
 const glim_kernels GLIM_SET_TABLE = {
@@ -17,5 +18,6 @@ const glim_kernels GLIM_SET_TABLE = {
     ROWS_ENTRIES
     SELECT_ENTRIES
     ATTENTION_ENTRIES
+    ADAPT_ENTRIES
     PROBE_ENTRIES
 };

@@ -76,12 +76,49 @@ package struct Pass {
     let balance: Float
     /// Layers with an indexer read the given positions, as those without do.
     let keepsSelection: Bool
+    /// Where indexers learn.
+    let indexers: IndexerTraining?
 
     package init(
         batch: Batch, rotary: RotaryTable, tape: Tape? = nil, observer: Observer? = nil, balance: Float = 0,
-        keepsSelection: Bool = false
+        keepsSelection: Bool = false, indexers: IndexerTraining? = nil
     ) {
         (self.batch, self.rotary, self.tape, self.observer, self.balance) = (batch, rotary, tape, observer, balance)
-        self.keepsSelection = keepsSelection
+        (self.keepsSelection, self.indexers) = (keepsSelection, indexers)
+    }
+}
+
+extension Pass {
+    /// Runs one layer of this pass, once, or with `recomputes` and a tape again on the way back.
+    ///
+    /// - Parameters:
+    ///   - inputs: what gradients flow back to.
+    ///   - selection: what the layer before left.
+    ///   - body: the layer; it uses the selection or replaces it.
+    /// - Returns: the layer's output, and the selection that it left.
+    func run(
+        _ inputs: [Tensor], _ selection: Selection?, _ tape: Tape?, recomputes: Bool,
+        _ body: @escaping ([Tensor], Pass, inout Selection?) -> Tensor
+    ) -> (output: Tensor, selection: Selection?) {
+        var chosen = selection
+        guard recomputes, let tape else {
+            let output = body(inputs, with(tape), &chosen)
+            return (output, chosen)
+        }
+        // The second run reads the positions that the first chose: they are kept, for choosing costs the most.
+        let output = tape.recompute(inputs) { inputs, tape in
+            guard let tape else { return body(inputs, self, &chosen) }
+            // Whoever counts or learns has done so.
+            let again = Pass(batch: batch, rotary: rotary, tape: tape, balance: balance, keepsSelection: true)
+            var kept = chosen
+            return body(inputs, again, &kept)
+        }
+        return (output, chosen)
+    }
+
+    private func with(_ tape: Tape?) -> Pass {
+        Pass(
+            batch: batch, rotary: rotary, tape: tape, observer: observer, balance: balance,
+            keepsSelection: keepsSelection, indexers: indexers)
     }
 }

@@ -8,7 +8,7 @@ public struct DecoderLayer: Sendable {
     }
 
     public let attentionNorm: Weight  // [D]
-    public let attention: LatentAttention
+    public internal(set) var attention: LatentAttention
     public let feedForwardNorm: Weight  // [D]
     public let feedForward: FeedForward
     let epsilon: Float

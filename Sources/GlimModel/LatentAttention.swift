@@ -25,7 +25,7 @@ public struct LatentAttention: Sendable {
     /// `[D, H V]`
     public let output: Weight
     /// Present in layers that choose positions themselves.
-    public let indexer: Indexer?
+    public internal(set) var indexer: Indexer?
     let layer: Int
     let epsilon: Float
     let halfSplit: Bool
@@ -62,14 +62,26 @@ public struct LatentAttention: Sendable {
             pass.rotary, halfSplit: halfSplit, tape: tape)
         let pages = batch.pages(of: keys_T, .latent(layer: layer))
         if let indexer, !pass.keepsSelection {
-            selection = indexer(x_TD.untracked, latent_TQ!.untracked, pass)
+            let (x_TD, latent_TQ) = (x_TD.untracked, latent_TQ!.untracked)
+            selection =
+                if let indexers = pass.indexers {
+                    indexers.choose(indexer, x_TD, latent_TQ, pass)
+                } else {
+                    indexer(x_TD, latent_TQ, pass)
+                }
             pass.observer?.selections[layer] = selection
         }
         let q_THW = Tensor.latentQueries(
             q_T, keyUp: keyUp, positions: batch.positions, pass.rotary, halfSplit: halfSplit, tape: tape)
+        let sums = pass.indexers.map { _ in Tensor(uninitialized: [q_THW.shape.rows]) }
         let o_THC = Tensor.attention(
             q_THW, keys: keys_T, pages: pages, slices: batch.slices, selection: selection,
-            valueWidth: keyNorm.outputs, scale: scale, tape: tape, observe: pass.observer?.see(attentionLogit:))
+            valueWidth: keyNorm.outputs, scale: scale, logSumExp: sums, tape: tape,
+            observe: pass.observer?.see(attentionLogit:))
+        if let sums {
+            let record = AttentionRecord(q: q_THW.untracked, pages: pages, logSumExp: sums, scale: scale)
+            pass.indexers?.learn(record, pass, selection: selection)
+        }
         return Tensor.linear(Tensor.latentValues(o_THC, valueUp: valueUp, tape: tape), output, tape: tape)
     }
 }
@@ -103,10 +115,27 @@ public struct Indexer: Sendable {
         (self.layer, topK, halfSplit) = (layer, shape.topK, !shape.ropeInterleave)
     }
 
+    /// This indexer's choice of positions by the numbers of another.
+    func with(weightsOf other: Indexer) -> Indexer {
+        Indexer(
+            query: other.query, key: other.key, keyNorm: other.keyNorm, keyBias: other.keyBias,
+            headWeights: other.headWeights, layer: layer, topK: topK, halfSplit: halfSplit)
+    }
+
+    private init(
+        query: Weight, key: Weight, keyNorm: Weight, keyBias: Weight, headWeights: Weight, layer: Int, topK: Int,
+        halfSplit: Bool
+    ) {
+        (self.query, self.key, self.keyNorm, self.keyBias) = (query, key, keyNorm, keyBias)
+        (self.headWeights, self.layer, self.topK, self.halfSplit) = (headWeights, layer, topK, halfSplit)
+    }
+
     /// The weights, which only the indexer's own loss moves.
     public var weights: [Weight] { [query, key, keyNorm, keyBias, headWeights] }
 
     private var headCount: Int { headWeights.outputs }
+    /// Multiplies products of queries and keys.
+    var scale: Float { Float(1 / Double(key.outputs).squareRoot()) }
 
     /// What scores are made of: rotated queries `[T, I X]`, head weights `[T, I]`.
     package func queries(_ x_TD: Tensor, _ latent_TQ: Tensor, _ pass: Pass, tape: Tape?) -> (q: Tensor, weights: Tensor)
@@ -129,15 +158,17 @@ public struct Indexer: Sendable {
     /// The choice for each row, or nil where every row sees no more than `topK` positions. Keys are cached either way.
     func callAsFunction(_ x_TD: Tensor, _ latent_TQ: Tensor, _ pass: Pass) -> Selection? {
         let batch = pass.batch
-        let isSparse = batch.slices.contains { $0.position + $0.count > topK }
+        let isSparse = isSparse(batch)
         guard isSparse || !batch.caches.isEmpty else { return nil }
         let pages = batch.pages(of: keys(x_TD, pass, tape: nil), .indexKey(layer: layer))
         guard isSparse else { return nil }
         let (q, weights) = queries(x_TD, latent_TQ, pass, tape: nil)
         return Tensor.select(
-            q, weights: weights, pages: pages, slices: batch.slices, topK: topK,
-            scale: Float(1 / Double(key.outputs).squareRoot()))
+            q, weights: weights, pages: pages, slices: batch.slices, topK: topK, scale: scale)
     }
+
+    /// Whether any row sees more than `topK` positions.
+    func isSparse(_ batch: Batch) -> Bool { batch.slices.contains { $0.position + $0.count > topK } }
 }
 
 extension Batch {

@@ -9,8 +9,13 @@ extension Model {
     /// `log`, `sin` and `cos` round alike.
     public init(_ config: ModelConfig, seed: UInt64) {
         self.init(config)
+        initialise(tensors, seed: seed)
+        changed()
+    }
+
+    /// Gives matrices the numbers that a new model has.
+    func initialise(_ tensors: [CheckpointTensor], seed: UInt64) {
         let residual = Float(1 / Double(2 * config.layerCount).squareRoot())
-        let tensors = tensors
         ThreadPool.shared.run(tensors.count) { i in
             let tensor = tensors[i]
             guard tensor.shape.count == 2 else { return }
@@ -28,6 +33,5 @@ extension Model {
             }
             numbers.withUnsafeBufferPointer { tensor.fill(from: UnsafeBufferPointer(rebasing: $0[..<count])) }
         }
-        changed()
     }
 }

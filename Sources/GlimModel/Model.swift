@@ -6,12 +6,12 @@ public struct Model: Sendable {
     public var config: ModelConfig
     /// `[W, D]`
     public let embedding: Weight
-    public let layers: [DecoderLayer]
+    public internal(set) var layers: [DecoderLayer]
     public let norm: Weight  // [D]
     /// `[W, D]`; the embedding itself where they are tied.
     public let head: Weight
     /// The layers of multi-token prediction, after the trunk: see ``prediction(step:)``.
-    public let predictions: [MultiTokenPrediction]
+    public internal(set) var predictions: [MultiTokenPrediction]
     /// Its matrices hold only what products read, rounded: see ``LoadFormat/inference``.
     var isHeldRounded = false
     private let rotary: RotaryCache
@@ -54,36 +54,24 @@ public struct Model: Sendable {
     ///   - tape: records the pass for gradients; needs whole sequences.
     ///   - recomputes: with a tape, keep only each layer's input and compute the layer again on the way back.
     ///   - balance: weight of the sequence-wise balance loss, per token of the step.
+    ///   - indexers: are told what the indexers learn, and decide what attention reads.
     /// - Returns: `[T, D]`
     public func hidden(
-        _ batch: Batch, tape: Tape? = nil, recomputes: Bool = false, balance: Float = 0, observer: Observer? = nil
+        _ batch: Batch, tape: Tape? = nil, recomputes: Bool = false, balance: Float = 0, observer: Observer? = nil,
+        indexers: IndexerTraining? = nil
     ) -> Tensor {
         precondition(tape == nil || batch.caches.isEmpty, "Model: gradients need whole sequences, without a cache")
         for (slice, cache) in zip(batch.slices, batch.caches) { cache.reserve(slice.count) }
-        let table = rotaryTable(batch)
+        let base = Pass(
+            batch: batch, rotary: rotaryTable(batch), observer: observer, balance: balance, indexers: indexers)
         var h_TD = Tensor.embedding(batch.tokens, embedding, tape: tape)
         var selection: Selection?
         for layer in layers {
-            if recomputes, let tape {
-                // The first run makes the selection; the second makes the same one again.
-                let before = selection
-                var after: Selection?
-                h_TD = tape.recompute([h_TD]) { inputs, tape in
-                    var chosen = before
-                    // The observer counts what it sees: once.
-                    let pass = Pass(
-                        batch: batch, rotary: table, tape: tape, observer: tape == nil ? observer : nil,
-                        balance: balance)
-                    let out = layer(inputs[0], pass, selection: &chosen)
-                    after = chosen
-                    return out
-                }
-                selection = after
-            } else {
-                let pass = Pass(batch: batch, rotary: table, tape: tape, observer: observer, balance: balance)
-                h_TD = layer(h_TD, pass, selection: &selection)
+            (h_TD, selection) = base.run([h_TD], selection, tape, recomputes: recomputes) { inputs, pass, selection in
+                layer(inputs[0], pass, selection: &selection)
             }
         }
+        indexers?.finish()
         for (slice, cache) in zip(batch.slices, batch.caches) { cache.advance(slice.count) }
         return Tensor.rmsNorm(h_TD, norm, epsilon: config.normEpsilon, tape: tape)
     }

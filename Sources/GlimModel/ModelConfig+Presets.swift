@@ -78,13 +78,18 @@ extension ModelConfig {
     ///
     /// - Parameter layerCount: within ``depthRange``.
     public static func indexer(depth layerCount: Int) -> Indexer {
-        let config = depth(layerCount)
-        let attention = config.headCount * (2 * config.latent + config.keyRotated)
-        let headCount = 6 * max(1, config.headCount / 8)
+        depth(layerCount).proposedIndexer
+    }
+
+    /// The indexer of a model that has none yet: as much smaller than its attention as in our series, one in each layer.
+    public var proposedIndexer: Indexer {
+        let attention = headCount * (2 * latent + keyRotated)
+        let indexHeads = 6 * max(1, headCount / 8)
         // At least the rotated part, an even number.
-        let width = max(config.keyRotated, attention / 8 / headCount / 8 * 8)
+        let width = max(keyRotated, attention / 8 / indexHeads / 8 * 8)
         return Indexer(
-            headCount: headCount, headWidth: width, topK: 256, kinds: Indexer.kinds(layerCount: layerCount))
+            headCount: indexHeads, headWidth: width, topK: 256, ropeInterleave: ropeInterleave,
+            kinds: Indexer.kinds(layerCount: layerCount))
     }
 
     public static var glm5: ModelConfig {

@@ -6,7 +6,7 @@ public struct MultiTokenPrediction: Sendable {
     public let embeddingNorm: Weight  // [D], enorm
     public let hiddenNorm: Weight  // [D], hnorm
     public let projection: Weight  // [D, 2 D], eh_proj: embedding half first
-    public let layer: DecoderLayer
+    public internal(set) var layer: DecoderLayer
     public let norm: Weight  // [D], shared_head.norm
     /// `[W, D]` each, where the checkpoint has its own; nil shares the trunk's.
     public let embedding: Weight?
@@ -58,21 +58,29 @@ extension Model {
     ///   - next: the token `step` after each row.
     ///   - batch: the rows as sequences.
     ///   - step: from 1.
+    ///   - recomputes: with a tape, keep only `hidden_TD` and compute the step again on the way back.
+    ///   - indexers: are told what the step's own indexer learns.
     ///   - sharing: what the first step chose for these rows (its observer tells), where the config has later steps share it.
     /// - Returns: `[T, D]`, ready for `aheadHead` and for the next step.
     public func predictAhead(
         _ hidden_TD: Tensor, next: [Int32], _ batch: Batch, step: Int = 1, sharing: Selection? = nil,
-        tape: Tape? = nil, balance: Float = 0, observer: Observer? = nil
+        tape: Tape? = nil, recomputes: Bool = false, balance: Float = 0, observer: Observer? = nil,
+        indexers: IndexerTraining? = nil
     ) -> Tensor {
         let prediction = prediction(step: step)
         for (slice, cache) in zip(batch.slices, batch.caches) { cache.reserve(slice.count) }
         let shares = step > 1 && config.sharesSelectionAcrossDrafts
-        let pass = Pass(
-            batch: batch, rotary: rotaryTable(batch), tape: tape, observer: observer, balance: balance,
-            keepsSelection: shares)
-        var selection = shares ? sharing : nil
-        let embedding_TD = Tensor.embedding(next, prediction.embedding ?? embedding, tape: tape)
-        let out_TD = prediction(embedding_TD: embedding_TD, hidden_TD: hidden_TD, pass, selection: &selection)
+        let base = Pass(
+            batch: batch, rotary: rotaryTable(batch), observer: observer, balance: balance, keepsSelection: shares,
+            // What is shared was learned from where it was chosen.
+            indexers: shares ? nil : indexers)
+        let table = prediction.embedding ?? embedding
+        let out_TD = base.run([hidden_TD], shares ? sharing : nil, tape, recomputes: recomputes) {
+            inputs, pass, selection in
+            let embedding_TD = Tensor.embedding(next, table, tape: pass.tape)
+            return prediction(embedding_TD: embedding_TD, hidden_TD: inputs[0], pass, selection: &selection)
+        }.output
+        indexers?.finish()
         for (slice, cache) in zip(batch.slices, batch.caches) { cache.advance(slice.count) }
         return out_TD
     }

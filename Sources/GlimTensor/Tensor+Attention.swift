@@ -19,19 +19,23 @@ extension Tensor {
     ///   - selection: which positions each row sees; nil is all.
     ///   - C: the width of the leading part of a key that is its value.
     ///   - scale: multiplies scores.
+    ///   - logSumExp: `[T, H]`, grouped: is filled with the log of each row's sum of e^score, which makes a score a
+    ///     probability.
     ///   - observe: is told the largest scaled score of any row and key.
     /// - Returns: `[T, H, C]`, grouped.
     public static func attention(
         _ q: Tensor, keys: Tensor, pages: [KeyPages], slices: [SequenceSlice], selection: Selection?,
-        valueWidth C: Int, scale: Float, tape: Tape? = nil, observe: ((Float) -> Void)? = nil
+        valueWidth C: Int, scale: Float, logSumExp: Tensor? = nil, tape: Tape? = nil,
+        observe: ((Float) -> Void)? = nil
     ) -> Tensor {
         let dims = q.shape.dimensions
         let (T, H, W) = (dims[0], dims[1], dims[2])
         precondition(C <= W && keys.shape.last == W && pages.count == slices.count, "attention: \(q.shape), C \(C)")
         let groups = HeadGroups(heads: H)
         var out = Tensor(uninitialized: [T, H, C])
-        let lse = tape == nil ? nil : Tensor(uninitialized: [T, H])
-        let blocks = attentionBlocks(slices, selection)
+        precondition(logSumExp.map { $0.shape.count == T * H } ?? true, "attention: sums for \(q.shape)")
+        let lse = logSumExp ?? (tape == nil ? nil : Tensor(uninitialized: [T, H]))
+        let blocks = runs(slices, selection, allTokens: denseTokens, selectedTokens: sparseTokens)
         let pieces = blocks.count * groups.count
         let largest = observe.map { _ in Tensor([Float](repeating: -.infinity, count: pieces), [pieces]) }
         ThreadPool.shared.run(pieces) { i in
@@ -119,27 +123,30 @@ extension Tensor {
         return out
     }
 
-    private struct AttentionBlock {
+    /// Tokens of one slice that all read selected positions, or all see everything.
+    struct Run {
         let slice: Int
         let first: Int  // token of the slice
         let count: Int
         let isSelected: Bool
     }
 
-    /// Runs of tokens of one slice and one kind.
-    private static func attentionBlocks(_ slices: [SequenceSlice], _ selection: Selection?) -> [AttentionBlock] {
-        var blocks: [AttentionBlock] = []
+    /// The runs of a batch in order, of so many tokens at most.
+    static func runs(
+        _ slices: [SequenceSlice], _ selection: Selection?, allTokens: Int, selectedTokens: Int
+    ) -> [Run] {
+        var runs: [Run] = []
         for (s, slice) in slices.enumerated() {
             var t = 0
             while t < slice.count {
                 let isSelected = selection.map { $0.count[slice.row + t] >= 0 } ?? false
-                let most = min(slice.count, t + (isSelected ? sparseTokens : denseTokens))
+                let most = min(slice.count, t + (isSelected ? selectedTokens : allTokens))
                 var end = t + 1
                 while end < most, (selection.map { $0.count[slice.row + end] >= 0 } ?? false) == isSelected { end += 1 }
-                blocks.append(AttentionBlock(slice: s, first: t, count: end - t, isSelected: isSelected))
+                runs.append(Run(slice: s, first: t, count: end - t, isSelected: isSelected))
                 t = end
             }
         }
-        return blocks
+        return runs
     }
 }

@@ -1,4 +1,4 @@
-// Attention and the indexer: attention.inc.h, indexer.inc.h.
+// Attention and the indexer: attention.inc.h, indexer.inc.h, adapt.inc.h.
 #include "check.h"
 
 #define BOTH for (int t = 0; t < 2; t++) c->tables[t]
@@ -171,6 +171,33 @@ static void check_indexer(check *c, int64_t tokens, int64_t heads, int64_t first
     release(c);
 }
 
+/// What an indexer learns from, and how far it is from it: rows of every length up to the last position.
+static void check_index_loss(check *c, int64_t tokens, int64_t heads, int64_t first, int64_t width) {
+    const int64_t positions = first + tokens, rows = tokens * heads;
+    const int64_t ldk = width + random_in(0, 3), lds = positions + random_in(0, 3);
+    const float scale = any_scale(width), *q = filled(c, rows * width), *lse = filled(c, rows);
+    const float **pages = paged(c, positions, ldk, width);
+    float *scratch[2];
+    make_scratch(c, scratch, rows, width);
+    describe(c, "tokens %lld heads %lld first %lld width %lld ldk %lld lds %lld", (long long)tokens, (long long)heads,
+             (long long)first, (long long)width, (long long)ldk, (long long)lds);
+    outputs shares = outputs_of(c, tokens, lds, positions, NULL);
+    BOTH->attention_shares(shares.at[t], lds, q, lse, tokens, heads, pages, ldk, first, width, scale, scratch[t]);
+    same_outputs(c, "attention_shares", &shares);
+    outputs scores = outputs_of(c, tokens, lds, positions, NULL);
+    for (int64_t i = 0; i < tokens; i++) {
+        const int64_t seen = first + i + 1;
+        same(c, "attention_shares past the last visible", shares.at[0] + i * lds + seen, shares.before + i * lds + seen,
+             4 * (tokens - 1 - i));
+        double kl[2];
+        for (int t = 0; t < 2; t++)
+            kl[t] = c->tables[t]->index_divergence(scores.at[t] + i * lds, shares.at[t] + i * lds, seen);
+        same(c, "index_divergence", kl, kl + 1, sizeof *kl);
+    }
+    same_outputs(c, "gradient of index_divergence", &scores);
+    release(c);
+}
+
 void check_attention(check *c) {
     // tokens, heads: few rows, whole and broken blocks, blocks that end within a token
     static const int64_t shapes[][2] = {{1, 1}, {1, 15}, {1, 16}, {4, 4},  {1, 17}, {17, 1},
@@ -183,6 +210,7 @@ void check_attention(check *c) {
             const int64_t tokens = shapes[i][0], heads = shapes[i][1], width = ANY_OF(widths), first = ANY_OF(firsts);
             check_dense(c, tokens, heads, first, width, twice ? width : random_in(1, width));
             check_indexer(c, tokens, heads, ANY_OF(firsts), ANY_OF(widths));
+            check_index_loss(c, tokens, heads, ANY_OF(firsts), ANY_OF(widths));
             check_selected(c, heads, random_in(1, 300), random_in(1, 4), width, random_in(1, width));
         }
     // Whole vectors in all the ways that they are taken, parts of one, sums over more than one block of k.

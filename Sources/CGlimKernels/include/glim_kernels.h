@@ -223,6 +223,18 @@ typedef struct glim_kernels {
                                   const float *_Nonnull const *_Nonnull pages, int64_t ldk, int64_t first,
                                   int64_t width, float scale, float *scratch);
 
+    // ---- What indexers learn from (adapt.inc.h)
+
+    /// shares[t · lds + s] = Σ_h exp(q[t, h] · key[s] · scale - lse[t, h]), heads ascending, for s in 0 … first + t: the
+    /// attention that key s gets from all heads. q [tokens, heads, width]; lse [tokens, heads], by attention.
+    /// Scratch is attention's.
+    void (*attention_shares)(float *shares, int64_t lds, const float *q, const float *lse, int64_t tokens,
+                             int64_t heads, const float *_Nonnull const *_Nonnull pages, int64_t ldk, int64_t first,
+                             int64_t width, float scale, float *scratch);
+    /// KL(p ‖ softmax(scores)), nats, where p = shares / Σ shares; scores become its gradient, softmax(scores) - p.
+    /// Of one entry: 0.
+    double (*index_divergence)(float *scores, const float *shares, int64_t count);
+
     // ---- Probes (probe.inc.h): for measuring the machine, never for results
 
     /// The sum of an array, read as fast as memory gives it.

@@ -45,14 +45,18 @@ public struct Trainer {
 
     /// Trains on the given rows.
     public mutating func trainStep(on rows: [PackedRow]) -> StepMetrics {
-        let pass = TrainingPass(model, rows, recipe.passOptions(length: rows.first?.tokens.count ?? 1))
+        var options = recipe.passOptions(length: rows.first?.tokens.count ?? 1)
+        options.adaptation = recipe.adaptation(step: step + 1, of: totalSteps)
+        let pass = TrainingPass(model, rows, options)
         let rate = recipe.learningRate(step: step + 1, of: totalSteps)
         let norm = optimizer.update(pass.gradients, learningRate: rate)
-        if recipe.balanceRate > 0 { balance(pass.expertLoad) }
+        if recipe.balanceRate > 0, options.adaptation != .warmUp { balance(pass.expertLoad) }
+        var extras = ["attention_logit_max": pass.attentionLogitMax]
+        if options.adaptation != nil { extras["indexer_loss"] = pass.indexerLoss }
         tokens += rows.reduce(0) { $0 + $1.tokens.count }
         return StepMetrics(
             step: step, tokens: tokens, loss: pass.loss, mtpLoss: pass.mtpLoss, learningRate: rate, gradientNorm: norm,
-            tokensPerSecond: .nan, extras: ["attention_logit_max": pass.attentionLogitMax])
+            tokensPerSecond: .nan, extras: extras)
     }
 
     /// Moves each router's bias by one constant step towards equal load (DeepSeek-V3 report, section 2.1.2).

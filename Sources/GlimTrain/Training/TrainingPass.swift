@@ -7,7 +7,10 @@ public struct TrainingPass {
     public let loss: Double
     /// The same of multi-token prediction, the mean over its steps; 0 without it.
     public let mtpLoss: Double
-    /// Of `loss + mtpWeight · mtpLoss + balanceWeight · balance loss`.
+    /// `KL(attention ‖ indexer)` in nats, the mean over rows and indexers; 0 where none learns.
+    public let indexerLoss: Double
+    /// Of `loss + mtpWeight · mtpLoss + balanceWeight · balance loss`, and for the indexers' weights of the sum of their
+    /// losses; in a warm-up of these alone.
     public let gradients: Gradients
     /// Tokens that each expert got in the step, by layer.
     public let expertLoad: [Int: [Int]]
@@ -26,6 +29,8 @@ public struct TrainingPass {
         public var balanceWeight = 1e-4
         /// Keep only the inputs of layers and compute them again on the way back: less memory, a third more work.
         public var recomputes = false
+        /// What a model with indexers learns beside, or instead of, its own loss.
+        public var adaptation: Adaptation?
 
         public init() {}
     }
@@ -44,14 +49,19 @@ public struct TrainingPass {
         }
         let balance = Float(options.balanceWeight / Double(max(1, tokenCount)))
         var tree = GradientTree()
+        // Of a warm-up no gradient reaches anything but the indexers.
+        let isRecorded = options.adaptation != .warmUp
+        var (indexerLoss, indexerRows) = (0.0, 0)
         var (loss, mtpLosses) = (0.0, [Double](repeating: 0, count: steps))
         var load: [Int: [Int]] = [:]
         var attentionLogitMax = -Float.infinity
         for first in stride(from: 0, to: rows.count, by: options.microBatchRows) {
             let micro = MicroBatch(rows[first..<min(rows.count, first + options.microBatchRows)])
-            let (tape, observer) = (Tape(), Observer())
+            let (tape, observer) = (isRecorded ? Tape() : nil, Observer())
+            let indexers = options.adaptation.map { IndexerTraining($0, lossScale: 1 / Float(max(1, tokenCount))) }
             let hidden = model.hidden(
-                micro.batch, tape: tape, recomputes: options.recomputes, balance: balance, observer: observer)
+                micro.batch, tape: tape, recomputes: options.recomputes, balance: balance, observer: observer,
+                indexers: indexers)
             let logprobs = Tensor.crossEntropy(
                 hidden, head: model.head, targets: micro.next, lossScale: 1 / Float(max(1, targetCount)), tape: tape)
             loss -= logprobs.reduce(0.0) { $0 + Double($1) }
@@ -62,8 +72,9 @@ public struct TrainingPass {
                 shared = shared?.selectRows(step.rows)
                 ahead = model.predictAhead(
                     Tensor.selectRows(ahead, step.rows, tape: tape), next: step.batch.tokens, step.batch, step: d + 1,
-                    sharing: shared, tape: tape, balance: balance / Float(model.useCount(step: d + 1, of: steps)),
-                    observer: observer)
+                    sharing: shared, tape: tape, recomputes: options.recomputes,
+                    balance: balance / Float(model.useCount(step: d + 1, of: steps)), observer: observer,
+                    indexers: indexers)
                 if d == 0, model.config.sharesSelectionAcrossDrafts {
                     shared = observer.selections[model.config.layerCount]
                 }
@@ -72,8 +83,14 @@ public struct TrainingPass {
                     lossScale: Float(options.mtpWeight / Double(steps)) / Float(max(1, aheadCounts[d])), tape: tape)
                 mtpLosses[d] -= logprobs.reduce(0.0) { $0 + Double($1) }
             }
-            tape.backward()
-            tree.push(tape.gradients)
+            tape?.backward()
+            var gradients = tape?.gradients ?? Gradients()
+            if let indexers {
+                gradients.add(indexers.gradients)
+                indexerLoss += indexers.losses.sorted { $0.key < $1.key }.reduce(0) { $0 + $1.value.sum }
+                indexerRows += indexers.losses.values.reduce(0) { $0 + $1.rows }
+            }
+            tree.push(gradients)
             attentionLogitMax = max(attentionLogitMax, observer.attentionLogitMax)
             for (layer, counts) in observer.expertLoad {
                 load[layer] = load[layer].map { zip($0, counts).map(+) } ?? counts
@@ -81,6 +98,7 @@ public struct TrainingPass {
         }
         self.loss = loss / Double(max(1, targetCount))
         mtpLoss = zip(mtpLosses, aheadCounts).reduce(0) { $0 + $1.0 / Double(max(1, $1.1)) } / Double(max(1, steps))
+        self.indexerLoss = indexerLoss / Double(max(1, indexerRows))
         (gradients, expertLoad, self.attentionLogitMax) = (tree.sum(), load, Double(attentionLogitMax))
     }
 }
