@@ -5,6 +5,20 @@ import GlimCheckpoint
 package struct RunText: Sendable, Equatable {
     package var training: [Document]
     package var validation: [Document]
+    /// What was left out, and why.
+    let report: CorpusReport
+    /// What decides all of it, but for the contents of files.
+    private let choice: Choice
+
+    private struct Choice: Codable, Equatable {
+        var data: [String]
+        var validationFraction: Double?
+        var seed: UInt64
+
+        init(_ recipe: TrainRecipe) {
+            (data, validationFraction, seed) = (recipe.data, recipe.validationFraction, recipe.seed)
+        }
+    }
 
     /// - Throws: `DataError`.
     init(_ recipe: TrainRecipe, say: @Sendable (String) -> Void) throws {
@@ -22,6 +36,7 @@ package struct RunText: Sendable, Equatable {
         if recipe.data.isEmpty { say("from \(Self.folders(corpus.documents))") }
         let split = ValidationSplit(corpus.documents, fraction: recipe.validationFraction, seed: recipe.seed)
         (training, validation) = (split.training, split.validation)
+        (report, choice) = (corpus.report, Choice(recipe))
     }
 
     /// The folders that most of the documents lie in, for people who want to know what was read.
@@ -40,6 +55,8 @@ package struct RunText: Sendable, Equatable {
 extension RunText {
     /// The first line of the file; the bytes of the documents follow.
     private struct Header: Codable {
+        var report: CorpusReport
+        var choice: Choice
         var names: [String]
         var byteCounts: [Int]
         /// How many of the documents train; the others validate.
@@ -50,7 +67,7 @@ extension RunText {
     func save(to file: URL) throws {
         let documents = training + validation
         let header = Header(
-            names: documents.map(\.name), byteCounts: documents.map(\.bytes.count), trainingCount: training.count)
+            report: report, choice: choice, names: documents.map(\.name), byteCounts: documents.map(\.bytes.count), trainingCount: training.count)
         var data = try JSONEncoder().encode(header) + [UInt8(ascii: "\n")]
         for document in documents { data += document.bytes }
         try AtomicFile.write(data, to: file)
@@ -58,9 +75,9 @@ extension RunText {
 
     /// Reads what ``save(to:)`` wrote.
     ///
-    /// - Returns: nil where there is no such file.
+    /// - Returns: nil where there is no such file, or one with the text of other choices than the recipe's.
     /// - Throws: `RunError` for a damaged one.
-    init?(file: URL) throws(RunError) {
+    init?(file: URL, of recipe: TrainRecipe) throws(RunError) {
         guard FileManager.default.fileExists(atPath: file.path) else { return nil }
         let damaged = RunError("\(file.path) is damaged; remove it, and the text is read again")
         guard let data = try? FileBytes.read(file.path),
@@ -70,6 +87,8 @@ extension RunText {
             header.byteCounts.allSatisfy({ (0...data.count).contains($0) }),
             header.byteCounts.reduce(0, +) == data.count - end - 1
         else { throw damaged }
+        guard header.choice == Choice(recipe) else { return nil }
+        (report, choice) = (header.report, header.choice)
         var start = end + 1
         let documents = zip(header.names, header.byteCounts).map { name, count in
             defer { start += count }

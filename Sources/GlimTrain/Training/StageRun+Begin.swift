@@ -5,8 +5,8 @@ import GlimText
 
 /// What a run begins with: text, tokenizer, model, rows.
 extension StageRun {
-    func readMaterial() throws -> RunMaterial {
-        let text = try RunText(recipe, say: say)
+    /// Reads tokens from text; learns a tokenizer where there is none yet.
+    func material(of text: RunText) throws -> RunMaterial {
         let material = RunMaterial(text, try makeTokenizer(text.training), threads: recipe.threads)
         say(
             "\(material.store.tokenCount) training tokens in \(material.store.documentCount) documents, "

@@ -87,9 +87,10 @@ public struct StageRun {
         if let threads = recipe.threads { ThreadPool.shared.threadCount = threads }
         // Said before gigabytes of text are read.
         try checkMemory(baseConfig())
-        let material = try material ?? readMaterial()
+        let material = try self.material ?? material(of: RunText(recipe, say: say))
         self.material = material
         try saveTokenizer(material.tokenizer, to: run)
+        try material.text.report.write(toFolder: run)
         let config = try makeConfig(material.tokenizer)
         try checkMemory(config)
         let loader = try makeLoader(material)
