@@ -165,7 +165,7 @@ struct Bench: ParsableCommand {
             return BenchResult(tokens: tokenCount * batchCount, seconds: seconds, cost: cost)
         default:
             let tokens = sequenceLength * batchCount
-            var options = recipe.passOptions
+            var options = recipe.passOptions(length: sequenceLength)
             options.recomputes = recompute
             let cost = config.trainingCost(
                 sequence: sequenceLength, tokens: tokens, pass: options.microBatchRows * sequenceLength)

@@ -6,12 +6,15 @@ struct Quickstart: ParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Train a small model from text found on this machine, and write a report.",
         discussion: """
-            Collects text, trains a tokenizer and a nano model, and writes DIR/report.html, DIR/report.json and the \
-            model folder DIR/model. Stop it with Ctrl-C at any moment; the same command goes on.
+            Collects text and trains a tokenizer and a nano model in three stages: pre-training (half of the minutes), \
+            mid-training in contexts of 2048 and 8192 tokens (three tenths), adaptation to sparse attention (a fifth). \
+            Writes DIR/report.html and DIR/report.json, which show what each stage gained, and the model folder \
+            DIR/model; those of the earlier stages are DIR/pretrain and DIR/midtrain. Stop it with Ctrl-C at any moment; \
+            the same command goes on.
             """)
 
     @Option(help: "Folder for the report and the model.") var out = "quickstart"
-    @Option(help: "Minutes of training (default: 10).") var minutes: Double?
+    @Option(help: "Minutes of training, all stages together (default: 20).") var minutes: Double?
     @Option(parsing: .upToNextOption, help: "Files, folders, JSON lines (default: text found on this machine).")
     var data: [String] = []
     @Option(help: "The same seed gives the same run, to the bit (default: 0).") var seed: UInt64?

@@ -155,6 +155,29 @@ public struct PackedLoader: Sendable {
         return rows
     }
 
+    /// Rows to validate long contexts on: the beginnings of the longest documents, the same tokens whatever the context.
+    ///
+    /// - Parameters:
+    ///   - length: tokens of each row; a document that is shorter is filled up without targets.
+    ///   - context: tokens that are seen together: at most so many of a row's beginning, then the next so many.
+    /// - Returns: at most `maximumRows`, of documents of at least two tokens.
+    public static func longRows(
+        _ store: TokenStore, length: Int, context: Int, maximumRows: Int, padding: Int32
+    ) -> [PackedRow] {
+        let counts = (0..<store.documentCount).map { min(store.range($0).count, length) }
+        let longest = counts.indices.filter { counts[$0] > 1 }.sorted { (-counts[$0], $0) < (-counts[$1], $1) }
+        return longest.prefix(maximumRows).map { document in
+            let range = store.range(document)
+            var row = PackedRow(capacity: length)
+            for start in stride(from: 0, to: counts[document], by: context) {
+                let piece = range.lowerBound + start..<range.lowerBound + min(start + context, counts[document])
+                row.append(piece, of: store, documentEnd: range.upperBound)
+            }
+            row.pad(to: length, with: padding)
+            return row
+        }
+    }
+
     /// The greatest length such that the documents, cut to it, have at most `capacity` tokens together.
     private static func fittingLength(_ store: TokenStore, capacity: Int) -> Int {
         guard store.tokenCount > capacity else { return store.tokenCount }

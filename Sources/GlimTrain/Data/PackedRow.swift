@@ -7,12 +7,14 @@ public struct PackedRow: Sendable, Equatable {
     /// The pieces in order, covering the row. Attention and positions restart in each: a token sees only the tokens
     /// of its own piece, even where the document began in an earlier row.
     public var segments: [Segment]
-    /// `[T]` the token one ahead in the same document, or -1 for none. The last token of a row has one whenever its
-    /// document goes on in the next row.
+    /// `[T]` the token one ahead in the same document, or -1 for none or one that is not taught. The last token of a row
+    /// has one whenever its document goes on in the next row.
     public var next: [Int32]
     /// For each segment the tokens after it in the same document, up to `lookahead` of them: what multi-token prediction
     /// reads and learns beyond the segment's end.
     public var following: [[Int32]]
+    /// For each of those the token one ahead, as in `next`.
+    public var followingTargets: [[Int32]]
 
     /// Tokens that every step of multi-token prediction needs to know after a segment.
     public static let lookahead = 1 + ModelConfig.maximumMTPLayers
@@ -28,10 +30,28 @@ public struct PackedRow: Sendable, Equatable {
     /// How many tokens have a target, i.e. count in the loss.
     public var targetCount: Int { next.reduce(0) { $0 + ($1 >= 0 ? 1 : 0) } }
 
-    /// - Parameter following: nil where nothing is known after any segment.
+    /// - Parameter following: all taught; nil where nothing is known after any segment.
     public init(tokens: [Int32], segments: [Segment], next: [Int32], following: [[Int32]]? = nil) {
         (self.tokens, self.segments, self.next) = (tokens, segments, next)
         self.following = following ?? segments.map { _ in [] }
+        followingTargets = self.following.map { $0.isEmpty ? [] : $0.dropFirst() + [-1] }
+    }
+
+    /// Pieces of documents that begin with the store's first, as many as fit, filled up with a piece without targets.
+    ///
+    /// - Parameters:
+    ///   - store: few documents; what does not fit is cut off.
+    ///   - padding: the token to fill up with.
+    init(_ store: TokenStore, length: Int, padding: Int32) {
+        self.init(capacity: length)
+        for document in 0..<store.documentCount where tokens.count < length {
+            let range = store.range(document)
+            let count = min(range.count, length - tokens.count)
+            if count > 0 {
+                append(range.lowerBound..<range.lowerBound + count, of: store, documentEnd: range.upperBound)
+            }
+        }
+        pad(to: length, with: padding)
     }
 
     /// One whole document as a row of its own length.
@@ -42,7 +62,7 @@ public struct PackedRow: Sendable, Equatable {
     }
 
     init(capacity: Int) {
-        (tokens, segments, next, following) = ([], [], [], [])
+        (tokens, segments, next, following, followingTargets) = ([], [], [], [], [])
         tokens.reserveCapacity(capacity)
         next.reserveCapacity(capacity)
     }
@@ -55,8 +75,11 @@ public struct PackedRow: Sendable, Equatable {
     mutating func append(_ range: Range<Int>, of store: TokenStore, documentEnd: Int) {
         segments.append(Segment(start: tokens.count, count: range.count))
         tokens += store.tokens[range]
-        for i in range { next.append(i + 1 < documentEnd ? store.tokens[i + 1] : -1) }
-        following.append(Array(store.tokens[range.upperBound..<min(documentEnd, range.upperBound + Self.lookahead)]))
+        func target(after place: Int) -> Int32 { place + 1 < documentEnd ? store.target(place + 1) : -1 }
+        next += range.map(target)
+        let after = range.upperBound..<min(documentEnd, range.upperBound + Self.lookahead)
+        following.append(Array(store.tokens[after]))
+        followingTargets.append(after.map(target))
     }
 
     /// Fills the row up to `length` with one piece that has no targets.
@@ -67,6 +90,7 @@ public struct PackedRow: Sendable, Equatable {
         tokens += Array(repeating: token, count: count)
         next += Array(repeating: -1, count: count)
         following.append([])
+        followingTargets.append([])
     }
 }
 
@@ -91,7 +115,7 @@ extension PackedRow {
                 targets.append(next[start + i])
             } else {
                 inputs.append(after[i - count])
-                targets.append(i + 1 - count < after.count ? after[i + 1 - count] : -1)
+                targets.append(followingTargets[segment][i - count])
             }
         }
         return (inputs, targets)

@@ -7,6 +7,8 @@ public struct TokenStore: Sendable, Equatable {
     public let tokens: [Int32]
     /// Where each document starts, and last where the tokens end: `documentCount + 1` values, ascending from 0.
     public let offsets: [Int]
+    /// Whether each token is learned when it comes next; empty: all are.
+    private let taught: [Bool]
 
     public var documentCount: Int { offsets.count - 1 }
     public var tokenCount: Int { tokens.count }
@@ -14,15 +16,21 @@ public struct TokenStore: Sendable, Equatable {
     /// The range of a document's tokens in `tokens`.
     public func range(_ document: Int) -> Range<Int> { offsets[document]..<offsets[document + 1] }
 
+    /// The token at a place as a target: -1 where it is read but not learned.
+    public func target(_ place: Int) -> Int32 { taught.isEmpty || taught[place] ? tokens[place] : -1 }
+
     /// Takes documents that are tokens already; each must end with the end-of-text token where one is wanted.
-    public init(_ documents: [[Int32]]) {
+    ///
+    /// - Parameter taught: for each token of each document whether it is learned; nil: all are.
+    public init(_ documents: [[Int32]], taught: [[Bool]]? = nil) {
+        precondition(taught.map { $0.map(\.count) == documents.map(\.count) } ?? true, "TokenStore: one bit a token")
         var offsets = [0]
         offsets.reserveCapacity(documents.count + 1)
         for document in documents { offsets.append(offsets[offsets.count - 1] + document.count) }
         var tokens: [Int32] = []
         tokens.reserveCapacity(offsets[offsets.count - 1])
         for document in documents { tokens += document }
-        (self.tokens, self.offsets) = (tokens, offsets)
+        (self.tokens, self.offsets, self.taught) = (tokens, offsets, taught?.flatMap(\.self) ?? [])
     }
 
     /// Tokenises documents on several threads. The result is the same for any number of them.
@@ -68,6 +76,7 @@ public struct TokenStore: Sendable, Equatable {
     /// A hash of all tokens and boundaries: a run that resumes compares it, so as not to go on with other data.
     public var fingerprint: UInt64 {
         let content = tokens.withUnsafeBytes { ContentHash.hash($0, seed: 0) }
-        return offsets.withUnsafeBytes { ContentHash.hash($0, seed: content) }
+        let bounded = offsets.withUnsafeBytes { ContentHash.hash($0, seed: content) }
+        return taught.isEmpty ? bounded : taught.withUnsafeBytes { ContentHash.hash($0, seed: bounded) }
     }
 }

@@ -4,7 +4,7 @@ public import GlimModel
 
 /// Everything that decides a stage of training: what a `--recipe FILE.toml` says, under the same names.
 ///
-/// All defaults are here. A recipe is flat: `key = value` lines, keys as in `CodingKeys`. The default budget, with
+/// All defaults are here and in `TrainRecipe+Stages.swift`. A recipe is flat: `key = value` lines, keys as in `CodingKeys`. The default budget, with
 /// neither steps nor minutes, is one pass over the data.
 public struct TrainRecipe: Codable, Sendable, Equatable {
     public enum Stage: String, Codable, Sendable, CaseIterable { case pretrain, midtrain, adapt, sft }
@@ -47,22 +47,31 @@ public struct TrainRecipe: Codable, Sendable, Equatable {
     public var steps: Int?
     /// Wall clock minutes, after which the schedule has come to its end.
     public var minutes: Double?
-    /// Tokens in a row.
+    /// Tokens in a row, where `contextLengths` says nothing else.
     public var sequenceLength = 512
+    /// Tokens in a row, stage by stage; none: `sequenceLength` throughout.
+    public var contextLengths: [Int] = []
+    /// Of each of those its share of the steps, in parts of their sum; none: equal ones.
+    public var contextShares: [Double] = []
+    /// What rows are made of: `text=0.8`, `retrieval=0.2`, …, shares of tokens; none: text alone.
+    public var mixture: [String] = []
     /// Tokens in an optimizer step; as many whole rows as fit.
     public var batchTokens = 8192
     /// Tokens in one forward and backward pass, whole rows; none: about 4,096. Changes memory and time, and the last
     /// bits of gradient sums.
     public var microBatchTokens: Int?
+    /// Keep only the inputs of layers and compute them again on the way back: less memory, more time, the same numbers.
+    /// None: in passes of more than 16,384 tokens.
+    public var recompute: Bool?
 
     // MARK: How
 
     public var optimizer = Optimizer.muonSplit
-    /// At the peak, after the warmup; none: what suits the optimizer in a model of this machine's size.
+    /// At the peak, after the warmup; none: what suits the optimizer and the stage.
     public var learningRate: Double?
     /// The last learning rate, as a share of the peak.
     public var minimumLearningRateRatio = 0.1
-    /// Steps of linear warmup; none: by `warmupRatio`.
+    /// Steps of linear warmup, in adaptation those of the dense warm-up; none: by `warmupRatio`.
     public var warmupSteps: Int?
     /// The share of the budget that is warmup.
     public var warmupRatio = 0.05
@@ -89,6 +98,17 @@ public struct TrainRecipe: Codable, Sendable, Equatable {
     /// Weight of the loss that balances experts within each sequence.
     public var sequenceBalanceWeight = 1e-4
 
+    // MARK: Adaptation
+
+    /// Positions that attention reads; none: a sixteenth of the longest row.
+    public var topK: Int?
+    /// One layer in so many runs its own indexer, the others use what it chose.
+    public var shareEvery = 1
+    /// Of the indexers, at the beginning of the dense warm-up.
+    public var indexerLearningRate = 5e-3
+    /// The last learning rate of the dense warm-up, as a share of that.
+    public var minimumIndexerLearningRateRatio = 0.04
+
     // MARK: Watching and saving
 
     /// The share of bytes that validates, up to 1/2; none: `ValidationSplit.defaultFraction`.
@@ -103,7 +123,7 @@ public struct TrainRecipe: Codable, Sendable, Equatable {
     /// Threads that compute; none: one per core. Changes time only.
     public var threads: Int?
 
-    public init() {}
+    init(bare stage: Stage) { self.stage = stage }
 
     /// The names of the values, in recipe files and in `recipe.json`.
     public enum CodingKeys: String, CodingKey, CaseIterable, Sendable {
@@ -112,9 +132,12 @@ public struct TrainRecipe: Codable, Sendable, Equatable {
         case vocabularySize = "vocabulary_size"
         case steps, minutes
         case sequenceLength = "sequence_length"
+        case contextLengths = "context_lengths"
+        case contextShares = "context_shares"
+        case mixture
         case batchTokens = "batch_tokens"
         case microBatchTokens = "micro_batch_tokens"
-        case optimizer
+        case recompute, optimizer
         case learningRate = "learning_rate"
         case minimumLearningRateRatio = "min_learning_rate_ratio"
         case warmupSteps = "warmup_steps"
@@ -127,18 +150,16 @@ public struct TrainRecipe: Codable, Sendable, Equatable {
         case mtpWeight = "mtp_weight"
         case balanceRate = "balance_rate"
         case sequenceBalanceWeight = "sequence_balance_weight"
+        case topK = "top_k"
+        case shareEvery = "share_every"
+        case indexerLearningRate = "indexer_learning_rate"
+        case minimumIndexerLearningRateRatio = "min_indexer_learning_rate_ratio"
         case validationFraction = "validation_fraction"
         case evaluateEvery = "evaluate_every"
         case saveEvery = "save_every"
         case sampleEvery = "sample_every"
         case seed, threads
     }
-
-    /// The learning rate after the warmup. The defaults are the best of those tried on `nano` (BENCHMARKS.md).
-    public var peakLearningRate: Double { learningRate ?? (optimizer == .adamw ? 2e-3 : 1e-2) }
-
-    /// Rows in an optimizer step.
-    public var rowsPerBatch: Int { max(1, batchTokens / max(1, sequenceLength)) }
 
     /// The same with paths that mean the same from any folder; `out` stays as it is.
     func withAbsolutePaths() -> TrainRecipe {
@@ -159,7 +180,9 @@ public struct TrainRecipe: Codable, Sendable, Equatable {
     private static let maximumFileBytes = 1 << 20
 
     /// Reads a recipe file and validates it.
-    public init(file: URL) throws(RecipeError) {
+    ///
+    /// - Parameter stage: whose defaults hold where the file names none.
+    public init(file: URL, stage: Stage = .pretrain) throws(RecipeError) {
         let bytes: [UInt8]
         do throws(FileBytes.Problem) { bytes = try FileBytes.read(file.path, atMost: Self.maximumFileBytes) } catch {
             throw RecipeError(file: file.path, why: "\(error); give a recipe in TOML")
@@ -167,7 +190,7 @@ public struct TrainRecipe: Codable, Sendable, Equatable {
         guard let text = String(validating: bytes, as: UTF8.self), !bytes.contains(0) else {
             throw RecipeError(file: file.path, why: "it is not text")
         }
-        try self.init(toml: text, file: file.path)
+        try self.init(toml: text, file: file.path, stage: stage)
     }
 }
 

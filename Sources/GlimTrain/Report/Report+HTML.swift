@@ -9,7 +9,7 @@ extension Report {
         body += "</header>\n"
         body += figuresSection
         if let curve { body += section("Training", "<figure>\(curve.svg())</figure>") }
-        body += stagesSection + samplesSection
+        body += stagesSection + gainsSection + samplesSection
         if !chatCommand.isEmpty {
             body += section("Talk to it", "<pre class=\"command\"><code>\(Markup.escape(chatCommand))</code></pre>")
         }
@@ -76,6 +76,28 @@ extension Report {
         }
         let table = "<table><thead><tr>\(head.joined())</tr></thead><tbody>\(rows.joined())</tbody></table>"
         return section("Stages", "<div class=\"wide\">\(table)</div>")
+    }
+
+    private var gainsSection: String {
+        let gained = stages.compactMap { stage in stage.gain.map { (stage.name, $0) } }
+        guard let first = gained.first?.1 else { return "" }
+        let (short, long) = (Markup.grouped(first.shortLength), Markup.grouped(first.longLength))
+        let head = [
+            "after", "bits per byte, \(short) in sight", "\(long) in sight", "facts found in \(long)",
+            "decode at \(long), tokens/s", "indexer loss",
+        ].enumerated().map { i, name in "<th scope=\"col\"\(i == 0 ? "" : " class=\"n\"")>\(name)</th>" }
+        let rows = gained.map { name, gain in
+            let cells = [
+                gain.shortBitsPerByte.map { Self.number($0, 3) }, gain.longBitsPerByte.map { Self.number($0, 3) },
+                gain.factsFound.map { Self.number($0 * 100, 0) + "\u{202F}%" },
+                gain.decodeTokensPerSecond.map { Self.number($0, 0) }, gain.indexerLoss.map { Self.number($0, 3) },
+            ].map { "<td class=\"n\">\($0 ?? "–")</td>" }
+            return "<tr><th scope=\"row\">\(Markup.escape(name))</th>\(cells.joined())</tr>"
+        }
+        let table = "<table><thead><tr>\(head.joined())</tr></thead><tbody>\(rows.joined())</tbody></table>"
+        return section(
+            "What each stage gained",
+            "<p class=\"note\">On the same long documents, none of them trained on.</p>\n<div class=\"wide\">\(table)</div>")
     }
 
     private var samplesSection: String {

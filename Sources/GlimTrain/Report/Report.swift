@@ -69,17 +69,19 @@ public struct Report: Codable, Sendable, Equatable {
         public var seconds: Double?
         public var finalLoss: Double?
         public var validationBitsPerByte: Double?
+        /// What the model can do after it.
+        public var gain: Gain?
 
         public init(
             name: String, steps: Int, tokens: Int, seconds: Double? = nil, finalLoss: Double? = nil,
-            validationBitsPerByte: Double? = nil
+            validationBitsPerByte: Double? = nil, gain: Gain? = nil
         ) {
             (self.name, self.steps, self.tokens, self.seconds) = (name, steps, tokens, seconds)
-            (self.finalLoss, self.validationBitsPerByte) = (finalLoss, validationBitsPerByte)
+            (self.finalLoss, self.validationBitsPerByte, self.gain) = (finalLoss, validationBitsPerByte, gain)
         }
 
         enum CodingKeys: String, CodingKey {
-            case name, steps, tokens, seconds
+            case name, steps, tokens, seconds, gain
             case finalLoss = "final_loss"
             case validationBitsPerByte = "val_bits_per_byte"
         }
@@ -157,5 +159,6 @@ extension Report.Stage {
         try values.encode(finite: seconds, forKey: .seconds)
         try values.encode(finite: finalLoss, forKey: .finalLoss)
         try values.encode(finite: validationBitsPerByte, forKey: .validationBitsPerByte)
+        try values.encodeIfPresent(gain, forKey: .gain)
     }
 }

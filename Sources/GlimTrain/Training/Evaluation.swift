@@ -15,8 +15,9 @@ public struct Evaluation: Sendable, Equatable {
     ///   - byteCounts: bytes of each token id; 0 for control tokens.
     public init(_ model: Model, _ rows: [PackedRow], byteCounts: [Int]) {
         var (nats, targets, bytes) = (0.0, 0, 0)
-        for first in stride(from: 0, to: rows.count, by: Self.rowsAtOnce) {
-            let micro = MicroBatch(rows[first..<min(rows.count, first + Self.rowsAtOnce)])
+        let rowsAtOnce = max(1, Self.tokensAtOnce / max(1, rows.first?.tokens.count ?? 1))
+        for first in stride(from: 0, to: rows.count, by: rowsAtOnce) {
+            let micro = MicroBatch(rows[first..<min(rows.count, first + rowsAtOnce)])
             let hidden = model.hidden(micro.batch)
             let logprobs = Tensor.crossEntropy(hidden, head: model.head, targets: micro.next)
             nats -= logprobs.reduce(0.0) { $0 + Double($1) }
@@ -29,7 +30,7 @@ public struct Evaluation: Sendable, Equatable {
         bitsPerByte = nats / log(2) / Double(max(1, bytes))
     }
 
-    private static let rowsAtOnce = 8
+    private static let tokensAtOnce = 4096
 }
 
 extension Tokenizer {

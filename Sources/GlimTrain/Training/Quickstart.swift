@@ -3,12 +3,29 @@ import GlimCheckpoint
 import GlimModel
 import GlimTensor
 
-/// The main job on its defaults: text, tokenizer, a `nano` model, and a page that shows what came of it.
+/// The main job on its defaults: text, tokenizer, a `nano` model in three stages, and a page that shows what came of it.
 ///
-/// `DIR/model` is the run and the model folder, `DIR/report.html` and `DIR/report.json` tell about it. Stopped at any
-/// moment, the same call goes on where it was.
+/// `DIR/model` is the last stage's run and the model folder, `DIR/pretrain` and `DIR/midtrain` are those before it;
+/// `DIR/report.html` and `DIR/report.json` tell about them. Stopped at any moment, the same call goes on where it was.
 public struct Quickstart {
-    private let folder: URL
+    /// The sizes of the job.
+    package struct Shape: Sendable {
+        /// A `config.json` instead of `nano`, and its vocabulary.
+        package var config: String?
+        package var vocabularySize: Int?
+        package var shortLength = 512
+        package var longLengths = [2048, 8192]
+        /// In minutes there are few tokens: many small steps teach more than few large ones.
+        package var shortBatch = 2048
+        package var longBatch = 8192
+
+        package init() {}
+
+        var longest: Int { longLengths.max() ?? shortLength }
+    }
+
+    package var shape = Shape()
+    let folder: URL
     private let minutes: Double?
     private let data: [String]
     private let threads: Int?
@@ -17,7 +34,7 @@ public struct Quickstart {
     private let say: @Sendable (String) -> Void
 
     /// - Parameters:
-    ///   - minutes: of training; nil: ten. What is given here, when going on, must be what the run began with.
+    ///   - minutes: of training; nil: twenty. What is given here, when going on, must be what the run began with.
     ///   - data: none: text found on this machine.
     ///   - seed: nil: 0.
     ///   - program: how the user calls `glim`, for the command that the report ends with.
@@ -37,78 +54,122 @@ public struct Quickstart {
     ///
     /// - Returns: the report, as `report.json` holds it; nil when a signal stopped the run before its end.
     public func run() throws -> Report? {
-        var recipe = TrainRecipe()
-        (recipe.preset, recipe.out, recipe.minutes) = ("nano", modelFolder.path, minutes ?? 10)
-        // In minutes there are few tokens: many small steps teach more than few large ones.
-        recipe.batchTokens = 2048
-        // Where the processor multiplies bf16 pairs: faster, and the loss is the same within noise.
-        if KernelSet.multipliesBF16 { recipe.computeType = .bfloat16 }
-        (recipe.data, recipe.threads, recipe.seed) = (data, threads, seed ?? 0)
-        var given: Set<TrainRecipe.CodingKeys> = []
-        if minutes != nil { given.insert(.minutes) }
-        if !data.isEmpty { given.insert(.data) }
-        if seed != nil { given.insert(.seed) }
-        try recipe.validate()
-        let began = FileManager.default.fileExists(atPath: modelFolder.appending(path: "recipe.json").path)
-        if began { say("going on with \(modelFolder.path)") }
-        var pretraining = try PretrainRun(recipe, resumes: began, given: given, say: say)
-        pretraining.howToResume = "the same command goes on"
-        let format: Weight.Format = pretraining.recipe.computeType == .bfloat16 ? .bf16 : .f32
+        let recipes = recipes()
+        for recipe in recipes { try recipe.validate() }
+        let format: Weight.Format = recipes[0].computeType == .bfloat16 ? .bf16 : .f32
         let probe = MachineProbe.measure(format)
-        let summary = try pretraining.train()
-        if summary.wasInterrupted { return nil }
+        let peak = BufferPool.peakBytes
+        var (stages, material, trained): ([Report.Stage], RunMaterial?, Bool) = ([], nil, false)
+        for recipe in recipes {
+            let run = QuickstartStage(recipe, given: given, text: textFile, shape: shape, say: say)
+            if let stage = try run.finished() {
+                stages.append(stage)
+                continue
+            }
+            guard let stage = try run.train(&material) else { return nil }
+            stages.append(stage)
+            trained = true
+        }
         let file = folder.appending(path: "report.json")
-        if summary.seconds == 0, let data = try? FileBytes.read(file.path, atMost: 64 << 20),
+        if !trained, let data = try? FileBytes.read(file.path, atMost: 64 << 20),
             let report = try? JSONDecoder().decode(Report.self, from: Data(data))
         {
             // Done before: the report keeps what was measured while it trained.
             say("already trained; remove \(folder.relativePath) to begin anew")
             return report
         }
-        let report = try makeReport(summary, pretraining.recipe, MachineProbe.best(probe, .measure(format)))
-        let metrics = try MetricsLog.read(file: modelFolder.appending(path: "metrics.jsonl"))
-        try report.write(to: folder, curve: LossCurve(title: "Loss over training", metrics: metrics))
+        let report = try makeReport(stages, recipes, MachineProbe.best(probe, .measure(format)), max(peak, BufferPool.peakBytes))
+        try report.write(to: folder, curve: LossCurve(title: "Loss over training", metrics: metrics(recipes)))
         return report
     }
 
+    private var textFile: URL { folder.appending(path: "text") }
+
+    /// The values that someone asked for.
+    private var given: Set<TrainRecipe.CodingKeys> {
+        var given: Set<TrainRecipe.CodingKeys> = []
+        if minutes != nil { given.insert(.minutes) }
+        if !data.isEmpty { given.insert(.data) }
+        if seed != nil { given.insert(.seed) }
+        return given
+    }
+
+    /// The three stages. The learning rate has one course over all of them: pre-training ends where mid-training begins.
+    private func recipes() -> [TrainRecipe] {
+        func recipe(_ stage: TrainRecipe.Stage, _ name: String, share: Double, from: String?) -> TrainRecipe {
+            var recipe = TrainRecipe(stage: stage)
+            recipe.out = folder.appending(path: name).path
+            recipe.model = from.map { folder.appending(path: $0).path }
+            recipe.minutes = (minutes ?? 20) * share
+            (recipe.data, recipe.threads, recipe.seed) = (data, threads, seed ?? 0)
+            // Where the processor multiplies bf16 pairs: faster, and the loss is the same within noise.
+            if KernelSet.multipliesBF16 { recipe.computeType = .bfloat16 }
+            return recipe
+        }
+        var pretrain = recipe(.pretrain, "pretrain", share: 0.5, from: nil)
+        (pretrain.preset, pretrain.config, pretrain.vocabularySize) = ("nano", shape.config, shape.vocabularySize)
+        (pretrain.sequenceLength, pretrain.batchTokens) = (shape.shortLength, shape.shortBatch)
+        pretrain.minimumLearningRateRatio = 0.2
+        // To find what stands further back is learned early, and kept.
+        pretrain.mixture = ["text=0.9", "retrieval=0.1"]
+        var midtrain = recipe(.midtrain, "midtrain", share: 0.3, from: "pretrain")
+        (midtrain.contextLengths, midtrain.batchTokens) = (shape.longLengths, shape.longBatch)
+        var adapt = recipe(.adapt, "model", share: 0.2, from: "midtrain")
+        (adapt.contextLengths, adapt.batchTokens) = ([shape.longest], shape.longBatch)
+        return [pretrain, midtrain, adapt]
+    }
+
+    /// All steps, one stage behind the other.
+    private func metrics(_ recipes: [TrainRecipe]) throws -> [StepMetrics] {
+        var (all, tokens): ([StepMetrics], Int) = ([], 0)
+        for recipe in recipes {
+            let lines = try MetricsLog.read(file: URL(filePath: recipe.out).appending(path: "metrics.jsonl"))
+            for var line in lines {
+                line.tokens += tokens
+                all.append(line)
+            }
+            tokens += lines.last?.tokens ?? 0
+        }
+        return all
+    }
+
     private func makeReport(
-        _ summary: PretrainRun.Summary, _ recipe: TrainRecipe, _ probe: MachineProbe
+        _ stages: [Report.Stage], _ recipes: [TrainRecipe], _ probe: MachineProbe, _ peakBytes: Int
     ) throws -> Report {
         let config = try ModelConfig(folder: modelFolder)
-        let metrics = try MetricsLog.read(file: modelFolder.appending(path: "metrics.jsonl"))
-        // Over all processes that took part, from the log: each step says how fast it was.
-        let seconds = zip(metrics, [0] + metrics.map(\.tokens)).reduce(0.0) { sum, step in
-            sum + Double(step.0.tokens - step.1) / step.0.tokensPerSecond
-        }
-        let rate = seconds > 0 ? Double(summary.tokens) / seconds : 0
-        let stepTokens = recipe.rowsPerBatch * recipe.sequenceLength
-        let cost = config.trainingCost(
-            sequence: recipe.sequenceLength, tokens: stepTokens,
-            pass: recipe.passOptions.microBatchRows * recipe.sequenceLength)
+        let tokens = stages.reduce(0) { $0 + $1.tokens }
+        let seconds = stages.reduce(0) { $0 + ($1.seconds ?? 0) }
         let size = config.size
-        let source = recipe.data.isEmpty ? "text found here" : "the text given"
+        let source = data.isEmpty ? "text found here" : "the text given"
         return Report(
             title: "Glim quickstart",
             summary: "A GLM-5 model of \((Double(size.parameterCount) / 1e6).formatted(digits: 1)) million parameters, "
-                + "trained on this machine "
-                + "from \(source). \(summary.steps) steps of \(stepTokens) tokens.",
+                + "trained on this machine from \(source): pre-trained in contexts of \(shape.shortLength) tokens, "
+                + "mid-trained up to \(shape.longest), then adapted to sparse attention, which reads "
+                + "\(config.indexer?.topK ?? 0) positions.",
             figures: Report.Figures(
-                validationBitsPerByte: summary.validationBitsPerByte, tokensPerSecond: rate,
-                fractionOfPeak: rate * cost.operationsPerToken / probe.operationsPerSecond, seconds: seconds,
-                totalParameters: size.parameterCount, activeParameters: size.activeCount, tokens: summary.tokens),
-            stages: [
-                Report.Stage(
-                    name: "pretrain", steps: summary.steps, tokens: summary.tokens, seconds: seconds,
-                    finalLoss: summary.finalLoss, validationBitsPerByte: summary.validationBitsPerByte)
-            ],
-            samples: try SampleLog.last(modelFolder.appending(path: "samples.jsonl")),
+                validationBitsPerByte: stages.last?.gain?.longBitsPerByte,
+                tokensPerSecond: seconds > 0 ? Double(tokens) / seconds : 0,
+                fractionOfPeak: try fractionOfPeak(stages[0], recipes[0], probe), seconds: seconds,
+                totalParameters: size.parameterCount, activeParameters: size.activeCount, tokens: tokens),
+            stages: stages, samples: try SampleLog.last(modelFolder.appending(path: "samples.jsonl")),
             machine: [
                 Report.Fact("Kernels", KernelSet.name),
                 Report.Fact("Threads", "\(ThreadPool.shared.threadCount)"),
                 Report.Fact("Peak, \(probe.format)", "\(Int(probe.operationsPerSecond / 1e9)) GFLOP/s"),
                 Report.Fact("Read bandwidth", "\(Int(probe.bytesPerSecond / 1e9)) GB/s"),
-                Report.Fact("Most memory in use", "\(BufferPool.peakBytes >> 20) MB"),
+                Report.Fact("Most memory in use", "\(peakBytes >> 20) MB"),
             ],
             chatCommand: "\(program) chat --model \(modelFolder.relativePath)")
+    }
+
+    /// Of pre-training, whose every operation is counted.
+    private func fractionOfPeak(_ stage: Report.Stage, _ recipe: TrainRecipe, _ probe: MachineProbe) throws -> Double {
+        let config = try ModelConfig(folder: URL(filePath: recipe.out))
+        let rows = recipe.passOptions(length: recipe.sequenceLength).microBatchRows
+        let cost = config.trainingCost(
+            sequence: recipe.sequenceLength, tokens: recipe.stepTokens, pass: rows * recipe.sequenceLength)
+        let rate = Double(stage.tokens) / max(1e-6, stage.seconds ?? 0)
+        return rate * cost.operationsPerToken / probe.operationsPerSecond
     }
 }

@@ -11,15 +11,11 @@ public struct Trainer {
     /// Its averages, and the count of steps.
     public internal(set) var optimizer: Optimizer
     /// Where the next rows come from.
-    public internal(set) var loader: PackedLoader
+    public internal(set) var loader: MixedLoader
     /// Tokens trained on.
     public internal(set) var tokens = 0
     /// Every other value that decides a step.
     public let recipe: TrainRecipe
-    /// The stage of an adaptation to sparse attention.
-    public var adaptation: Adaptation?
-    /// Keep less of a pass, and compute it again: see ``TrainingPass/Options/recomputes``.
-    public var recomputes = false
     /// Steps of the whole run; the schedule ends there.
     public let totalSteps: Int
 
@@ -29,7 +25,7 @@ public struct Trainer {
     public var isDone: Bool { step >= totalSteps }
 
     /// - Parameter model: with f32 weights.
-    public init(_ model: Model, _ loader: PackedLoader, _ recipe: TrainRecipe, totalSteps: Int) {
+    public init(_ model: Model, _ loader: MixedLoader, _ recipe: TrainRecipe, totalSteps: Int) {
         (self.model, self.loader, self.recipe, self.totalSteps) = (model, loader, recipe, totalSteps)
         optimizer = Optimizer(model, recipe.optimizer)
         (optimizer.beta1, optimizer.beta2, optimizer.epsilon) = (recipe.beta1, recipe.beta2, recipe.epsilon)
@@ -41,19 +37,22 @@ public struct Trainer {
     /// - Returns: what the step measured, but for its rate.
     public mutating func trainStep() -> StepMetrics { trainStep(on: nextRows()) }
 
-    /// The rows of the next step.
-    public mutating func nextRows() -> [PackedRow] { loader.batch(rows: recipe.rowsPerBatch) }
+    /// The rows of the next step, all of one length.
+    public mutating func nextRows() -> [PackedRow] {
+        let stage = recipe.contextStage(step: step + 1, of: totalSteps)
+        return loader.batch(rows: recipe.rowsPerBatch(recipe.rowLengths[stage]), stage: stage)
+    }
 
     /// Trains on the given rows.
     public mutating func trainStep(on rows: [PackedRow]) -> StepMetrics {
-        var options = recipe.passOptions
-        (options.adaptation, options.recomputes) = (adaptation, recomputes)
+        var options = recipe.passOptions(length: rows.first?.tokens.count ?? 1)
+        options.adaptation = recipe.adaptation(step: step + 1, of: totalSteps)
         let pass = TrainingPass(model, rows, options)
         let rate = recipe.learningRate(step: step + 1, of: totalSteps)
         let norm = optimizer.update(pass.gradients, learningRate: rate)
-        if recipe.balanceRate > 0, adaptation != .warmUp { balance(pass.expertLoad) }
+        if recipe.balanceRate > 0, options.adaptation != .warmUp { balance(pass.expertLoad) }
         var extras = ["attention_logit_max": pass.attentionLogitMax]
-        if adaptation != nil { extras["indexer_loss"] = pass.indexerLoss }
+        if options.adaptation != nil { extras["indexer_loss"] = pass.indexerLoss }
         tokens += rows.reduce(0) { $0 + $1.tokens.count }
         return StepMetrics(
             step: step, tokens: tokens, loss: pass.loss, mtpLoss: pass.mtpLoss, learningRate: rate, gradientNorm: norm,
@@ -80,23 +79,7 @@ public struct Trainer {
     }
 }
 
-extension TrainRecipe {
-    /// How a step's rows are divided and summed.
-    public var passOptions: TrainingPass.Options {
-        var options = TrainingPass.Options()
-        let micro = microBatchTokens ?? Self.defaultMicroBatchTokens
-        options.microBatchRows = min(rowsPerBatch, max(1, micro / max(1, sequenceLength)))
-        (options.mtpWeight, options.balanceWeight) = (mtpWeight, sequenceBalanceWeight)
-        options.mtpSteps = mtpSteps
-        return options
-    }
-
-    /// Forward and backward passes in an optimizer step.
-    public var microBatchCount: Int {
-        let rows = passOptions.microBatchRows
-        return (rowsPerBatch + rows - 1) / rows
-    }
-
-    /// Enough rows to fill the products, few enough to keep activations small.
-    private static let defaultMicroBatchTokens = 4096
+extension Trainer {
+    /// Makes the given step the next one: to measure what it takes.
+    mutating func skip(to step: Int) { optimizer.step = step - 1 }
 }

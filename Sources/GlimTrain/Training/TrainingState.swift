@@ -10,7 +10,7 @@ import GlimTensor
 package struct TrainingState: Codable {
     package var step: Int
     package var tokens: Int
-    var position: PackedLoader.Position
+    var position: MixedLoader.Position
     /// Of the data: a run must go on with what it began with.
     var fingerprint: UInt64
 

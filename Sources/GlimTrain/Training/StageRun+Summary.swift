@@ -1,4 +1,4 @@
-extension PretrainRun {
+extension StageRun {
     /// What a run came to: the last line of `--json`.
     public struct Summary: Codable, Sendable, Equatable {
         /// Done in all, by earlier processes too.

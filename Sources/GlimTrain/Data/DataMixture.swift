@@ -1,0 +1,49 @@
+/// What the rows of a run are made of, in shares of its tokens.
+///
+/// A recipe says it as `mixture = ["text=0.8", "retrieval=0.2"]`: shares of their sum.
+public struct DataMixture: Sendable, Equatable {
+    /// A kind of document (GLM-4.5 report, section 2.3; GLM-5 report, section 2.3).
+    public enum Kind: String, Sendable, CaseIterable {
+        /// The documents as they are.
+        case text
+        /// Files of one folder, packed together.
+        case repository
+        /// Similar documents, cut into pieces that take turns.
+        case interleaved
+        /// Facts hidden in text, and questions about them.
+        case retrieval
+        /// One of several alike requests, to be told apart by its number.
+        case coreference
+    }
+
+    /// Each kind once, with a share above 0; the sum is 1.
+    public let parts: [(kind: Kind, share: Double)]
+
+    public static func == (a: DataMixture, b: DataMixture) -> Bool {
+        a.parts.map(\.kind) == b.parts.map(\.kind) && a.parts.map(\.share) == b.parts.map(\.share)
+    }
+
+    struct Problem: Error { let why: String }
+
+    /// - Parameter lines: `kind=share`; none: text alone.
+    init(_ lines: [String]) throws(Problem) {
+        var parts: [(kind: Kind, share: Double)] = []
+        for line in lines {
+            let halves = line.split(separator: "=", omittingEmptySubsequences: false)
+            guard halves.count == 2, let share = Double(halves[1]), share >= 0, share <= 1e6 else {
+                throw Problem(why: "\"\(line)\" is not of the form \"kind=share\", as \"text=0.8\"")
+            }
+            guard let kind = Kind(rawValue: String(halves[0])) else {
+                let known = Kind.allCases.map(\.rawValue).joined(separator: ", ")
+                throw Problem(why: "\"\(halves[0])\" is not one of \(known)")
+            }
+            if parts.contains(where: { $0.kind == kind }) { throw Problem(why: "\(kind.rawValue) is there twice") }
+            parts.append((kind, share))
+        }
+        parts.removeAll { $0.share == 0 }
+        if lines.isEmpty { parts = [(.text, 1)] }
+        let sum = parts.reduce(0) { $0 + $1.share }
+        guard sum > 0 else { throw Problem(why: "all shares are 0") }
+        self.parts = parts.map { ($0.kind, $0.share / sum) }
+    }
+}

@@ -1,0 +1,94 @@
+import GlimTensor
+import GlimText
+
+/// The sources of rows that a recipe's mixture names: text as it is, cut into rows, and documents that are built when a
+/// row wants them. A function of the recipe and the text.
+struct RowMixture {
+    /// A kind, its share, and what builds its documents; nil for text as it is.
+    private let parts: [(kind: DataMixture.Kind, share: Double, builder: (any DocumentBuilder)?)]
+    private let recipe: TrainRecipe
+    private let material: RunMaterial
+
+    /// - Parameter recipe: validated.
+    init(_ recipe: TrainRecipe, _ material: RunMaterial, say: (String) -> Void) throws {
+        (self.recipe, self.material) = (recipe, material)
+        let mixture: DataMixture
+        do throws(DataMixture.Problem) { mixture = try DataMixture(recipe.mixture) } catch {
+            throw RunError("mixture: \(error.why)")
+        }
+        let text = material.text.training
+        let haystack = Haystack(text)
+        let seed = recipe.seed
+        parts = mixture.parts.map { kind, share in
+            let builder: (any DocumentBuilder)? =
+                switch kind {
+                case .text: nil
+                case .repository: RepositoryPacking(text, seed: seed)
+                case .interleaved: InterleavedDocuments(text, seed: seed)
+                case .retrieval: Retrieval(haystack: haystack, seed: seed)
+                case .coreference: Coreference(haystack: haystack, seed: seed)
+                }
+            return (kind, share, builder)
+        }
+        if parts.count > 1 {
+            let shares = parts.map { "\($0.kind.rawValue) \(Int(($0.share * 100).rounded()))%" }
+            say("rows: \(shares.joined(separator: ", "))")
+        }
+    }
+
+    /// The sources of one context stage. Each stage, and each stage of training, has orders of its own.
+    func stage(_ number: Int) throws(DataError) -> MixedLoader.Stage {
+        let length = recipe.rowLengths[number]
+        let isFirst = recipe.stage == .pretrain && number == 0
+        let purpose = "rows.\(recipe.stage.rawValue).\(number)"
+        let seed = isFirst ? recipe.seed : CounterRandom(seed: recipe.seed, purpose: purpose).bits(0)
+        var sources: [any RowSource] = []
+        for part in parts {
+            if let builder = part.builder {
+                // Stages go on where others cannot have been.
+                let first = (TrainRecipe.Stage.allCases.firstIndex(of: recipe.stage) ?? 0) * 16 + min(number, 15)
+                sources.append(rows(builder, length: length, firstDocument: first << 32))
+            } else {
+                sources.append(try PackedLoader(material.store, sequenceLength: length, seed: seed))
+            }
+        }
+        return MixedLoader.Stage(length: length, sources: sources, shares: parts.map(\.share))
+    }
+
+    /// Rows of built documents: each as long as the row has room for, until little is left.
+    private func rows(_ builder: any DocumentBuilder, length: Int, firstDocument: Int) -> MadeRows {
+        let (tokenizer, bytesPerToken) = (material.tokenizer, material.bytesPerToken)
+        return MadeRows { index in
+            var (documents, taught): ([[Int32]], [[Bool]]) = ([], [])
+            var room = length
+            for i in 0..<Self.documentsPerRow where room >= Self.leastRoom || i == 0 {
+                let number = firstDocument + index * Self.documentsPerRow + i
+                let document = Self.document(builder, number, room: room, tokenizer, bytesPerToken)
+                documents.append(document.tokens)
+                taught.append(document.isTaught)
+                room -= document.tokens.count
+            }
+            return PackedRow(TokenStore(documents, taught: taught), length: length, padding: tokenizer.endOfText)
+        }
+    }
+
+    /// A document of about `room` tokens, its end included, and never more.
+    private static func document(
+        _ builder: any DocumentBuilder, _ number: Int, room: Int, _ tokenizer: Tokenizer, _ bytesPerToken: Double
+    ) -> (tokens: [Int32], isTaught: [Bool]) {
+        var (width, best) = (bytesPerToken, (tokens: [Int32](), isTaught: [Bool]()))
+        for _ in 0..<4 {
+            let byteCount = max(1, Int(Double(room - 1) * width))
+            let made = builder.document(number, byteCount: byteCount).tokens(tokenizer)
+            if made.tokens.count < room, made.tokens.count > best.tokens.count { best = made }
+            if made.tokens.count < room, made.tokens.count * 10 >= room * 9 { break }
+            // Words are wider or narrower tokens than the text's: aim a little below what fits.
+            width = 0.97 * Double(byteCount) / Double(max(1, made.tokens.count))
+        }
+        return (best.tokens + [tokenizer.endOfText], best.isTaught + [true])
+    }
+
+    private static let documentsPerRow = 8
+    /// Tokens, below which the rest of a row is filled up.
+    private static let leastRoom = 64
+}

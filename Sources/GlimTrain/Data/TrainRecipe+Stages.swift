@@ -1,0 +1,110 @@
+import GlimModel
+
+extension TrainRecipe {
+    public init() { self.init(stage: .pretrain) }
+
+    /// The defaults of a stage.
+    ///
+    /// Mid-training goes on where pre-training that ended at a fifth of its peak stopped, and ends at a twentieth of that
+    /// peak, where adaptation stays (GLM-5 report, appendix A: 2e-4 → 4e-5 → 1e-5).
+    public init(stage: Stage) {
+        self.init(bare: stage)
+        switch stage {
+        case .pretrain, .sft: break
+        case .midtrain:
+            contextLengths = [2048, 8192]
+            mixture = Self.longMixture
+            (schedule, minimumLearningRateRatio, warmupRatio) = (.linear, 0.25, 0.02)
+        case .adapt:
+            contextLengths = [8192]
+            mixture = Self.longMixture
+            (schedule, minimumLearningRateRatio, warmupRatio) = (.constant, 1, 0.4)
+        }
+    }
+
+    private static let longMixture = [
+        "text=0.6", "repository=0.1", "interleaved=0.1", "retrieval=0.15", "coreference=0.05",
+    ]
+
+    /// The learning rate after the warmup. The defaults are the best of those tried on `nano` (BENCHMARKS.md).
+    public var peakLearningRate: Double {
+        if let learningRate { return learningRate }
+        let peak = optimizer == .adamw ? 2e-3 : 1e-2
+        return switch stage {
+        case .pretrain, .sft: peak
+        case .midtrain: peak / 5
+        case .adapt: peak / 20
+        }
+    }
+
+    // MARK: Rows
+
+    /// Tokens in a row, context stage by context stage.
+    public var rowLengths: [Int] { contextLengths.isEmpty ? [sequenceLength] : contextLengths }
+
+    /// The most tokens in a row.
+    public var longestRow: Int { rowLengths.max() ?? sequenceLength }
+
+    /// `sequenceLength` is the one length, whatever the stage has by default.
+    public mutating func useOneLength() { (contextLengths, contextShares) = ([], []) }
+
+    /// The context stage of a step, from 1 to `total`. The last one has the last step, however few there are.
+    public func contextStage(step: Int, of total: Int) -> Int {
+        let shares = contextShares.isEmpty ? rowLengths.map { _ in 1 } : contextShares
+        let sum = shares.reduce(0, +)
+        var (stage, end) = (0, 0.0)
+        while stage < shares.count - 1 {
+            end += shares[stage]
+            if step <= Int(Double(total) * end / sum) { break }
+            stage += 1
+        }
+        return stage
+    }
+
+    /// Of the steps, how many there are of each length, in parts of 1.
+    var stepShares: [Double] {
+        let shares = contextShares.isEmpty ? rowLengths.map { _ in 1 } : contextShares
+        let sum = shares.reduce(0, +)
+        return shares.map { $0 / sum }
+    }
+
+    /// Rows of a length in an optimizer step.
+    public func rowsPerBatch(_ length: Int) -> Int { max(1, batchTokens / max(1, length)) }
+
+    /// Tokens of an optimizer step: the same whatever the length.
+    public var stepTokens: Int { rowsPerBatch(longestRow) * longestRow }
+
+    // MARK: Passes
+
+    /// How the rows of a step are divided and summed.
+    public func passOptions(length: Int) -> TrainingPass.Options {
+        var options = TrainingPass.Options()
+        let micro = microBatchTokens ?? Self.defaultMicroBatchTokens
+        options.microBatchRows = min(rowsPerBatch(length), max(1, micro / max(1, length)))
+        (options.mtpWeight, options.balanceWeight) = (mtpWeight, sequenceBalanceWeight)
+        options.mtpSteps = mtpSteps
+        options.recomputes = recompute ?? (options.microBatchRows * length > Self.mostTokensKept)
+        return options
+    }
+
+    /// Forward and backward passes in an optimizer step, at most.
+    public var microBatchCount: Int {
+        rowLengths.map { length in
+            let rows = passOptions(length: length).microBatchRows
+            return (rowsPerBatch(length) + rows - 1) / rows
+        }.max() ?? 1
+    }
+
+    /// Enough rows to fill the products, few enough to keep activations small.
+    private static let defaultMicroBatchTokens = 4096
+    /// Longer passes compute their layers again rather than keep them.
+    private static let mostTokensKept = 16_384
+}
+
+extension TrainRecipe {
+    /// What a step of adaptation learns; nil in other stages.
+    func adaptation(step: Int, of total: Int) -> Adaptation? {
+        guard stage == .adapt else { return nil }
+        return step <= warmup(of: total) ? .warmUp : .sparse
+    }
+}

@@ -1,0 +1,43 @@
+extension Report {
+    /// What a model can do after a stage of training: measured on the same long documents, none of them trained on.
+    public struct Gain: Codable, Sendable, Equatable {
+        /// Tokens in sight in the short measurement.
+        public var shortLength: Int
+        /// The same in the long one, for all that follows.
+        public var longLength: Int
+        public var shortBitsPerByte: Double?
+        public var longBitsPerByte: Double?
+        /// Of facts hidden in a long text the share that is found, 0 to 1 (``RulerEvaluation``).
+        public var factsFound: Double?
+        /// Tokens a second behind a long text.
+        public var decodeTokensPerSecond: Double?
+        /// Of the last step, where indexers learned: nats.
+        public var indexerLoss: Double?
+
+        public init(shortLength: Int, longLength: Int) {
+            (self.shortLength, self.longLength) = (shortLength, longLength)
+        }
+
+        enum CodingKeys: String, CodingKey {
+            case shortLength = "short_length"
+            case longLength = "long_length"
+            case shortBitsPerByte = "short_bits_per_byte"
+            case longBitsPerByte = "long_bits_per_byte"
+            case factsFound = "facts_found"
+            case decodeTokensPerSecond = "decode_tokens_per_second"
+            case indexerLoss = "indexer_loss"
+        }
+
+        /// What was not measured is null.
+        public func encode(to encoder: any Encoder) throws {
+            var values = encoder.container(keyedBy: CodingKeys.self)
+            try values.encode(shortLength, forKey: .shortLength)
+            try values.encode(longLength, forKey: .longLength)
+            try values.encode(finite: shortBitsPerByte, forKey: .shortBitsPerByte)
+            try values.encode(finite: longBitsPerByte, forKey: .longBitsPerByte)
+            try values.encode(finite: factsFound, forKey: .factsFound)
+            try values.encode(finite: decodeTokensPerSecond, forKey: .decodeTokensPerSecond)
+            try values.encode(finite: indexerLoss, forKey: .indexerLoss)
+        }
+    }
+}

@@ -1,0 +1,116 @@
+import Foundation
+import GlimCheckpoint
+import GlimModel
+import GlimText
+
+/// One stage of the quickstart: its training, and what the model can do afterwards. `DIR/STAGE/gain.json` says that it is
+/// through.
+struct QuickstartStage {
+    private let recipe: TrainRecipe
+    private let given: Set<TrainRecipe.CodingKeys>
+    /// Where the text is kept for all stages.
+    private let text: URL
+    private let shape: Quickstart.Shape
+    private let say: @Sendable (String) -> Void
+    private let run: URL
+
+    init(
+        _ recipe: TrainRecipe, given: Set<TrainRecipe.CodingKeys>, text: URL, shape: Quickstart.Shape,
+        say: @escaping @Sendable (String) -> Void
+    ) {
+        (self.recipe, self.given, self.text, self.shape, self.say) = (recipe, given, text, shape, say)
+        run = URL(filePath: recipe.out)
+    }
+
+    private var record: URL { run.appending(path: "gain.json") }
+
+    /// What was measured, where an earlier process came to the end of this stage.
+    ///
+    /// - Throws: `RunError` where that run had other values than those given.
+    func finished() throws -> Report.Stage? {
+        guard let data = try? FileBytes.read(record.path, atMost: 1 << 20),
+            let stage = try? JSONDecoder().decode(Report.Stage.self, from: Data(data))
+        else { return nil }
+        _ = try StageRun(recipe, resumes: true, given: given, say: say)
+        return stage
+    }
+
+    /// Trains, or goes on training, and measures.
+    ///
+    /// - Parameter material: what the stage before read.
+    /// - Returns: nil when a signal stopped it.
+    func train(_ material: inout RunMaterial?) throws -> Report.Stage? {
+        let began = FileManager.default.fileExists(atPath: run.appending(path: "recipe.json").path)
+        say(began ? "going on with \(run.path)" : recipe.stage.title)
+        var training = try StageRun(recipe, resumes: began, given: given, say: say)
+        training.howToResume = "the same command goes on"
+        let folders = try RunFolder(run)
+        do {
+            if material == nil { material = try training.material(of: keptText(training.recipe)) }
+        } catch {
+            folders.removeIfEmpty()
+            throw error
+        }
+        training.material = material
+        let summary = try training.train()
+        guard !summary.wasInterrupted, let material else { return nil }
+        let metrics = try MetricsLog.read(file: run.appending(path: "metrics.jsonl"))
+        // Over all processes that took part, from the log: each step says how fast it was.
+        let seconds = zip(metrics, [0] + metrics.map(\.tokens)).reduce(0.0) { sum, step in
+            sum + Double(step.0.tokens - step.1) / step.0.tokensPerSecond
+        }
+        var stage = Report.Stage(
+            name: recipe.stage.rawValue, steps: summary.steps, tokens: summary.tokens, seconds: seconds,
+            finalLoss: summary.finalLoss, validationBitsPerByte: summary.validationBitsPerByte)
+        stage.gain = try gain(material)
+        stage.gain?.indexerLoss = metrics.last?.extras["indexer_loss"]
+        try AtomicFile.write(JSONEncoder().encode(stage), to: record)
+        return stage
+    }
+
+    /// The text that an earlier process read, or what is read now: reading takes minutes on a slow disk.
+    private func keptText(_ recipe: TrainRecipe) throws -> RunText {
+        if let kept = try RunText(file: text, of: recipe) { return kept }
+        let read = try RunText(recipe, say: say)
+        try read.save(to: text)
+        return read
+    }
+
+    // MARK: What was gained
+
+    private func gain(_ material: RunMaterial) throws -> Report.Gain {
+        var gain = Report.Gain(shortLength: shape.shortLength, longLength: shape.longest)
+        var model = try Model(folder: run, format: .inference)
+        model.config.maximumPositions = max(model.config.maximumPositions, 2 * shape.longest)
+        let byteCounts = material.tokenizer.byteCounts(model.config.vocabularySize)
+        func bits(_ context: Int) -> Double? {
+            let rows = material.longRows(shape.longest, context: context)
+            return rows.isEmpty ? nil : Evaluation(model, rows, byteCounts: byteCounts).bitsPerByte
+        }
+        (gain.shortBitsPerByte, gain.longBitsPerByte) = (bits(shape.shortLength), bits(shape.longest))
+        let haystack = Haystack(material.text.validation)
+        let evaluation = RulerEvaluation(
+            tasks: [.needle, .multiKey], lengths: [shape.longest], samples: 10, seed: recipe.seed)
+        // A short context has no room for the facts.
+        gain.factsFound = (try? evaluation.run(model, material.tokenizer, haystack: haystack))?.total.score
+        gain.decodeTokensPerSecond = decodeRate(model, material)
+        let parts = [
+            gain.shortBitsPerByte.map { "\($0.formatted(digits: 3)) bits per byte with \(shape.shortLength) in sight" },
+            gain.longBitsPerByte.map { "\($0.formatted(digits: 3)) with \(shape.longest)" },
+            gain.factsFound.map { "\(Int(($0 * 100).rounded()))% of facts found" },
+        ]
+        say("\(recipe.stage.rawValue): \(parts.compactMap(\.self).joined(separator: ", "))")
+        return gain
+    }
+
+    /// Tokens a second behind a long text; nil without one.
+    private func decodeRate(_ model: Model, _ material: RunMaterial) -> Double? {
+        guard let tokens = material.longRows(shape.longest, context: shape.longest).first?.tokens else { return nil }
+        var generator = Generator(model, sampler: Sampler(seed: recipe.seed))
+        generator.feed(tokens)
+        let count = 32
+        _ = generator.next()
+        let elapsed = ContinuousClock().measure { for _ in 0..<count { _ = generator.next() } }
+        return Double(count) / (elapsed / .seconds(1))
+    }
+}

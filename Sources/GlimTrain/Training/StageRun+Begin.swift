@@ -1,0 +1,117 @@
+import Foundation
+import GlimModel
+import GlimTensor
+import GlimText
+
+/// What a run begins with: text, tokenizer, model, rows.
+extension StageRun {
+    /// Reads tokens from text; learns a tokenizer where there is none yet.
+    func material(of text: RunText) throws -> RunMaterial {
+        let material = RunMaterial(text, try makeTokenizer(text.training), threads: recipe.threads)
+        say(
+            "\(material.store.tokenCount) training tokens in \(material.store.documentCount) documents, "
+                + "\(material.tokenizer.vocabularySize) entries")
+        return material
+    }
+
+    func makeTokenizer(_ documents: [Document]) throws -> Tokenizer {
+        let own = run.appending(path: "tokenizer.json")
+        if resumes, FileManager.default.fileExists(atPath: own.path) { return try Tokenizer(file: own) }
+        if let path = recipe.tokenizer ?? recipe.model {
+            let isFolder = (try? URL(filePath: path).resourceValues(forKeys: [.isDirectoryKey]))?.isDirectory ?? false
+            let tokenizer =
+                isFolder ? try Tokenizer(folder: URL(filePath: path)) : try Tokenizer(file: URL(filePath: path))
+            guard tokenizer.id(of: .endOfText) != nil else {
+                throw RunError("\(path) has no <|endoftext|> token, which ends each document")
+            }
+            return tokenizer
+        }
+        let entries = try recipe.vocabularySize ?? baseConfig().vocabularySize
+        say("training a tokenizer of \(entries) entries")
+        var trainer = TokenizerTrainer(vocabularySize: entries, threads: recipe.threads)
+        trainer.add(documents.lazy.map(\.bytes))
+        return try trainer.train()
+    }
+
+    // MARK: The model
+
+    func baseConfig() throws -> ModelConfig {
+        var config = try givenConfig()
+        if let layers = recipe.mtpLayers, layers != config.mtpLayerCount {
+            if let folder = recipe.model {
+                throw RunError("mtp_layers is \(layers), but \(folder) has \(config.mtpLayerCount); leave it out")
+            }
+            config.mtpLayerCount = layers
+        }
+        if let steps = recipe.mtpSteps, !(1...steps).contains(config.mtpLayerCount) {
+            throw RunError(
+                config.mtpLayerCount == 0
+                    ? "mtp_steps is \(steps), but the model has no MTP layer; give mtp_layers = 1 as well"
+                    : "mtp_steps is \(steps): the model has \(config.mtpLayerCount) MTP layers; train as many steps or more"
+            )
+        }
+        config.maximumPositions = max(config.maximumPositions, recipe.longestRow)
+        guard recipe.stage == .adapt else { return config }
+        if let folder = recipe.model, config.indexer != nil {
+            throw RunError("\(folder) has sparse attention already; adapt starts from a model with dense attention")
+        }
+        return try config.adapted(indexer: indexer(for: config))
+    }
+
+    private func givenConfig() throws -> ModelConfig {
+        if let folder = recipe.model { return try ModelConfig(folder: URL(filePath: folder)) }
+        if let file = recipe.config { return try ModelConfig(file: URL(filePath: file)) }
+        if let depth = recipe.depth { return ModelConfig.depth(depth) }
+        return try ModelConfig.preset(named: recipe.preset)
+    }
+
+    /// What adaptation gives a dense model.
+    private func indexer(for config: ModelConfig) -> ModelConfig.Indexer {
+        var indexer = config.proposedIndexer
+        indexer.topK = recipe.topK ?? max(1, recipe.longestRow / 16)
+        indexer.kinds = ModelConfig.Indexer.kinds(layerCount: config.layerCount, every: recipe.shareEvery)
+        return indexer
+    }
+
+    func makeConfig(_ tokenizer: Tokenizer) throws -> ModelConfig {
+        var config = try baseConfig()
+        if recipe.model == nil {
+            // Whole panels of the head: 32 outputs.
+            if let size = recipe.vocabularySize { config.vocabularySize = size }
+            if tokenizer.vocabularySize > config.vocabularySize || recipe.tokenizer != nil {
+                config.vocabularySize = (tokenizer.vocabularySize + 31) / 32 * 32
+            }
+            config.dtype = .float32
+        } else if tokenizer.vocabularySize > config.vocabularySize {
+            throw RunError("the tokenizer has \(tokenizer.vocabularySize) entries, the model \(config.vocabularySize)")
+        }
+        if let type = recipe.computeType { config.computeType = type }
+        let stops: [ControlToken] = [.endOfText, .user, .observation]
+        config.endOfTextIDs = stops.compactMap { tokenizer.id(of: $0).map { Int($0) } }
+        config.padID = Int(tokenizer.endOfText)
+        try config.validate()
+        return config
+    }
+
+    func checkMemory(_ config: ModelConfig) throws {
+        let name = recipe.model ?? recipe.config ?? recipe.depth.map { "depth \($0)" } ?? recipe.preset
+        try MemoryRoom.check(
+            MemoryRoom.byteCount(of: config, microBatches: recipe.microBatchCount), of: "training \(name)",
+            advice: "use a smaller shape")
+    }
+
+    func makeModel(_ config: ModelConfig) throws -> Model {
+        guard let folder = recipe.model else { return Model(config, seed: recipe.seed) }
+        var model = try Model(folder: URL(filePath: folder), format: .f32, computeType: recipe.computeType)
+        if recipe.stage == .adapt { model = try model.adapted(indexer: config.indexer, seed: recipe.seed) }
+        model.config = config.with { $0.mtpLayerCount = model.config.mtpLayerCount }
+        return model
+    }
+
+    // MARK: Rows
+
+    func makeLoader(_ material: RunMaterial) throws -> MixedLoader {
+        let mixture = try RowMixture(recipe, material, say: say)
+        return try MixedLoader(recipe.rowLengths.indices.map { try mixture.stage($0) })
+    }
+}
