@@ -1,8 +1,8 @@
-import ArgumentParser
+public import ArgumentParser
 import Foundation
 import GlimModel
 import GlimText
-import GlimTrain
+public import GlimTrain
 
 struct Eval: ParsableCommand {
     static let configuration = CommandConfiguration(
@@ -14,9 +14,9 @@ struct EvalRuler: ParsableCommand {
         commandName: "ruler",
         abstract: "Score retrieval from long texts, as RULER asks for it.",
         discussion: """
-            Facts such as "#note eel sand" are hidden in real text, and the model continues "#recall eel". Tasks: needle, \
+            Facts such as "#note eel sand fog" are hidden in real text, and the model continues "#recall eel". Tasks: needle, \
             multi-key, multi-value, multi-query, variable-tracking, aggregation. A sample's score is the fraction of \
-            expected words in the greedy answer; the interval is Wilson's, 95%. Five samples of a task share a text, \
+            expected answers in what it writes greedily; the interval is Wilson's, 95%. Five samples of a task share a text, \
             which is read once, so they are not quite independent. No pair of words asked for is in glim's own training \
             documents; but a model that did not train on documents of this form has never seen the form. Text of --data \
             should be what the model did not train on. A length beyond the model's longest context is asked all the same.
@@ -49,7 +49,8 @@ struct EvalRuler: ParsableCommand {
         let longest = lengths.max() ?? 0
         if longest > model.config.maximumPositions {
             log(
-                "note: \(longest) tokens are more than the \(model.config.maximumPositions) that \(self.model) is made for")
+                "note: \(longest) tokens are more than the \(model.config.maximumPositions) that \(self.model) is made for"
+            )
         }
         // Enough for the longest text to be without repetition.
         let corpus = try data.isEmpty ? Corpus.found(byteBudget: max(8 << 20, 8 * longest)) : Corpus.collect(data)
@@ -59,13 +60,14 @@ struct EvalRuler: ParsableCommand {
             let seconds = start.duration(to: .now) / .seconds(1)
             let rate = Double(progress.tokensDone) / max(seconds, 1e-3)
             let left = Double(progress.tokensTotal - progress.tokensDone) / rate
+            let (done, total) = (progress.tokensDone, progress.tokensTotal)
             log(
-                "ruler  \(progress.task.rawValue) at \(progress.length)  \(progress.tokensDone)/\(progress.tokensTotal) tokens"
-                    + (progress.tokensDone == 0
-                        ? "" : "  \(Int(rate)) tok/s  \(Int(left.rounded())) s left"))
+                "ruler  \(progress.task.rawValue) at \(progress.length)  \(done)/\(total) tokens"
+                    + (done == 0 ? "" : "  \(Int(rate)) tok/s  \(Int(left.rounded())) s left"))
         }
         for cell in score.cells {
-            try emit("\(Self.column(cell.task.rawValue, 18))  \(Self.column("\(cell.length)", 8))  \(cell.result.line)\n")
+            try emit(
+                "\(Self.column(cell.task.rawValue, 18))  \(Self.column("\(cell.length)", 8))  \(cell.result.line)\n")
         }
         try emit("\(Self.column("total", 18))  \(Self.column("", 8))  \(score.total.line)\nagain: \(command)\n")
         if json { try emit(Report(score: score, samples: samples, command: command).jsonLine + "\n") }

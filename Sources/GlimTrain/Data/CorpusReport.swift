@@ -21,12 +21,14 @@ public struct CorpusReport: Codable, Sendable, Equatable {
     }
 
     /// The first of those left out, in order, and how many there were: names of a million files would be a burden.
-    struct DroppedList {
+    package struct DroppedList {
         static let limit = 10_000
-        private(set) var first: [Dropped] = []
-        private(set) var count = 0
+        package private(set) var first: [Dropped] = []
+        package private(set) var count = 0
 
-        mutating func append(_ dropped: Dropped) {
+        package init() {}
+
+        package mutating func append(_ dropped: Dropped) {
             if count < Self.limit { first.append(dropped) }
             count += 1
         }
@@ -44,7 +46,7 @@ public struct CorpusReport: Codable, Sendable, Equatable {
         case droppedUnlisted = "dropped_unlisted"
     }
 
-    init(totals: Corpus.Totals, dropped: DroppedList) {
+    package init(totals: Corpus.Totals, dropped: DroppedList) {
         (self.totals, self.dropped) = (totals, dropped.first)
         droppedUnlisted = dropped.count - dropped.first.count
     }

@@ -1,35 +1,35 @@
 import GlimTensor
 
 /// Facts hidden in a long text for evaluation, and several questions about them.
-struct RetrievalInstance: Equatable {
-    /// What is asked for one sample: prompts one after the other, each with the words that its answer must contain.
-    struct Sample: Equatable {
-        var prompts: [(prompt: String, expected: [String])]
+package struct RetrievalInstance: Equatable {
+    /// What is asked for one sample: prompts one after the other, each with what the answer must contain.
+    package struct Sample: Equatable {
+        package var prompts: [(prompt: String, expected: [String])]
 
-        static func == (a: Sample, b: Sample) -> Bool { a.prompts.elementsEqual(b.prompts, by: ==) }
+        package static func == (a: Sample, b: Sample) -> Bool { a.prompts.elementsEqual(b.prompts, by: ==) }
     }
 
     /// The text with its facts, ending with a line.
-    let prefix: [UInt8]
+    package let prefix: [UInt8]
     /// Where the facts stand in it.
-    let facts: [Range<Int>]
-    let samples: [Sample]
+    package let facts: [Range<Int>]
+    package let samples: [Sample]
 
     /// How many samples share one text: reading it is what takes long.
-    static let samplesPerText = 5
+    package static let samplesPerText = 5
     /// Facts of one sample of multi-query.
     static let queries = 4
 
     /// - Parameters:
     ///   - index: which text of this task.
     ///   - byteCount: the length of the prefix; a text without room for its facts is as long as they are.
-    init(_ task: RetrievalTask, index: Int, byteCount: Int, haystack: Haystack, seed: UInt64) {
+    package init(_ task: RetrievalTask, index: Int, byteCount: Int, haystack: Haystack, seed: UInt64) {
         let purpose = "evaluation.\(task.rawValue).\(index)"
         var draws = DrawSequence(seed: seed, purpose: purpose)
         var maker = FactGroupMaker(task.form, isHeldOut: true, seed: seed, purpose: purpose)
         let asked = Self.samplesPerText * (task == .multiQuery ? Self.queries : 1)
         // One line in 256 bytes looks like those that are asked for, up to what names there are.
-        let distractors = task == .multiKey ? min(55, byteCount / 256) : 0
+        let distractors = task == .multiKey ? min(40, byteCount / 256) : 0
         var groups: [FactGroup] = []
         // The last group is told last and never asked for: who answers with the nearest fact is wrong.
         while groups.count < asked + distractors + 1, let group = maker.next(count: 4) { groups.append(group) }

@@ -6,7 +6,7 @@ public import GlimText
 ///
 /// Facts of pairs of words that no training document has are hidden in real text. Five samples share a text, which is
 /// read once: after each the cache is cut back to the text. An answer is the greedy continuation up to the end of its
-/// line; its score is the fraction of expected words among its words, whatever else is there.
+/// line; its score is the fraction of expected answers that stand in it, whatever else does.
 public struct RulerEvaluation: Sendable, Equatable {
     public var tasks: [RetrievalTask]
     /// Tokens from the first of the text to the last of the answer, at most.
@@ -88,7 +88,7 @@ public struct RulerEvaluation: Sendable, Equatable {
     }
 
     /// A text that fills the length with its longest question and answer, and its tokens.
-    func fit(
+    package func fit(
         _ task: RetrievalTask, _ index: Int, _ length: Int, _ tokenizer: Tokenizer, _ haystack: Haystack
     ) throws(EvaluationError) -> (RetrievalInstance, tokens: [Int32]) {
         var byteCount = 3 * length
@@ -108,7 +108,8 @@ public struct RulerEvaluation: Sendable, Equatable {
             byteCount = Int(Double(byteCount) * wanted / Double(max(tokens.count, 1)))
         }
         throw EvaluationError(
-            "the facts of \(task.rawValue) do not fit into \(length) tokens of this tokenizer; ask for a greater length")
+            "the facts of \(task.rawValue) do not fit into \(length) tokens of this tokenizer; ask for a greater length"
+        )
     }
 
     /// Reads one text, and answers questions about it.

@@ -33,13 +33,13 @@ public struct RulerScore: Codable, Sendable, Equatable {
             samples: cells.reduce(0) { $0 + $1.result.samples })
     }
 
-    /// The fraction of expected words among the words of an answer's first line. What else stands there does not matter.
+    /// The fraction of expected answers that stand in the first line of what was written, whatever else stands there.
     ///
-    /// Whole words, where RULER looks for parts of the text: `ice` is no answer that contains `rice`.
-    static func grade(_ answer: String, expected: [String]) -> Double {
-        let line = answer.prefix { !$0.isNewline }
-        let words = Set(line.split { $0.isWhitespace || $0.isPunctuation })
-        return Double(expected.count { words.contains(Substring($0)) }) / Double(max(1, expected.count))
+    /// As whole words, where RULER looks for any part of the text: `ice` does not stand in `rice`.
+    package static func grade(_ written: String, expected: [String]) -> Double {
+        let line = written.prefix { !$0.isNewline }
+        let words = " " + line.split { $0.isWhitespace || $0.isPunctuation }.joined(separator: " ") + " "
+        return Double(expected.count { words.contains(" \($0) ") }) / Double(max(1, expected.count))
     }
 }
 

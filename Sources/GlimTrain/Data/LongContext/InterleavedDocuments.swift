@@ -64,7 +64,7 @@ public struct InterleavedDocuments: DocumentBuilder {
 
     /// The other texts, those with the most words of the sketch first, ties in the order of the permutation; texts
     /// without a word in common come last.
-    func similar(to document: Int) -> [Int] {
+    package func similar(to document: Int) -> [Int] {
         var shared = [Int](repeating: 0, count: documents.count)
         for word in sketches[document] {
             for place in places[word] ?? [] { shared[place] += 1 }
@@ -76,7 +76,9 @@ public struct InterleavedDocuments: DocumentBuilder {
     }
 
     /// The last two parts of a path: enough to tell similar texts apart.
-    private static func shortName(_ name: String) -> String { name.split(separator: "/").suffix(2).joined(separator: "/") }
+    private static func shortName(_ name: String) -> String {
+        name.split(separator: "/").suffix(2).joined(separator: "/")
+    }
 
     /// The hashes of words of five letters, digits and underscores or more.
     private static func words(_ bytes: [UInt8]) -> Set<UInt64> {

@@ -26,7 +26,9 @@ public enum RetrievalTask: String, CaseIterable, Codable, Sendable {
 /// Training documents of RULER's kind: facts among real text, and questions about them all along.
 ///
 /// A document is dense with questions, from just behind a fact to the whole length away, so that the skill is learned
-/// from few tokens. The share of real text differs from document to document, from none to most of it. Words at which
+/// from few tokens. How many facts there are differs from document to document: where there are one or two, taking any
+/// word of the text is often right, which is learned first, and looking for the right one follows from it. So does the
+/// share of real text, from none to most of it. Words at which
 /// nobody could guess are not taught; no pair of words is one that evaluation asks for.
 public struct Retrieval: DocumentBuilder {
     private let haystack: Haystack
@@ -69,19 +71,26 @@ struct FactDocument {
     let seed: UInt64
     let purpose: String
 
-    /// How often a question may come back: the answer then stands in the text twice, the nearer one being an answer.
+    /// How often a question may come before others: after it, the answer also stands nearer than the fact.
     private static let maximumAsked = 2
+
+    /// The most groups of facts: up to one in 64 bytes, and down to a sixteenth of that, each power of two as often.
+    private static func groupLimit(_ byteCount: Int, _ draws: inout DrawSequence) -> Int {
+        let highest = max(byteCount / 64, 1).bitWidth - max(byteCount / 64, 1).leadingZeroBitCount - 1
+        return 1 << draws.integer(from: max(0, highest - 4), through: highest)
+    }
 
     func build(name: String, byteCount: Int) -> TaughtDocument {
         var draws = DrawSequence(seed: seed, purpose: purpose + ".order")
         var maker = FactGroupMaker(form, isHeldOut: false, seed: seed, purpose: purpose)
         var writer = DocumentWriter()
         let textShare = draws.pick([0, 0.2, 0.4, 0.6, 0.8])
+        let limit = Self.groupLimit(byteCount, &draws)
         var line = draws.integer(below: haystack.lineCount)
         // Groups of which facts are still to be told, and questions of those that are complete.
         var open: [FactGroup] = []
         var questions: [(question: FactGroup.Question, asked: Int)] = []
-        var isExhausted = false
+        var (groupCount, isExhausted) = (0, false)
 
         while true {
             if draws.chance(textShare) {
@@ -95,9 +104,10 @@ struct FactDocument {
             }
             let askable = questions.indices.filter { questions[$0].asked < Self.maximumAsked }
             let tells = askable.count < 3 || draws.chance(form == .note ? 0.35 : 0.5)
-            if tells && open.count < (form == .note ? 1 : 3) && !isExhausted {
+            if tells, open.count < (form == .note ? 1 : 3), groupCount < limit, !isExhausted {
                 if let group = maker.next(count: 2 + draws.integer(below: 3)) {
                     open.append(group)
+                    groupCount += 1
                 } else {
                     isExhausted = true
                 }

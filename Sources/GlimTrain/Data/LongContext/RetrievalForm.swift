@@ -6,17 +6,17 @@ import GlimTensor
 /// last time answers it: what small models learn first (induction).
 ///
 /// ```
-/// #note eel sand        #recall eel sand
+/// #note eel sand fog    #recall eel sand fog         two words: twice as much to learn copying from
 /// #add cow ivy          #list cow ivy rain           every value told of it, in order
 /// #link moon hare       #trace moon hare lynx wren   who holds the value, each from the one before
 /// #vote ram oak         #most ram oak                the value told most often
 /// #say owl mint sky     #again second owl dew rose   the second reply to the same request
 /// ```
-enum RetrievalForm: CaseIterable {
+package enum RetrievalForm: CaseIterable, Sendable {
     case note, add, link, vote, say
 
     /// What a line of a fact begins with.
-    var fact: String {
+    package var fact: String {
         switch self {
         case .note: "#note"
         case .add: "#add"
@@ -27,7 +27,7 @@ enum RetrievalForm: CaseIterable {
     }
 
     /// What a question begins with.
-    var question: String {
+    package var question: String {
         switch self {
         case .note: "#recall"
         case .add: "#list"
@@ -60,7 +60,7 @@ struct FactGroup: Equatable {
         var verb: String
         /// What it asks about: chosen at random.
         var about: [String]
-        /// What follows from the facts.
+        /// What follows from the facts: words, or for a note its two words as one answer.
         var answers: [String]
 
         var prompt: String { "\(verb) \(about.joined(separator: " "))" }
@@ -99,7 +99,13 @@ struct FactGroupMaker {
     /// - Parameter count: facts of it (of a vote: values beside the most frequent), within 2...4; of a note always one.
     mutating func next(count: Int) -> FactGroup? {
         if form == .link { return nextChain(count: count) }
-        let wanted = form == .note ? 1 : form == .say ? 3 * count : form == .vote ? count + 1 : count
+        let wanted =
+            switch form {
+            case .note: 2
+            case .say: 3 * count
+            case .vote: count + 1
+            case .add, .link: count
+            }
         while let name = names.popLast() {
             guard let words = drawValues(for: name, count: wanted) else { continue }
             return group(name, words)
@@ -113,7 +119,9 @@ struct FactGroupMaker {
             .init(verb: form.question, about: about, answers: answers)
         }
         switch form {
-        case .note, .add, .link:
+        case .note:
+            return FactGroup(facts: [fact(words)], questions: [question([name], [words.joined(separator: " ")])])
+        case .add, .link:
             return FactGroup(facts: words.map { fact([$0]) }, questions: [question([name], words)])
         case .vote:
             // The most frequent value is told three times, and neither first nor last: who takes an end is wrong.

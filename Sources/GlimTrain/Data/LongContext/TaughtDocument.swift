@@ -111,6 +111,8 @@ struct DrawSequence {
         return random.integer(index, below: bound)
     }
 
+    mutating func integer(from low: Int, through high: Int) -> Int { low + integer(below: high - low + 1) }
+
     mutating func chance(_ probability: Double) -> Bool {
         defer { index += 1 }
         return random.uniform(index) < probability

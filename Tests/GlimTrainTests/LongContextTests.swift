@@ -1,0 +1,247 @@
+import Foundation
+import GlimTensor
+import GlimText
+import GlimTrain
+import Testing
+
+/// Answers questions from the lines of a text, by plain reading.
+struct StringSolver {
+    let lines: [[Substring]]
+
+    init(_ text: String) { lines = text.split(separator: "\n").map { $0.split(separator: " ") } }
+
+    private func told(_ verb: String, of name: Substring) -> [[Substring]] {
+        lines.filter { $0.count > 2 && $0[0] == verb && $0[1] == name }.map { Array($0.dropFirst(2)) }
+    }
+
+    /// What follows a prompt.
+    func answer(_ prompt: String) -> String {
+        let words = prompt.split(separator: " ")
+        let name = words[words.count - 1]
+        switch words[0] {
+        case "#recall": return told("#note", of: name).map { $0.joined(separator: " ") }.joined(separator: " ")
+        case "#list": return told("#add", of: name).joined().joined(separator: " ")
+        case "#trace":
+            var (chain, last): ([Substring], Substring) = ([], name)
+            while let next = told("#link", of: last).first?.first {
+                chain.append(next)
+                last = next
+            }
+            return chain.joined(separator: " ")
+        case "#most":
+            let values = told("#vote", of: name).flatMap { $0 }
+            let counts = Dictionary(values.map { ($0, 1) }, uniquingKeysWith: +)
+            return String(counts.max { $0.value < $1.value }?.key ?? "")
+        case "#again":
+            let number = RetrievalWords.ordinals.firstIndex { $0 == words[1] } ?? 0
+            return told("#say", of: name)[number].joined(separator: " ")
+        default: return ""
+        }
+    }
+
+    /// What the last fact says.
+    var nearest: String { lines.last { $0[0].hasPrefix("#") }.map { $0.dropFirst(2).joined(separator: " ") } ?? "" }
+}
+
+enum LongText {
+    /// Files of Python, some alike: those of one folder share rare names.
+    static let documents: [Document] = (0..<60).map { i in
+        let (folder, file) = (i % 6, i / 6)
+        var text = ""
+        for j in 0..<40 {
+            text += "def handle_\(folder)_\(j % 9)(argument_\(file)):\n"
+            text += "    return widget\(folder) + argument_\(file) * \(i * j % 17)\n"
+        }
+        return Document(name: "/data/lib\(folder)/part_\(file).py", bytes: Array(text.utf8))
+    }
+    static let haystack = Haystack(documents)
+
+    static func tokenizer() throws -> Tokenizer {
+        var trainer = TokenizerTrainer(vocabularySize: 700)
+        trainer.add(documents.map(\.bytes))
+        trainer.add((0..<20).map { Retrieval(haystack: haystack, seed: 5).document($0, byteCount: 900).bytes })
+        return try trainer.train()
+    }
+
+    static func text(_ bytes: [UInt8]) -> String { String(decoding: bytes, as: UTF8.self) }
+}
+
+@Suite("Long-context documents") struct LongContextTests {
+    static let builders: [any DocumentBuilder] = [
+        Retrieval(haystack: LongText.haystack, seed: 7), Coreference(haystack: LongText.haystack, seed: 7),
+        RepositoryPacking(LongText.documents, seed: 7), InterleavedDocuments(LongText.documents, seed: 7),
+    ]
+
+    @Test("the same number gives the same document, another another, and lengths are kept", arguments: 0..<4)
+    func determinism(_ which: Int) {
+        let builder = Self.builders[which]
+        for byteCount in [400, 2000, 12_000] {
+            let documents = (0..<12).map { builder.document($0, byteCount: byteCount) }
+            #expect(documents == (0..<12).map { builder.document($0, byteCount: byteCount) })
+            #expect(documents.withoutDuplicates().kept.count == 12)
+            for document in documents {
+                #expect(document.bytes.count <= byteCount)
+                #expect(document.bytes.count > byteCount - 210, "\(document.name): \(document.bytes.count)")
+            }
+        }
+    }
+
+    @Test("another seed gives other documents") func seeds() {
+        let other: [any DocumentBuilder] = [
+            Retrieval(haystack: LongText.haystack, seed: 8), Coreference(haystack: LongText.haystack, seed: 8),
+            RepositoryPacking(LongText.documents, seed: 8), InterleavedDocuments(LongText.documents, seed: 8),
+        ]
+        for (a, b) in zip(Self.builders, other) {
+            #expect((0..<8).map { a.document($0, byteCount: 900) } != (0..<8).map { b.document($0, byteCount: 900) })
+        }
+    }
+
+    @Test("every question is answered by the facts before it") func answers() {
+        var asked: [Substring: Int] = [:]
+        for builder in Self.builders.prefix(2) {
+            for i in 0..<60 {
+                let text = LongText.text(builder.document(i, byteCount: 3000).bytes)
+                var before = ""
+                for line in text.split(separator: "\n") {
+                    let words = line.split(separator: " ")
+                    if let form = RetrievalForm.allCases.first(where: { $0.question == words[0] }) {
+                        let count = form == .say ? 3 : 2
+                        let prompt = words.prefix(count).joined(separator: " ")
+                        let answer = words.dropFirst(count).joined(separator: " ")
+                        #expect(StringSolver(before).answer(prompt) == answer, "\(prompt)")
+                        asked[words[0], default: 0] += 1
+                    }
+                    before += line + "\n"
+                }
+            }
+        }
+        #expect(asked.count == 5 && asked.values.allSatisfy { $0 > 100 }, "\(asked)")
+    }
+
+    @Test("untaught are the words of facts and what questions are about, and nothing else") func masks() throws {
+        let tokenizer = try LongText.tokenizer()
+        for builder in Self.builders.prefix(2) {
+            for i in 0..<30 {
+                let document = builder.document(i, byteCount: 1500)
+                var (expected, start) = (Set<Int>(), 0)
+                for line in document.bytes.split(separator: UInt8(ascii: "\n")) {
+                    let words = LongText.text(Array(line)).split(separator: " ", omittingEmptySubsequences: false)
+                    var hidden = 0..<0
+                    if RetrievalForm.allCases.contains(where: { $0.fact == words[0] }) { hidden = 1..<words.count }
+                    if RetrievalForm.allCases.contains(where: { $0.question == words[0] }) {
+                        hidden = 1..<(words[0] == "#again" ? 3 : 2)
+                    }
+                    var place = start
+                    for (j, word) in words.enumerated() {
+                        // A word's space before it belongs to it.
+                        if hidden.contains(j) { expected.formUnion(place - 1..<place + word.utf8.count) }
+                        place += word.utf8.count + 1
+                    }
+                    start += line.count + 1
+                }
+                #expect(Set(document.untaught.joined()) == expected)
+                let (tokens, isTaught) = document.tokens(tokenizer)
+                #expect(tokens == tokenizer.encode(document.bytes) && isTaught.count == tokens.count)
+                var place = 0
+                for (token, taught) in zip(tokens, isTaught) {
+                    let bytes = try tokenizer.bytes(of: token)
+                    #expect(taught == expected.isDisjoint(with: place..<place + bytes.count))
+                    place += bytes.count
+                }
+            }
+        }
+    }
+
+    @Test("no fact of evaluation is in training") func disjoint() {
+        func pairs(_ text: String) -> Set<String> {
+            Set(
+                text.split(separator: "\n").map { $0.split(separator: " ") }.filter {
+                    words in RetrievalForm.allCases.contains { $0.fact == words[0] }
+                }.map { "\($0[1]) \($0[2])" })
+        }
+        var (training, evaluation) = (Set<String>(), Set<String>())
+        for builder in Self.builders.prefix(2) {
+            for i in 0..<200 { training.formUnion(pairs(LongText.text(builder.document(i, byteCount: 3000).bytes))) }
+        }
+        for task in RetrievalTask.allCases {
+            for index in 0..<4 {
+                let instance = RetrievalInstance(
+                    task, index: index, byteCount: 8000, haystack: LongText.haystack, seed: 1)
+                evaluation.formUnion(pairs(LongText.text(instance.prefix)))
+            }
+        }
+        #expect(training.count > 1500 && evaluation.count > 300 && training.isDisjoint(with: evaluation))
+    }
+
+    @Test("files of a folder follow each other behind their paths") func repository() {
+        let text = LongText.text(RepositoryPacking(LongText.documents, seed: 1).document(3, byteCount: 9000).bytes)
+        let headers = text.split(separator: "\n").filter { $0.hasPrefix("# ") }
+        #expect(headers.count >= 2 && headers[0].hasSuffix(".py"), "\(headers)")
+        let widgets = Set(text.matches(of: /widget\d/).map { text[$0.range] })
+        #expect(widgets.count == 1, "one folder has text enough: \(widgets)")
+    }
+
+    @Test("texts dealt out in pieces are alike, and each goes on where it ended") func interleaved() {
+        let builder = InterleavedDocuments(LongText.documents, seed: 1)
+        for i in 0..<LongText.documents.count {
+            #expect(builder.similar(to: i).prefix(3).allSatisfy { $0 % 6 == i % 6 })
+        }
+        let text = LongText.text(builder.document(0, byteCount: 12_000).bytes)
+        let widgets = Set(text.matches(of: /widget\d/).map { text[$0.range] })
+        #expect(widgets.count == 1, "\(widgets)")
+        var joined: [Substring: String] = [:]
+        var name: Substring = ""
+        for line in text.split(separator: "\n") {
+            if line.hasPrefix("# ") { name = line.dropFirst(2) } else { joined[name, default: ""] += line + "\n" }
+        }
+        #expect(joined.count >= 4)
+        for (name, part) in joined {
+            let whole = LongText.documents.first { $0.name.hasSuffix(name) }
+            #expect(whole.map { LongText.text($0.bytes).hasPrefix(part.dropLast(2)) } == true, "\(name)")
+        }
+    }
+
+    @Test("text without a line to hide in is replaced by sentences that say nothing") func noise() {
+        let haystack = Haystack([Document(name: "a", bytes: Array("\n\n#note cat rain\n".utf8))])
+        #expect(haystack.lineCount == 5 && LongText.text(Array(haystack.line(5))) == "The road is long.\n")
+    }
+
+    @Test("equal documents are taken once, and the report says which") func duplicates() {
+        let documents = ["x", "y", "x", "x"].enumerated().map {
+            TaughtDocument(name: "d\($0.offset)", bytes: Array($0.element.utf8))
+        }
+        let (kept, dropped) = documents.withoutDuplicates()
+        #expect(kept.map(\.name) == ["d0", "d1"])
+        #expect(dropped == ["d2", "d3"].map { .init(name: $0, reason: .duplicate, kept: "d0") })
+    }
+}
+
+@Suite("Report of what was left out") struct CorpusReportTests {
+    @Test("each text has its reason, a duplicate the one that was kept") func reasons() throws {
+        let folder = try TemporaryFolder()
+        try folder.write("a.txt", "the same text\n")
+        try folder.write("b.txt", "the same text\n")
+        try folder.write("c.txt", "")
+        try folder.write("d.bin", [0, 1, 2])
+        try folder.write("e.jsonl", "{\"text\": \"other\"}\n{\"text\": \"the same text\\n\"}\n")
+        let corpus = try Corpus.collect([folder.path])
+        let path = folder.path
+        #expect(
+            corpus.report.dropped == [
+                .init(name: path + "/b.txt", reason: .duplicate, kept: path + "/a.txt"),
+                .init(name: path + "/c.txt", reason: .empty), .init(name: path + "/d.bin", reason: .binary),
+                .init(name: path + "/e.jsonl:2", reason: .duplicate, kept: path + "/a.txt"),
+            ])
+        #expect(corpus.report.totals == corpus.totals && corpus.report.droppedUnlisted == 0)
+        try corpus.report.write(toFolder: folder.url)
+        let data = try Data(contentsOf: folder.url.appending(path: "data.json"))
+        #expect(try JSONDecoder().decode(CorpusReport.self, from: data) == corpus.report)
+    }
+
+    @Test("a long list is cut, its count is not") func cut() {
+        var list = CorpusReport.DroppedList()
+        for i in 0..<10_007 { list.append(.init(name: "\(i)", reason: .empty)) }
+        let report = CorpusReport(totals: Corpus.Totals(), dropped: list)
+        #expect(report.dropped.count == 10_000 && report.droppedUnlisted == 7)
+    }
+}
