@@ -113,8 +113,7 @@ extension Tensor {
                         scores.pointer, lds, q.row(row), weights.row(row), Int64(tokens), Int64(I), table.baseAddress!,
                         Int64(indexStride), Int64(first), Int64(X), scale, scratch.kernel.pointer)
                     for t in 0..<tokens {
-                        losses.pointer[row + t] = kernels.pointee.index_divergence(
-                            scores.row(t), shares.row(t), Int64(first + t + 1))
+                        losses.pointer[row + t] = indexDivergence(scores.row(t), from: shares.row(t), first + t + 1)
                     }
                     kernels.pointee.index_scores_backward(
                         dq.row(row), dweights.row(row), dkeys, Int64(X), scores.pointer, lds, q.row(row),
@@ -132,11 +131,18 @@ extension Tensor {
         }
         return IndexerLoss(rows: rows, dq: dq, dweights: dweights, dkeys: dkeys)
     }
+
+    /// `KL(p ‖ softmax(scores))` of one row, where p is `shares` over their sum; scores become its gradient.
+    package static func indexDivergence(
+        _ scores: UnsafeMutablePointer<Float>, from shares: UnsafePointer<Float>, _ count: Int
+    ) -> Double {
+        kernels.pointee.index_divergence(scores, shares, Int64(count))
+    }
 }
 
 /// What one piece of the loss writes into, block after block.
 private struct LossScratch {
-    let shares, scores: Tensor  // [tokens, longest]
+    let shares, scores: Tensor  // [tokens, positions that a row sees]
     let q, lse: Tensor  // of a block's tokens, [tokens, H, W] and [tokens, H]
     let kernel: Tensor
     // Of a row with a selection: its keys side by side, and the gradient of the indexer's.
@@ -145,7 +151,9 @@ private struct LossScratch {
 
     init(tokens: Int, longest: Int, _ I: Int, _ X: Int, _ attention: Shape, _ selection: Selection?) {
         let (H, W) = (attention.dimensions[1], attention.last)
-        (shares, scores) = (Tensor(uninitialized: [tokens, longest]), Tensor(uninitialized: [tokens, longest]))
+        // A row without a choice among others that have one sees no more than they.
+        let width = selection.map { min($0.topK, longest) } ?? longest
+        (shares, scores) = (Tensor(uninitialized: [tokens, width]), Tensor(uninitialized: [tokens, width]))
         (q, lse) = (Tensor(uninitialized: [tokens, H, W]), Tensor(uninitialized: [tokens, H]))
         kernel = Tensor(uninitialized: [
             max(

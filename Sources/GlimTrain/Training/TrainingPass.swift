@@ -29,7 +29,7 @@ public struct TrainingPass {
         public var balanceWeight = 1e-4
         /// Keep only the inputs of layers and compute them again on the way back: less memory, a third more work.
         public var recomputes = false
-        /// What a model with indexers learns beside, or instead of, its own loss.
+        /// What indexers learn beside the model's own loss, or instead of it. Of a model that has them; another traps.
         public var adaptation: Adaptation?
 
         public init() {}
@@ -39,6 +39,7 @@ public struct TrainingPass {
     ///   - model: with f32 weights.
     ///   - rows: with at least one target.
     public init(_ model: Model, _ rows: [PackedRow], _ options: Options) {
+        precondition(options.adaptation == nil || model.config.indexer != nil, "TrainingPass: no indexers to adapt")
         let tokenCount = rows.reduce(0) { $0 + $1.tokens.count }
         let targetCount = rows.reduce(0) { $0 + $1.targetCount }
         let steps = options.mtpWeight > 0 ? model.stepCount(options.mtpSteps) : 0
