@@ -36,7 +36,8 @@ import Testing
         #expect(done.status == 0, "\(done.stderr)")
         var length = max(.milliseconds(100), ContinuousClock.now - began)
         #expect(try TinyRun.metrics(folder.path("whole/metrics.jsonl")).count == 24)
-        print("\(stage.joined(separator: " ")): killing \(Self.killCount) times, seed \(Self.seed), in runs of \(length)")
+        print(
+            "\(stage.joined(separator: " ")): killing \(Self.killCount) times, seed \(Self.seed), in runs of \(length)")
 
         var (kills, insideSaves, round) = (0, 0, 0)
         while kills < Self.killCount {

@@ -26,7 +26,8 @@ enum TinyRun {
     /// - Parameter stage: those after pre-training start from the run "dense".
     static func arguments(_ folder: TemporaryFolder, _ out: String, stage: String = "pretrain") -> [String] {
         let common = [
-            "--data", folder.path("text.py").path, "--out", folder.path(out).path, "--batch-tokens", "1024", "--seed", "9",
+            "--data", folder.path("text.py").path, "--out", folder.path(out).path, "--batch-tokens", "1024", "--seed",
+            "9",
         ]
         guard stage == "pretrain" else { return ["train", stage, "--model", folder.path("dense").path] + common }
         return ["train", stage, "--config", folder.path("config.json").path] + common + [

@@ -44,13 +44,21 @@ import Testing
         "each stage of training shows the options that it has",
         arguments: [
             ("pretrain", ["--preset", "--depth", "--mtp-layers"], ["--context-lengths", "--top-k"]),
-            ("midtrain", ["--context-lengths", "--context-shares", "--mixture", "--recompute"], ["--preset", "--top-k"]),
-            ("adapt", ["--top-k", "--share-every", "--save-warmed-up", "--warmup-steps"], ["--preset", "--context-shares"]),
+            (
+                "midtrain", ["--context-lengths", "--context-shares", "--mixture", "--recompute"],
+                ["--preset", "--top-k"]
+            ),
+            (
+                "adapt", ["--top-k", "--share-every", "--save-warmed-up", "--warmup-steps"],
+                ["--preset", "--context-shares"]
+            ),
         ])
     func stageHelp(stage: String, has: [String], hasNot: [String]) async throws {
         let output = try await Program.run(["help", "train", stage])
         #expect(output.status == 0)
-        for option in has + ["--recipe", "--resume", "--threads"] { #expect(output.stdout.contains(option), "\(option)") }
+        for option in has + ["--recipe", "--resume", "--threads"] {
+            #expect(output.stdout.contains(option), "\(option)")
+        }
         for option in hasNot { #expect(!output.stdout.contains(option), "\(option)") }
     }
 

@@ -10,7 +10,8 @@ import Testing
         let out = place.folder.appending(path: "quick")
         func job() -> Quickstart {
             var job = Quickstart(
-                folder: out, minutes: 0.001, data: place.recipe("x", steps: 1).data, program: "glim") { _ in }
+                folder: out, minutes: 0.001, data: place.recipe("x", steps: 1).data, program: "glim"
+            ) { _ in }
             job.shape.config = place.folder.appending(path: "config.json").path
             (job.shape.vocabularySize, job.shape.shortLength, job.shape.longLengths) = (384, 32, [64, 128])
             (job.shape.shortBatch, job.shape.longBatch) = (128, 128)

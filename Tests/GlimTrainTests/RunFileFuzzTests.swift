@@ -65,7 +65,8 @@ import Testing
 
     @Test("a damaged state, and a damaged log") func states() throws {
         let state = Array(
-            #"{"step":12,"tokens":12288,"position":{"stage":0,"taken":[17],"sources":[{"epoch":0,"row":17}]},"fingerprint":17293822569102704640}"#.utf8)
+            #"{"step":12,"tokens":12288,"position":{"stage":0,"taken":[17],"sources":[{"epoch":0,"row":17}]},"fingerprint":17293822569102704640}"#
+                .utf8)
         let fuzz = Fuzz("state", [MutableFile(state, .json)])
         try withTemporaryFolder { folder in
             let outcome = fuzz.run(says: folder.path) { bytes in

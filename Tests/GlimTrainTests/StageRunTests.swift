@@ -137,7 +137,9 @@ import Testing
         #expect(FileManager.default.fileExists(atPath: folder.appending(path: "data.json").path))
     }
 
-    @Test("adaptation warms the indexers up alone, then trains everything, and writes a sparse model") func adapt() throws {
+    @Test("adaptation warms the indexers up alone, then trains everything, and writes a sparse model") func adapt()
+        throws
+    {
         let place = try RunPlace()
         var first = try StageRun(place.recipe("dense", steps: 2), resumes: false) { _ in }
         _ = try first.train()
@@ -162,7 +164,8 @@ import Testing
         for tensor in dense.tensors { #expect(bits(warmed, tensor.name) == bits(dense, tensor.name), "\(tensor.name)") }
         #expect(bits(sparse, "model.norm.weight") != bits(dense, "model.norm.weight"))
         var again = try StageRun(
-            place.recipe(.adapt, from: "sparse", "twice", steps: 2), resumes: false) { _ in }
+            place.recipe(.adapt, from: "sparse", "twice", steps: 2), resumes: false
+        ) { _ in }
         let error = #expect(throws: RunError.self) { _ = try again.train() }
         #expect(error.map { "\($0)".contains("sparse attention already") } ?? false)
     }
