@@ -28,7 +28,8 @@ struct Pretrain: StageCommand {
     static let configuration = CommandConfiguration(
         abstract: "Pre-train on text: files, folders or JSON lines.", discussion: recipeHelp)
 
-    @Option(help: "Shape of the model: \(ModelConfig.presetNames.joined(separator: ", ")) (default: nano).") var preset: String?
+    @Option(help: "Shape of the model: \(ModelConfig.presetNames.joined(separator: ", ")) (default: nano).") var preset:
+        String?
     @Option(help: "A config.json to use instead of a preset or a depth.") var config: String?
     @Option(help: "The series between presets from one dial: the number of layers. Goes before a preset.")
     var depth: Int?

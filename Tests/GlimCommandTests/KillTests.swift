@@ -5,7 +5,7 @@ import Testing
 /// SIGKILL at any moment, then `--resume`: nothing shows but the time.
 @Suite("a training run that is killed", .serialized) struct KillTests {
     /// How many moments, and which: `GLIM_KILL_COUNT` and `GLIM_FUZZ_SEED`.
-    private static let killCount = number("GLIM_KILL_COUNT") ?? 6
+    private static let killCount = number("GLIM_KILL_COUNT") ?? 4
     private static let seed = UInt64(truncatingIfNeeded: number("GLIM_FUZZ_SEED") ?? 1)
 
     private static func number(_ name: String) -> Int? {
@@ -13,24 +13,31 @@ import Testing
     }
 
     @Test(
-        "at random moments, half of them inside saves, ends as if it had not been", arguments: ["adamw", "muon-split"])
-    func killed(optimizer: String) async throws {
+        "at random moments, half of them inside saves, ends as if it had not been",
+        arguments: [
+            ["pretrain", "--optimizer", "adamw"], ["pretrain", "--optimizer", "muon-split"],
+            ["midtrain", "--context-lengths", "64", "128", "256"],
+            ["adapt", "--sequence-length", "128", "--warmup-steps", "12", "--top-k", "32", "--share-every", "2"],
+        ])
+    func killed(stage: [String]) async throws {
         let folder = try TinyRun.place()
         var mutator = Mutator(seed: Self.seed, number: 50)
+        if stage[0] != "pretrain" {
+            let dense = try await Program.run(TinyRun.arguments(folder, "dense") + ["--steps", "4"])
+            #expect(dense.status == 0, "\(dense.stderr)")
+        }
         // A save every other step, so that the moments meet many.
         func command(_ out: String) -> [String] {
-            var arguments = TinyRun.arguments(folder, out)
-            arguments[arguments.firstIndex(of: "--save-every")! + 1] = "2"
-            arguments[arguments.firstIndex(of: "60")!] = "24"
-            arguments[arguments.firstIndex(of: "--evaluate-every")! + 1] = "8"
-            return arguments + ["--optimizer", optimizer]
+            TinyRun.arguments(folder, out, stage: stage[0])
+                + ["--steps", "24", "--save-every", "2", "--evaluate-every", "8"] + stage.dropFirst()
         }
         let began = ContinuousClock.now
         let done = try await Program.run(command("whole"))
         #expect(done.status == 0, "\(done.stderr)")
         var length = max(.milliseconds(100), ContinuousClock.now - began)
         #expect(try TinyRun.metrics(folder.path("whole/metrics.jsonl")).count == 24)
-        print("\(optimizer): killing \(Self.killCount) times, seed \(Self.seed), in runs of \(length)")
+        print(
+            "\(stage.joined(separator: " ")): killing \(Self.killCount) times, seed \(Self.seed), in runs of \(length)")
 
         var (kills, insideSaves, round) = (0, 0, 0)
         while kills < Self.killCount {

@@ -23,11 +23,15 @@ enum TinyRun {
         return folder
     }
 
-    static func arguments(_ folder: TemporaryFolder, _ out: String) -> [String] {
-        [
-            "train", "pretrain", "--data", folder.path("text.py").path, "--config", folder.path("config.json").path,
-            "--out", folder.path(out).path, "--steps", "60", "--sequence-length", "64", "--batch-tokens", "1024",
-            "--save-every", "7", "--evaluate-every", "20", "--seed", "9",
+    /// - Parameter stage: those after pre-training start from the run "dense".
+    static func arguments(_ folder: TemporaryFolder, _ out: String, stage: String = "pretrain") -> [String] {
+        let common = [
+            "--data", folder.path("text.py").path, "--out", folder.path(out).path, "--batch-tokens", "1024", "--seed",
+            "9",
+        ]
+        guard stage == "pretrain" else { return ["train", stage, "--model", folder.path("dense").path] + common }
+        return ["train", stage, "--config", folder.path("config.json").path] + common + [
+            "--steps", "60", "--sequence-length", "64", "--save-every", "7", "--evaluate-every", "20",
         ]
     }
 

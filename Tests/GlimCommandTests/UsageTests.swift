@@ -22,6 +22,10 @@ import Testing
             ["bench", "decode", "--preset", "nano", "--recompute"], ["train", "pretrain", "--depth", "1"],
             ["train", "pretrain", "--depth", "97"], ["train", "pretrain", "--sequence-length", "0"],
             ["train", "pretrain", "--steps", "0"], ["train", "pretrain", "--steps", "3", "--minutes", "1"],
+            ["train", "midtrain", "--sequence-length", "64", "--context-lengths", "64", "128"],
+            ["train", "midtrain", "--context-lengths", "64", "--context-shares", "1", "2"],
+            ["train", "midtrain", "--mixture", "text"], ["train", "adapt", "--top-k", "0"],
+            ["train", "adapt", "--preset", "nano"], ["train", "pretrain", "--top-k", "8"],
             ["quickstart", "--minutes", "0"],
         ])
     func usage(arguments: [String]) async throws {
@@ -34,6 +38,35 @@ import Testing
     func help(arguments: [String]) async throws {
         let output = try await Program.run(arguments)
         #expect(output.status == 0 && !output.stdout.isEmpty && output.stderr.isEmpty)
+    }
+
+    @Test(
+        "each stage of training shows the options that it has",
+        arguments: [
+            ("pretrain", ["--preset", "--depth", "--mtp-layers"], ["--context-lengths", "--top-k"]),
+            (
+                "midtrain", ["--context-lengths", "--context-shares", "--mixture", "--recompute"],
+                ["--preset", "--top-k"]
+            ),
+            (
+                "adapt", ["--top-k", "--share-every", "--save-warmed-up", "--warmup-steps"],
+                ["--preset", "--context-shares"]
+            ),
+        ])
+    func stageHelp(stage: String, has: [String], hasNot: [String]) async throws {
+        let output = try await Program.run(["help", "train", stage])
+        #expect(output.status == 0)
+        for option in has + ["--recipe", "--resume", "--threads"] {
+            #expect(output.stdout.contains(option), "\(option)")
+        }
+        for option in hasNot { #expect(!output.stdout.contains(option), "\(option)") }
+    }
+
+    @Test("stages after pre-training say that they want a model", arguments: ["midtrain", "adapt"])
+    func wantsModel(stage: String) async throws {
+        let folder = try TemporaryFolder()
+        try await expectError(["train", stage, "--out", folder.path("run").path], "--model")
+        try await expectError(["train", stage, "--model", "/none", "--out", folder.path("run").path], "/none")
     }
 
     @Test(

@@ -19,24 +19,29 @@ import Testing
         return try Model(config, seed: 1).adapted(indexer: indexer, seed: 2)
     }
 
-    private static func recipe(_ change: (inout TrainRecipe) -> Void = { _ in }) -> TrainRecipe {
-        var recipe = TrainRecipe()
+    /// All steps of one stage.
+    private static func recipe(_ stage: Adaptation, total: Int) -> TrainRecipe {
+        var recipe = TrainRecipe(stage: .adapt)
+        recipe.useOneLength()
         (recipe.sequenceLength, recipe.batchTokens, recipe.microBatchTokens) = (80, 240, 80)
-        (recipe.mtpSteps, recipe.learningRate, recipe.warmupSteps) = (3, 3e-3, 0)
-        change(&recipe)
+        (recipe.mtpSteps, recipe.learningRate, recipe.warmupSteps) = (3, 3e-3, stage == .warmUp ? total : 0)
+        (recipe.indexerLearningRate, recipe.minimumIndexerLearningRateRatio) = (3e-3, 0.1)
         return recipe
     }
 
-    private static func trainer(_ model: Model, total: Int = 20) throws -> Trainer {
+    private static func trainer(
+        _ model: Model, _ stage: Adaptation = .sparse, total: Int = 20, recomputes: Bool? = nil
+    ) throws -> Trainer {
         let random = CounterRandom(seed: 3, purpose: "documents")
         let documents = (0..<30).map { (d: Int) -> [Int32] in
             let count = 50 + random.integer(UInt64(d), below: 100)
             return (0..<count).map { Int32(($0 * (1 + d % 3) + d) % 50) } + [95]
         }
         let store = TokenStore(documents)
-        let recipe = recipe()
+        var recipe = recipe(stage, total: total)
+        recipe.recompute = recomputes
         let loader = try PackedLoader(store, sequenceLength: recipe.sequenceLength, seed: recipe.seed)
-        return Trainer(model, loader, recipe, totalSteps: total)
+        return Trainer(model, MixedLoader(loader), recipe, totalSteps: total)
     }
 
     private static func bits(_ tensors: [CheckpointTensor], in gradients: Gradients? = nil) -> [[UInt32]?] {
@@ -48,8 +53,7 @@ import Testing
         let trunk = model.tensors.filter { !$0.name.contains(".indexer.") }
         let indexers = model.tensors.filter { $0.name.contains(".indexer.") }
         let before = (Self.bits(trunk), Self.bits(indexers))
-        var trainer = try Self.trainer(model)
-        trainer.adaptation = .warmUp
+        var trainer = try Self.trainer(model, .warmUp)
         let rows = trainer.nextRows()
         let losses = (0..<20).map { _ in trainer.trainStep(on: rows) }
         #expect(Self.bits(trunk) == before.0)
@@ -66,7 +70,7 @@ import Testing
         let model = try Self.model()
         var trainer = try Self.trainer(model)
         let rows = trainer.nextRows()
-        var options = trainer.recipe.passOptions
+        var options = trainer.recipe.passOptions(length: 80)
         let own = TrainingPass(model, rows, options)
         options.adaptation = .sparse
         let both = TrainingPass(model, rows, options)
@@ -88,7 +92,7 @@ import Testing
         let model = try Self.model(shares: shares)
         var trainer = try Self.trainer(model)
         let rows = trainer.nextRows()
-        var options = trainer.recipe.passOptions
+        var options = trainer.recipe.passOptions(length: 80)
         options.adaptation = stage
         let first = Machine.alone(threads: 1) { TrainingPass(model, rows, options) }
         #expect(first.indexerLoss.isFinite && first.indexerLoss > 0)
@@ -108,11 +112,9 @@ import Testing
         arguments: [true, false])
     func adaptedExactness(shares: Bool) throws {
         let dense = try Self.model(shares: shares)
-        var warm = try Self.trainer(dense, total: 3)
-        warm.adaptation = .warmUp
+        var warm = try Self.trainer(dense, .warmUp, total: 3)
         while !warm.isDone { _ = warm.trainStep() }
-        var sparse = try Self.trainer(dense, total: 4)
-        (sparse.adaptation, sparse.recomputes) = (.sparse, true)
+        var sparse = try Self.trainer(dense, total: 4, recomputes: true)
         while !sparse.isDone { #expect(sparse.trainStep().extras["indexer_loss"]!.isFinite) }
 
         let model = try withTemporaryFolder { folder in

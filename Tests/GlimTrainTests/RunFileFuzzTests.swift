@@ -14,6 +14,9 @@ import Testing
             vocabulary_size = 16_384
             steps = 100
             sequence_length = 1024
+            context_lengths = [1024, 2048]
+            context_shares = [2, 1]
+            mixture = ["text=0.75", "retrieval=0.25"]
             batch_tokens = 16384
             learning_rate = 1e-3
             min_learning_rate_ratio = 0
@@ -33,7 +36,7 @@ import Testing
                 try Data(bytes).write(to: file)
                 let recipe = try TrainRecipe(file: file)
                 #expect(try TrainRecipe(toml: recipe.toml) == recipe)
-                #expect(recipe.rowsPerBatch > 0 && recipe.microBatchCount > 0)
+                #expect(recipe.rowsPerBatch(recipe.longestRow) > 0 && recipe.microBatchCount > 0)
                 let steps = recipe.steps ?? 1
                 for step in [1, steps] { #expect(recipe.learningRate(step: step, of: steps).isFinite) }
             }
@@ -51,7 +54,7 @@ import Testing
             let outcome = fuzz.run(says: folder.path) { bytes in
                 try Data(bytes).write(to: folder.appending(path: "recipe.json"))
                 // One that is whole but of another kind of run is refused in other words.
-                do { _ = try PretrainRun(recipe, resumes: true) { _ in } } catch let error as RunError {
+                do { _ = try StageRun(recipe, resumes: true) { _ in } } catch let error as RunError {
                     let says = ["stage is", "optimizer "].contains { error.description.hasPrefix($0) }
                     if !says { throw error }
                 }
@@ -62,7 +65,8 @@ import Testing
 
     @Test("a damaged state, and a damaged log") func states() throws {
         let state = Array(
-            #"{"step":12,"tokens":12288,"position":{"epoch":0,"row":17},"fingerprint":17293822569102704640}"#.utf8)
+            #"{"step":12,"tokens":12288,"position":{"stage":0,"taken":[17],"sources":[{"epoch":0,"row":17}]},"fingerprint":17293822569102704640}"#
+                .utf8)
         let fuzz = Fuzz("state", [MutableFile(state, .json)])
         try withTemporaryFolder { folder in
             let outcome = fuzz.run(says: folder.path) { bytes in

@@ -6,7 +6,7 @@ import Testing
     @Test("an empty recipe is the defaults, and the defaults are valid") func defaults() throws {
         let recipe = try TrainRecipe(toml: "# nothing\n")
         #expect(recipe == TrainRecipe())
-        #expect(recipe.sequenceLength == 512 && recipe.batchTokens == 8192 && recipe.rowsPerBatch == 16)
+        #expect(recipe.sequenceLength == 512 && recipe.batchTokens == 8192 && recipe.rowsPerBatch(512) == 16)
         #expect(recipe.optimizer == .muonSplit && recipe.schedule == .cosine)
     }
 
@@ -23,8 +23,12 @@ import Testing
             vocabulary_size = 16_384
             steps = 100
             sequence_length = 1024
+            context_lengths = [1024, 4096]
+            context_shares = [3, 1.5]
+            mixture = ["text=0.75", "retrieval=0.25"]
             batch_tokens = 16384
             micro_batch_tokens = 4096
+            recompute = true
             optimizer = "muon-split"
             learning_rate = 1e-3
             min_learning_rate_ratio = 0
@@ -41,6 +45,10 @@ import Testing
             mtp_weight = 0.1
             balance_rate = 0.01
             sequence_balance_weight = 0.0
+            top_k = 512
+            share_every = 4
+            indexer_learning_rate = 0.01
+            min_indexer_learning_rate_ratio = 0.1
             validation_fraction = 0.02
             evaluate_every = 50
             save_every = 0
@@ -52,7 +60,9 @@ import Testing
         #expect(recipe.stage == .sft && recipe.preset == "micro" && recipe.config == "a/config.json")
         #expect(recipe.data == ["src", "docs \"x\""] && recipe.vocabularySize == 16_384 && recipe.depth == 12)
         #expect(recipe.optimizer == .muonSplit && recipe.learningRate == 1e-3 && recipe.epsilon == 1e-10)
-        #expect(recipe.mtpLayers == 2 && recipe.mtpSteps == 3 && recipe.passOptions.mtpSteps == 3)
+        #expect(recipe.mtpLayers == 2 && recipe.mtpSteps == 3 && recipe.passOptions(length: 1024).mtpSteps == 3)
+        #expect(recipe.contextLengths == [1024, 4096] && recipe.contextShares == [3, 1.5] && recipe.recompute == true)
+        #expect(recipe.mixture == ["text=0.75", "retrieval=0.25"] && recipe.topK == 512 && recipe.shareEvery == 4)
         #expect(recipe.minimumLearningRateRatio == 0 && recipe.seed == 42 && recipe.saveEvery == 0)
         #expect(recipe.microBatchTokens == 4096 && recipe.validationFraction == 0.02 && recipe.steps == 100)
         #expect(try TrainRecipe(toml: recipe.toml) == recipe)
@@ -82,7 +92,7 @@ import Testing
             ("# learning_rate = 1\n\nlearning_rate = -1", 3, "learning_rate", "-1.0 is not within 0.0...10.0"),
             ("optimizer = \"adam\"", 1, "optimizer", "\"adam\" is not one of adamw, muon, muon-split"),
             ("stage = 3", 1, "stage", "expected a string, found the integer 3"),
-            ("data = [1]", 1, "data", "expected an array of strings, found an array with other things than strings"),
+            ("data = [1]", 1, "data", "expected an array of strings, found an array of numbers"),
             ("data = [\"\"]", 1, "data", "an empty path"),
             ("out = \"\"", 1, "out", "an empty string"),
             ("seed = -1", 1, "seed", "-1 is negative"),
@@ -90,6 +100,19 @@ import Testing
                 "sequence_length = 1024\nbatch_tokens = 512", 2, "batch_tokens",
                 "512 is less than a row (sequence_length = 1024)"
             ),
+            (
+                "context_lengths = [512, 1000]", 1, "context_lengths",
+                "a step (batch_tokens = 8192) is not whole rows of 1000"
+            ),
+            ("context_lengths = [512, \"a\"]", 1, "context_lengths", "expected an array of integers, found an array"),
+            ("context_lengths = [1]", 1, "context_lengths", "1 is not within 2...1048576"),
+            ("context_lengths = [9000]", 1, "context_lengths", "a row of 9000 is more than a step"),
+            ("context_shares = [1]", 1, "context_shares", "1 shares for 0 context_lengths"),
+            ("recompute = 1", 1, "recompute", "expected true or false, found the integer 1"),
+            ("mixture = [\"text\"]", 1, "mixture", "\"text\" is not of the form"),
+            ("mixture = [\"texts=1\"]", 1, "mixture", "\"texts\" is not one of text, repository"),
+            ("mixture = [\"text=0\"]", 1, "mixture", "all shares are 0"),
+            ("mixture = [\"text=1\", \"text=1\"]", 1, "mixture", "text is there twice"),
             ("steps = 5\nminutes = 1", 2, "minutes", "give steps or minutes, not both"),
             ("micro_batch_tokens = 9000", 1, "micro_batch_tokens", "9000 is not within 512...8192, a row to a batch"),
             ("steps = 5\nwarmup_steps = 6", 2, "warmup_steps", "6 is more than steps = 5"),
@@ -134,6 +157,37 @@ import Testing
         }
         let path = try folder.write("good.toml", "seed = 7\n")
         #expect(try TrainRecipe(file: URL(filePath: path)).seed == 7)
+    }
+
+    @Test("each stage has its defaults, where the file names it or the command does") func stages() throws {
+        let midtrain = try TrainRecipe(toml: "stage = \"midtrain\"\n")
+        #expect(midtrain == TrainRecipe(stage: .midtrain) && midtrain.contextLengths == [2048, 8192])
+        #expect(try TrainRecipe(toml: "", stage: .adapt) == TrainRecipe(stage: .adapt))
+        #expect(try TrainRecipe(toml: midtrain.toml) == midtrain)
+        let short = try TrainRecipe(toml: "stage = \"midtrain\"\nsequence_length = 1024\n")
+        #expect(short.rowLengths == [1024] && short.stepTokens == 8192)
+        #expect(try TrainRecipe(toml: short.toml) == short)
+        // One course: a fifth of the peak, then a twentieth.
+        #expect(midtrain.peakLearningRate == 2e-3 && TrainRecipe(stage: .adapt).peakLearningRate == 5e-4)
+        #expect(abs(midtrain.learningRate(step: 100, of: 100) - 5e-4) < 1e-12)
+    }
+
+    @Test("context stages share the steps, and the last one always has the last step") func contextStages() {
+        var recipe = TrainRecipe(stage: .midtrain)
+        (recipe.contextLengths, recipe.contextShares) = ([512, 2048, 8192], [5, 3, 2])
+        let counts = (1...10).map { recipe.contextStage(step: $0, of: 10) }
+        #expect(counts == [0, 0, 0, 0, 0, 1, 1, 1, 2, 2])
+        for total in 1...7 { #expect(recipe.contextStage(step: total, of: total) == 2) }
+        #expect(recipe.rowLengths.map { recipe.rowsPerBatch($0) * $0 } == [8192, 8192, 8192])
+    }
+
+    @Test("long passes compute layers again unless told otherwise") func recompute() {
+        var recipe = TrainRecipe(stage: .adapt)
+        #expect(!recipe.passOptions(length: 8192).recomputes)
+        (recipe.contextLengths, recipe.batchTokens) = ([32_768], 32_768)
+        #expect(recipe.passOptions(length: 32_768).recomputes)
+        recipe.recompute = false
+        #expect(!recipe.passOptions(length: 32_768).recomputes)
     }
 
     @Test("a recipe built in code is checked as well") func validate() {

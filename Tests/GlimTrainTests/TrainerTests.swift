@@ -34,7 +34,7 @@ private func recipe(_ change: (inout TrainRecipe) -> Void = { _ in }) -> TrainRe
 
 private func trainer(_ recipe: TrainRecipe, total: Int = 10) throws -> Trainer {
     let loader = try PackedLoader(store(), sequenceLength: recipe.sequenceLength, seed: recipe.seed)
-    return Trainer(Model(tinyConfig(), seed: 1), loader, recipe, totalSteps: total)
+    return Trainer(Model(tinyConfig(), seed: 1), MixedLoader(loader), recipe, totalSteps: total)
 }
 
 private func weightBits(_ model: Model) -> [[UInt32]] {
@@ -188,137 +188,6 @@ private func weightBits(_ model: Model) -> [[UInt32]] {
         #expect(abs(linear.learningRate(step: 9, of: 24) - 0.775) < 1e-12)
         linear.schedule = .constant
         #expect(linear.learningRate(step: 24, of: 24) == 1)
-    }
-}
-
-@Suite("a pre-training run", .serialized) struct PretrainRunTests {
-    /// A folder with text and a tiny config, removed at the end.
-    final class Place {
-        let folder = FileManager.default.temporaryDirectory.appending(path: "glim-run-\(UUID().uuidString)")
-        init() throws {
-            try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
-            var text = ""
-            for i in 0..<400 { text += "def f\(i)(x):\n    return x + \(i % 7)\n\n" }
-            for part in 0..<12 {
-                try (text + "# part \(part)\n").write(
-                    to: folder.appending(path: "text\(part).py"), atomically: true, encoding: .utf8)
-            }
-            try tinyConfig().with { $0.vocabularySize = 384 }.json.write(to: folder.appending(path: "config.json"))
-        }
-        deinit { try? FileManager.default.removeItem(at: folder) }
-
-        func recipe(_ out: String, steps: Int) -> TrainRecipe {
-            var recipe = GlimTrainTests.recipe()
-            recipe.data = (0..<12).map { folder.appending(path: "text\($0).py").path }
-            recipe.config = folder.appending(path: "config.json").path
-            (recipe.out, recipe.steps, recipe.vocabularySize) = (folder.appending(path: out).path, steps, 384)
-            (recipe.evaluateEvery, recipe.saveEvery, recipe.sampleEvery) = (4, 3, 5)
-            return recipe
-        }
-    }
-
-    @Test("a run makes a folder that loads, with metrics, samples and a curve") func makesModel() throws {
-        let place = try Place()
-        var run = try PretrainRun(place.recipe("run", steps: 6), resumes: false) { _ in }
-        let summary = try run.train()
-        #expect(summary.steps == 6 && summary.tokens == 6 * 256 && !summary.wasInterrupted)
-        #expect(summary.validationBitsPerByte.map { $0 > 0 && $0 < 9 } ?? false)
-        let folder = place.folder.appending(path: "run")
-        let (model, tokenizer) = (try Model(folder: folder), try Tokenizer(folder: folder))
-        var generator = Generator(model, sampler: Sampler(seed: 5))
-        generator.feed(tokenizer.encode("def f"))
-        #expect(generator.next() != nil)
-        for name in ["metrics.jsonl", "samples.jsonl", "loss.svg", "recipe.json", "tokenizer_config.json"] {
-            #expect(FileManager.default.fileExists(atPath: folder.appending(path: name).path), "\(name)")
-        }
-        #expect(throws: RunError.self) {
-            _ = try PretrainRun(place.recipe("run", steps: 6), resumes: false) { _ in }
-        }
-    }
-
-    @Test("Muon's momentum and AdamW's averages are saved under the tensors' names") func muonState() throws {
-        let place = try Place()
-        var recipe = place.recipe("run", steps: 2)
-        recipe.optimizer = .muonSplit
-        var run = try PretrainRun(recipe, resumes: false) { _ in }
-        #expect(try run.train().steps == 2)
-        let folder = place.folder.appending(path: "run/training/step-2")
-        // The header is JSON at the head of the file.
-        let bytes = try Data(contentsOf: folder.appending(path: "model.safetensors")).prefix(100_000)
-        let header = String(decoding: bytes, as: UTF8.self)
-        func has(_ kind: String, _ tensor: String) -> Bool { header.contains("\"\(kind).\(tensor).weight\"") }
-        let muons = ["self_attn.q_b_proj", "self_attn.kv_b_proj", "mlp.experts.3.down_proj"]
-        for tensor in muons.map({ "model.layers.1.\($0)" }) + ["model.layers.2.eh_proj"] {
-            #expect(has("muon.momentum", tensor) && !has("adamw.mean", tensor) && !has("adamw.square", tensor))
-        }
-        for tensor in ["model.layers.1.mlp.gate", "lm_head", "model.embed_tokens", "model.norm"] {
-            #expect(has("adamw.mean", tensor) && has("adamw.square", tensor) && !has("muon.momentum", tensor))
-        }
-    }
-
-    @Test("a new model gets the MTP layers asked for; steps that do not fit them are one error") func mtp() throws {
-        let place = try Place()
-        var recipe = place.recipe("run", steps: 2)
-        (recipe.mtpLayers, recipe.mtpSteps) = (2, 3)
-        var run = try PretrainRun(recipe, resumes: false) { _ in }
-        _ = try run.train()
-        #expect(try Model(folder: place.folder.appending(path: "run")).predictions.count == 2)
-        for (layers, steps, why) in [(0, 2, "no MTP layer"), (3, 2, "3 MTP layers")] {
-            var recipe = place.recipe("other", steps: 2)
-            (recipe.mtpLayers, recipe.mtpSteps) = (layers, steps)
-            var run = try PretrainRun(recipe, resumes: false) { _ in }
-            let error = #expect(throws: RunError.self) { _ = try run.train() }
-            #expect(error.map { "\($0)".contains(why) } ?? false)
-        }
-        var further = place.recipe("further", steps: 2)
-        (further.model, further.config, further.mtpLayers) = (place.folder.appending(path: "run").path, nil, 1)
-        var again = try PretrainRun(further, resumes: false) { _ in }
-        #expect(throws: RunError.self) { _ = try again.train() }
-    }
-
-    @Test("other data is refused on resume") func otherData() throws {
-        let place = try Place()
-        var run = try PretrainRun(place.recipe("run", steps: 3), resumes: false) { _ in }
-        _ = try run.train()
-        try "something else entirely\n".write(
-            to: place.folder.appending(path: "text3.py"), atomically: true, encoding: .utf8)
-        var again = try PretrainRun(place.recipe("run", steps: 3), resumes: true) { _ in }
-        #expect(throws: RunError.self) { _ = try again.train() }
-    }
-
-    @Test("a recipe.json that someone spoiled is one error", arguments: ["\"depth\" : 1", "\"steps\" : 0"])
-    func spoiledRecipe(line: String) throws {
-        let place = try Place()
-        var run = try PretrainRun(place.recipe("run", steps: 2), resumes: false) { _ in }
-        _ = try run.train()
-        let file = place.folder.appending(path: "run/recipe.json")
-        let json = try String(contentsOf: file, encoding: .utf8).replacing("\"steps\" : 2", with: line)
-        try json.write(to: file, atomically: true, encoding: .utf8)
-        let error = #expect(throws: RunError.self) {
-            _ = try PretrainRun(place.recipe("run", steps: 2), resumes: true) { _ in }
-        }
-        #expect(error.map { "\($0)".contains("recipe.json") && "\($0)".contains("is not within") } ?? false)
-    }
-
-    @Test("a loss that is no number says which step is saved") func notANumber() throws {
-        let place = try Place()
-        var recipe = place.recipe("run", steps: 40)
-        // Without clipping and with such a rate the weights are soon beyond f32.
-        (recipe.learningRate, recipe.clip, recipe.warmupSteps, recipe.saveEvery) = (10, 0, 0, 0)
-        recipe.weightDecay = 10
-        recipe.beta1 = 0
-        var run = try PretrainRun(recipe, resumes: false) { _ in }
-        let error = #expect(throws: RunError.self) { _ = try run.train() }
-        #expect(error.map { "\($0)".contains("no step is saved") } ?? false, "\(error.map { "\($0)" } ?? "")")
-    }
-
-    @Test("what was not measured is null in JSON") func summaryJSON() throws {
-        let place = try Place()
-        var run = try PretrainRun(place.recipe("run", steps: 1), resumes: false) { _ in }
-        var summary = try run.train()
-        (summary.finalLoss, summary.validationBitsPerByte) = (.nan, nil)
-        let text = String(decoding: try JSONEncoder().encode(summary), as: UTF8.self)
-        #expect(text.contains("\"final_loss\":null") && text.contains("\"val_bits_per_byte\":null"))
     }
 }
 

@@ -62,7 +62,8 @@ struct RowMixture {
             var (documents, taught): ([[Int32]], [[Bool]]) = ([], [])
             var room = length
             for i in 0..<Self.documentsPerRow where room >= Self.leastRoom || i == 0 {
-                let number = firstDocument + index * Self.documentsPerRow + i
+                // Rows follow each other in the order of the builder, whose numbers go round its texts.
+                let number = firstDocument + (i << 24) + index
                 let document = Self.document(builder, number, room: room, tokenizer, bytesPerToken)
                 documents.append(document.tokens)
                 taught.append(document.isTaught)

@@ -65,11 +65,12 @@ extension TrainRecipe {
         }
         let longest = longestRow
         guard batchTokens >= longest else {
-            let name = contextLengths.isEmpty ? "sequence_length" : "context_lengths, longest"
-            throw fail(.batchTokens, "\(batchTokens) is less than a row (\(name) = \(longest))")
+            throw contextLengths.isEmpty
+                ? fail(.batchTokens, "\(batchTokens) is less than a row (sequence_length = \(longest))")
+                : fail(.contextLengths, "a row of \(longest) is more than a step (batch_tokens = \(batchTokens))")
         }
         if contextLengths.count > 1, let odd = contextLengths.first(where: { batchTokens % $0 != 0 }) {
-            throw fail(.batchTokens, "\(batchTokens) is not whole rows of \(odd), one of context_lengths")
+            throw fail(.contextLengths, "a step (batch_tokens = \(batchTokens)) is not whole rows of \(odd)")
         }
         if let microBatchTokens {
             guard (longest...batchTokens).contains(microBatchTokens) else {

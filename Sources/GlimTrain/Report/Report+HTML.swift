@@ -97,7 +97,8 @@ extension Report {
         let table = "<table><thead><tr>\(head.joined())</tr></thead><tbody>\(rows.joined())</tbody></table>"
         return section(
             "What each stage gained",
-            "<p class=\"note\">On the same long documents, none of them trained on.</p>\n<div class=\"wide\">\(table)</div>")
+            "<p class=\"note\">On the same long documents, none of them trained on.</p>\n<div class=\"wide\">\(table)</div>"
+        )
     }
 
     private var samplesSection: String {

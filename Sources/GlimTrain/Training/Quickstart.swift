@@ -78,7 +78,8 @@ public struct Quickstart {
             say("already trained; remove \(folder.relativePath) to begin anew")
             return report
         }
-        let report = try makeReport(stages, recipes, MachineProbe.best(probe, .measure(format)), max(peak, BufferPool.peakBytes))
+        let report = try makeReport(
+            stages, recipes, MachineProbe.best(probe, .measure(format)), max(peak, BufferPool.peakBytes))
         try report.write(to: folder, curve: LossCurve(title: "Loss over training", metrics: metrics(recipes)))
         return report
     }
@@ -100,7 +101,7 @@ public struct Quickstart {
             var recipe = TrainRecipe(stage: stage)
             recipe.out = folder.appending(path: name).path
             recipe.model = from.map { folder.appending(path: $0).path }
-            recipe.minutes = (minutes ?? 20) * share
+            recipe.minutes = max(0.001, (minutes ?? 20) * share)
             (recipe.data, recipe.threads, recipe.seed) = (data, threads, seed ?? 0)
             // Where the processor multiplies bf16 pairs: faster, and the loss is the same within noise.
             if KernelSet.multipliesBF16 { recipe.computeType = .bfloat16 }

@@ -46,7 +46,7 @@ struct QuickstartStage {
         training.howToResume = "the same command goes on"
         let folders = try RunFolder(run)
         do {
-            if material == nil { material = try training.material(of: keptText(training.recipe)) }
+            if material == nil { material = try training.makeMaterial(keptText(training.recipe)) }
         } catch {
             folders.removeIfEmpty()
             throw error

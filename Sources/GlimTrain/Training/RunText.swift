@@ -67,7 +67,8 @@ extension RunText {
     func save(to file: URL) throws {
         let documents = training + validation
         let header = Header(
-            report: report, choice: choice, names: documents.map(\.name), byteCounts: documents.map(\.bytes.count), trainingCount: training.count)
+            report: report, choice: choice, names: documents.map(\.name), byteCounts: documents.map(\.bytes.count),
+            trainingCount: training.count)
         var data = try JSONEncoder().encode(header) + [UInt8(ascii: "\n")]
         for document in documents { data += document.bytes }
         try AtomicFile.write(data, to: file)

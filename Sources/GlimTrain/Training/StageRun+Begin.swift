@@ -6,7 +6,7 @@ import GlimText
 /// What a run begins with: text, tokenizer, model, rows.
 extension StageRun {
     /// Reads tokens from text; learns a tokenizer where there is none yet.
-    func material(of text: RunText) throws -> RunMaterial {
+    func makeMaterial(_ text: RunText) throws -> RunMaterial {
         let material = RunMaterial(text, try makeTokenizer(text.training), threads: recipe.threads)
         say(
             "\(material.store.tokenCount) training tokens in \(material.store.documentCount) documents, "

@@ -62,7 +62,8 @@ public struct StageRun {
         if isRecorded { self.recipe = try self.recipe.continuing(recorded, given: given) }
         self.recipe.learningRate = self.recipe.peakLearningRate
         guard self.recipe.stage == recipe.stage else {
-            throw RunError("stage is \(self.recipe.stage.rawValue) in \(recorded.path); this is \(recipe.stage.rawValue)")
+            throw RunError(
+                "stage is \(self.recipe.stage.rawValue) in \(recorded.path); this is \(recipe.stage.rawValue)")
         }
         switch self.recipe.stage {
         case .pretrain: break
@@ -87,7 +88,7 @@ public struct StageRun {
         if let threads = recipe.threads { ThreadPool.shared.threadCount = threads }
         // Said before gigabytes of text are read.
         try checkMemory(baseConfig())
-        let material = try self.material ?? material(of: RunText(recipe, say: say))
+        let material = try self.material ?? makeMaterial(RunText(recipe, say: say))
         self.material = material
         try saveTokenizer(material.tokenizer, to: run)
         try material.text.report.write(toFolder: run)
@@ -161,7 +162,8 @@ public struct StageRun {
                 try self.save(trainer.model, tokenizer, to: folder)
             }
             if step == total || evaluateEvery > 0 && step % evaluateEvery == 0 {
-                evaluate(trainer.model, validationRows(step: step), material, byteCounts, isLast: step == total, &metrics)
+                evaluate(
+                    trainer.model, validationRows(step: step), material, byteCounts, isLast: step == total, &metrics)
             }
             try log.append(metrics)
             ProgressLine.write(

@@ -1,0 +1,40 @@
+import Foundation
+import GlimModel
+import GlimTrain
+import Testing
+
+@Suite("quickstart", .serialized) struct QuickstartTests {
+    @Test("three stages, each from the model before, a report of what they gained, and nothing to do again")
+    func stages() throws {
+        let place = try RunPlace()
+        let out = place.folder.appending(path: "quick")
+        func job() -> Quickstart {
+            var job = Quickstart(
+                folder: out, minutes: 0.001, data: place.recipe("x", steps: 1).data, program: "glim"
+            ) { _ in }
+            job.shape.config = place.folder.appending(path: "config.json").path
+            (job.shape.vocabularySize, job.shape.shortLength, job.shape.longLengths) = (384, 32, [64, 128])
+            (job.shape.shortBatch, job.shape.longBatch) = (128, 128)
+            return job
+        }
+        let report = try #require(try job().run())
+        #expect(report.stages.map(\.name) == ["pretrain", "midtrain", "adapt"])
+        for stage in report.stages {
+            let gain = try #require(stage.gain)
+            #expect(gain.shortLength == 32 && gain.longLength == 128 && stage.steps >= 1)
+            #expect(gain.shortBitsPerByte.map { $0 > 0 && $0 < 9 } ?? false)
+            #expect(gain.longBitsPerByte.map { $0 > 0 && $0 < 9 } ?? false)
+            #expect(gain.decodeTokensPerSecond.map { $0 > 0 } ?? false)
+            #expect((gain.indexerLoss != nil) == (stage.name == "adapt"))
+        }
+        #expect(try ModelConfig(folder: out.appending(path: "model")).indexer?.topK == 8)
+        #expect(try ModelConfig(folder: out.appending(path: "midtrain")).indexer == nil)
+        let html = try String(contentsOf: out.appending(path: "report.html"), encoding: .utf8)
+        #expect(html.contains("What each stage gained") && html.contains("facts found in 128"))
+        #expect(try job().run() == report)
+        // Killed before the last stage was through: only that is done again.
+        try FileManager.default.removeItem(at: out.appending(path: "model"))
+        let again = try #require(try job().run())
+        #expect(Array(again.stages[..<2]) == Array(report.stages[..<2]) && again.stages[2].steps >= 1)
+    }
+}
