@@ -1,9 +1,22 @@
 import GlimTensor
 import GlimText
 
+extension MixedLoader {
+    /// The rows that a recipe asks for, from its first context stage on.
+    ///
+    /// - Parameters:
+    ///   - recipe: validated.
+    ///   - say: is told the mixture.
+    /// - Throws: `RunError` and `DataError`, where there is no such mixture or no text.
+    package init(_ recipe: TrainRecipe, _ material: RunMaterial, say: (String) -> Void) throws {
+        let mixture = try RowMixture(recipe, material, say: say)
+        self.init(try recipe.rowLengths.indices.map { try mixture.stage($0) })
+    }
+}
+
 /// The sources of rows that a recipe's mixture names: text as it is, cut into rows, and documents that are built when a
 /// row wants them. A function of the recipe and the text.
-struct RowMixture {
+private struct RowMixture {
     /// A kind, its share, and what builds its documents; nil for text as it is.
     private let parts: [(kind: DataMixture.Kind, share: Double, builder: (any DocumentBuilder)?)]
     private let recipe: TrainRecipe

@@ -107,11 +107,4 @@ extension StageRun {
         model.config = config.with { $0.mtpLayerCount = model.config.mtpLayerCount }
         return model
     }
-
-    // MARK: Rows
-
-    func makeLoader(_ material: RunMaterial) throws -> MixedLoader {
-        let mixture = try RowMixture(recipe, material, say: say)
-        return try MixedLoader(recipe.rowLengths.indices.map { try mixture.stage($0) })
-    }
 }
