@@ -25,23 +25,11 @@ private struct RowMixture {
     /// - Parameter recipe: validated.
     init(_ recipe: TrainRecipe, _ material: RunMaterial, say: (String) -> Void) throws {
         (self.recipe, self.material) = (recipe, material)
-        let mixture: DataMixture
-        do throws(DataMixture.Problem) { mixture = try DataMixture(recipe.mixture) } catch {
-            throw RunError("mixture: \(error.why)")
-        }
+        let mixture = try recipe.dataMixture()
         let text = material.text.training
         let haystack = Haystack(text)
-        let seed = recipe.seed
         parts = mixture.parts.map { kind, share in
-            let builder: (any DocumentBuilder)? =
-                switch kind {
-                case .text: nil
-                case .repository: RepositoryPacking(text, seed: seed)
-                case .interleaved: InterleavedDocuments(text, seed: seed)
-                case .retrieval: Retrieval(haystack: haystack, seed: seed)
-                case .coreference: Coreference(haystack: haystack, seed: seed)
-                }
-            return (kind, share, builder)
+            (kind, share, kind.builder(text, haystack, seed: recipe.seed))
         }
         if parts.count > 1 {
             let shares = parts.map { "\($0.kind.rawValue) \(Int(($0.share * 100).rounded()))%" }
