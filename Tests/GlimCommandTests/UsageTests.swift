@@ -57,9 +57,9 @@ import Testing
         let output = try await Program.run(["help", "train", stage])
         #expect(output.status == 0)
         for option in has + ["--recipe", "--resume", "--threads"] {
-            #expect(output.stdout.contains(option), "\(option)")
+            #expect(output.text.contains(option), "\(option)")
         }
-        for option in hasNot { #expect(!output.stdout.contains(option), "\(option)") }
+        for option in hasNot { #expect(!output.text.contains(option), "\(option)") }
     }
 
     @Test("stages after pre-training say that they want a model", arguments: ["midtrain", "adapt"])

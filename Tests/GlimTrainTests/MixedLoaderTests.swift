@@ -1,9 +1,8 @@
 import Foundation
 import GlimModel
 import GlimText
+import GlimTrain
 import Testing
-
-@testable import GlimTrain
 
 @Suite("rows of a mixture") struct MixedLoaderTests {
     private static let tokenizer: Tokenizer = {
@@ -31,8 +30,7 @@ import Testing
     }
 
     private func loader(_ recipe: TrainRecipe, _ material: RunMaterial) throws -> MixedLoader {
-        let mixture = try RowMixture(recipe, material) { _ in }
-        return MixedLoader(try recipe.rowLengths.indices.map { try mixture.stage($0) })
+        try MixedLoader(recipe, material) { _ in }
     }
 
     @Test("every row has its length, each kind its share, and the same recipe the same rows") func shares() throws {

@@ -47,3 +47,47 @@ public struct DataMixture: Sendable, Equatable {
         self.parts = parts.map { ($0.kind, $0.share / sum) }
     }
 }
+
+extension TrainRecipe {
+    /// What `mixture` says.
+    ///
+    /// - Throws: `RunError` where it is no mixture.
+    func dataMixture() throws(RunError) -> DataMixture {
+        do throws(DataMixture.Problem) { return try DataMixture(mixture) } catch {
+            throw RunError("mixture: \(error.why)")
+        }
+    }
+}
+
+extension DataMixture.Kind {
+    /// What makes documents of this kind from texts; nil for the texts as they are.
+    func builder(_ text: [Document], _ haystack: Haystack, seed: UInt64) -> (any DocumentBuilder)? {
+        switch self {
+        case .text: nil
+        case .repository: RepositoryPacking(text, seed: seed)
+        case .interleaved: InterleavedDocuments(text, seed: seed)
+        case .retrieval: Retrieval(haystack: haystack, seed: seed)
+        case .coreference: Coreference(haystack: haystack, seed: seed)
+        }
+    }
+
+    /// Whether its words are other than those of the texts.
+    fileprivate var hasOwnWords: Bool { self == .retrieval || self == .coreference }
+}
+
+extension DataMixture {
+    /// The share of tokens in documents with words of their own.
+    var builtShare: Double { parts.lazy.filter(\.kind.hasOwnWords).reduce(0) { $0 + $1.share } }
+
+    /// About so many bytes of those documents.
+    func builtSample(of text: [Document], byteCount: Int, seed: UInt64) -> [[UInt8]] {
+        let haystack = Haystack(text)
+        return parts.filter(\.kind.hasOwnWords).flatMap { part -> [[UInt8]] in
+            guard let builder = part.kind.builder(text, haystack, seed: seed) else { return [] }
+            let count = Int(Double(byteCount) * part.share / builtShare) / Self.sampledBytes
+            return (0..<max(1, count)).map { builder.document($0, byteCount: Self.sampledBytes).bytes }
+        }
+    }
+
+    private static let sampledBytes = 2048
+}

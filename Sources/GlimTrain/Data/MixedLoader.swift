@@ -65,7 +65,7 @@ public struct MixedLoader: Sendable {
     /// The same rows from another place on.
     ///
     /// - Throws: `DataError` if the position is not of this data.
-    func moved(to position: Position) throws(DataError) -> MixedLoader {
+    package func moved(to position: Position) throws(DataError) -> MixedLoader {
         var moved = MixedLoader(stages)
         guard stages.indices.contains(position.stage) else {
             throw .badPosition(PackedLoader.Position(), why: "there is no stage \(position.stage)")

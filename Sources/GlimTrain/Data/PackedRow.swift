@@ -42,7 +42,7 @@ public struct PackedRow: Sendable, Equatable {
     /// - Parameters:
     ///   - store: few documents; what does not fit is cut off.
     ///   - padding: the token to fill up with.
-    init(_ store: TokenStore, length: Int, padding: Int32) {
+    package init(_ store: TokenStore, length: Int, padding: Int32) {
         self.init(capacity: length)
         for document in 0..<store.documentCount where tokens.count < length {
             let range = store.range(document)

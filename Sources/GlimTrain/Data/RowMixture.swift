@@ -1,9 +1,22 @@
 import GlimTensor
 import GlimText
 
+extension MixedLoader {
+    /// The rows that a recipe asks for, from its first context stage on.
+    ///
+    /// - Parameters:
+    ///   - recipe: validated.
+    ///   - say: is told the mixture.
+    /// - Throws: `RunError` and `DataError`, where there is no such mixture or no text.
+    package init(_ recipe: TrainRecipe, _ material: RunMaterial, say: (String) -> Void) throws {
+        let mixture = try RowMixture(recipe, material, say: say)
+        self.init(try recipe.rowLengths.indices.map { try mixture.stage($0) })
+    }
+}
+
 /// The sources of rows that a recipe's mixture names: text as it is, cut into rows, and documents that are built when a
 /// row wants them. A function of the recipe and the text.
-struct RowMixture {
+private struct RowMixture {
     /// A kind, its share, and what builds its documents; nil for text as it is.
     private let parts: [(kind: DataMixture.Kind, share: Double, builder: (any DocumentBuilder)?)]
     private let recipe: TrainRecipe
@@ -12,23 +25,11 @@ struct RowMixture {
     /// - Parameter recipe: validated.
     init(_ recipe: TrainRecipe, _ material: RunMaterial, say: (String) -> Void) throws {
         (self.recipe, self.material) = (recipe, material)
-        let mixture: DataMixture
-        do throws(DataMixture.Problem) { mixture = try DataMixture(recipe.mixture) } catch {
-            throw RunError("mixture: \(error.why)")
-        }
+        let mixture = try recipe.dataMixture()
         let text = material.text.training
         let haystack = Haystack(text)
-        let seed = recipe.seed
         parts = mixture.parts.map { kind, share in
-            let builder: (any DocumentBuilder)? =
-                switch kind {
-                case .text: nil
-                case .repository: RepositoryPacking(text, seed: seed)
-                case .interleaved: InterleavedDocuments(text, seed: seed)
-                case .retrieval: Retrieval(haystack: haystack, seed: seed)
-                case .coreference: Coreference(haystack: haystack, seed: seed)
-                }
-            return (kind, share, builder)
+            (kind, share, kind.builder(text, haystack, seed: recipe.seed))
         }
         if parts.count > 1 {
             let shares = parts.map { "\($0.kind.rawValue) \(Int(($0.share * 100).rounded()))%" }

@@ -23,7 +23,7 @@ extension TrainRecipe {
     }
 
     private static let longMixture = [
-        "text=0.6", "repository=0.1", "interleaved=0.1", "retrieval=0.15", "coreference=0.05",
+        "text=0.5", "repository=0.1", "interleaved=0.05", "retrieval=0.3", "coreference=0.05",
     ]
 
     /// The learning rate after the warmup. The defaults are the best of those tried on `nano` (BENCHMARKS.md).

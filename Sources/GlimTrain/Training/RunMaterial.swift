@@ -10,7 +10,7 @@ package struct RunMaterial: Sendable {
     /// Of the training tokens.
     let fingerprint: UInt64
 
-    init(_ text: RunText, _ tokenizer: Tokenizer, threads: Int?) {
+    package init(_ text: RunText, _ tokenizer: Tokenizer, threads: Int?) {
         func tokens(_ documents: [Document]) -> TokenStore {
             TokenStore(documents, endOfText: tokenizer.endOfText, threads: threads) { tokenizer.encode($0) }
         }

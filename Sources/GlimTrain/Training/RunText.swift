@@ -1,4 +1,4 @@
-import Foundation
+package import Foundation
 import GlimCheckpoint
 
 /// The text of a run: what trains and what validates.
@@ -21,7 +21,7 @@ package struct RunText: Sendable, Equatable {
     }
 
     /// - Throws: `DataError`.
-    init(_ recipe: TrainRecipe, say: @Sendable (String) -> Void) throws {
+    package init(_ recipe: TrainRecipe, say: @Sendable (String) -> Void) throws {
         var line = -1
         let progress: (Corpus.Totals) -> Void = { totals in
             if totals.files / 2000 != line {
@@ -64,7 +64,7 @@ extension RunText {
     }
 
     /// Keeps the text in a file, so that every stage has the same however long they take, and reads it fast.
-    func save(to file: URL) throws {
+    package func save(to file: URL) throws {
         let documents = training + validation
         let header = Header(
             report: report, choice: choice, names: documents.map(\.name), byteCounts: documents.map(\.bytes.count),
@@ -78,7 +78,7 @@ extension RunText {
     ///
     /// - Returns: nil where there is no such file, or one with the text of other choices than the recipe's.
     /// - Throws: `RunError` for a damaged one.
-    init?(file: URL, of recipe: TrainRecipe) throws(RunError) {
+    package init?(file: URL, of recipe: TrainRecipe) throws(RunError) {
         guard FileManager.default.fileExists(atPath: file.path) else { return nil }
         let damaged = RunError("\(file.path) is damaged; remove it, and the text is read again")
         guard let data = try? FileBytes.read(file.path),

@@ -30,8 +30,18 @@ extension StageRun {
         say("training a tokenizer of \(entries) entries")
         var trainer = TokenizerTrainer(vocabularySize: entries, threads: recipe.threads)
         trainer.add(documents.lazy.map(\.bytes))
+        // What is built for the rows counts as it will there, so that its words are whole tokens.
+        let mixture = try recipe.dataMixture()
+        if mixture.builtShare > 0 {
+            let sample = mixture.builtSample(of: documents, byteCount: Self.builtSampleBytes, seed: recipe.seed)
+            let bytes = documents.reduce(0) { $0 + $1.bytes.count }
+            let wanted = Double(bytes) * mixture.builtShare / max(1 - mixture.builtShare, 0.01)
+            for _ in 0..<max(1, Int(wanted / Double(Self.builtSampleBytes))) { trainer.add(sample) }
+        }
         return try trainer.train()
     }
+
+    private static let builtSampleBytes = 1 << 19
 
     // MARK: The model
 
@@ -106,12 +116,5 @@ extension StageRun {
         if recipe.stage == .adapt { model = try model.adapted(indexer: config.indexer, seed: recipe.seed) }
         model.config = config.with { $0.mtpLayerCount = model.config.mtpLayerCount }
         return model
-    }
-
-    // MARK: Rows
-
-    func makeLoader(_ material: RunMaterial) throws -> MixedLoader {
-        let mixture = try RowMixture(recipe, material, say: say)
-        return try MixedLoader(recipe.rowLengths.indices.map { try mixture.stage($0) })
     }
 }

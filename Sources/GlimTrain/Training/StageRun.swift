@@ -94,7 +94,7 @@ public struct StageRun {
         try material.text.report.write(toFolder: run)
         let config = try makeConfig(material.tokenizer)
         try checkMemory(config)
-        let loader = try makeLoader(material)
+        let loader = try MixedLoader(recipe, material, say: say)
         if recipe.steps == nil { try planSteps(config, loader, material) }
         try saveRecipe()
 
