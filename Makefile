@@ -18,7 +18,7 @@ ARGS =
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1	\2/p' Makefile | expand -t 20
 
-quickstart: build ## train a small model on text found here (about 10 minutes), write quickstart/report.html
+quickstart: build ## a small model in three stages on text found here (20 minutes of training), and quickstart/report.html
 	$(GLIM) quickstart --out quickstart $(ARGS)
 
 setup: ## install what a build lacks (the Swift toolchain is yours to install)
@@ -50,7 +50,7 @@ KILL_COUNT = 50
 FUZZ_SEED = $$(date +%s)
 FUZZED = [Ff]uzz|KillTests|FullDiskTests
 
-fuzz: tests ## damaged files for every reader, 200,000 each; 50 kills of a training run (an hour)
+fuzz: tests ## damaged files for every reader, 200,000 each; 50 kills of each stage of training (over an hour)
 	@ulimit -v 25165824; seed=$(FUZZ_SEED); echo "seed $$seed"; [ -w /dev/shm ] && export TMPDIR=/dev/shm; \
 	  GLIM_FUZZ_COUNT=$(FUZZ_COUNT) GLIM_FUZZ_SEED=$$seed GLIM_KILL_COUNT=$(KILL_COUNT) \
 	  swift test -c release --skip-build --disable-xctest --no-parallel --filter '$(FUZZED)'
