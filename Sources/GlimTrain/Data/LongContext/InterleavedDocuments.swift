@@ -3,8 +3,8 @@ import GlimTensor
 /// Long documents of several similar texts, dealt out piece by piece: to go on with one text, its last piece must be
 /// found behind pieces of others that look alike (GLM-5 report, section 2.2).
 ///
-/// Texts are similar when they share rare words: each is known by the 32 words of least hash among those that not more
-/// than a twentieth of all texts have (a bottom-k sketch).
+/// Texts are similar when they share rare words: each is known by the 32 words of least hash among those that twenty
+/// texts at most have, or a twentieth of all (a bottom-k sketch).
 public struct InterleavedDocuments: DocumentBuilder {
     private let documents: [Document]
     private let order: [Int]
@@ -18,7 +18,7 @@ public struct InterleavedDocuments: DocumentBuilder {
         let words = self.documents.map { Self.words($0.bytes) }
         var frequency: [UInt64: Int] = [:]
         for word in words.joined() { frequency[word, default: 0] += 1 }
-        let limit = max(2, self.documents.count / 20)
+        let limit = max(20, self.documents.count / 20)
         // A word of one text only says nothing about others.
         let sketches = words.map { words in
             Array(words.filter { (2...limit).contains(frequency[$0] ?? 0) }.sorted().prefix(32))

@@ -28,7 +28,7 @@ public enum RetrievalTask: String, CaseIterable, Codable, Sendable {
 /// A document is dense with questions, from just behind a fact to the whole length away, so that the skill is learned
 /// from few tokens. How many facts there are differs from document to document: where there are one or two, taking any
 /// word of the text is often right, which is learned first, and looking for the right one follows from it. So does the
-/// share of real text, from none to most of it. Words at which
+/// share of real text, from none to most of it; documents of less than 2,048 bytes have little. Words at which
 /// nobody could guess are not taught; no pair of words is one that evaluation asks for.
 public struct Retrieval: DocumentBuilder {
     private let haystack: Haystack
@@ -74,6 +74,12 @@ struct FactDocument {
     /// How often a question may come before others: after it, the answer also stands nearer than the fact.
     private static let maximumAsked = 2
 
+    /// How often a step of the document is text rather than a fact or a question. Short documents are there to teach
+    /// copying itself, and have little.
+    private static func textShares(_ byteCount: Int) -> [Double] {
+        byteCount < 2048 ? [0, 0, 0, 0.2, 0.4] : [0, 0.2, 0.4, 0.6, 0.8]
+    }
+
     /// The most groups of facts: up to one in 64 bytes, and down to a sixteenth of that, each power of two as often.
     private static func groupLimit(_ byteCount: Int, _ draws: inout DrawSequence) -> Int {
         let highest = max(byteCount / 64, 1).bitWidth - max(byteCount / 64, 1).leadingZeroBitCount - 1
@@ -84,7 +90,7 @@ struct FactDocument {
         var draws = DrawSequence(seed: seed, purpose: purpose + ".order")
         var maker = FactGroupMaker(form, isHeldOut: false, seed: seed, purpose: purpose)
         var writer = DocumentWriter()
-        let textShare = draws.pick([0, 0.2, 0.4, 0.6, 0.8])
+        let textShare = draws.pick(Self.textShares(byteCount))
         let limit = Self.groupLimit(byteCount, &draws)
         var line = draws.integer(below: haystack.lineCount)
         // Groups of which facts are still to be told, and questions of those that are complete.
