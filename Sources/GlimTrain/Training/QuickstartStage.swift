@@ -90,7 +90,7 @@ struct QuickstartStage {
         (gain.shortBitsPerByte, gain.longBitsPerByte) = (bits(shape.shortLength), bits(shape.longest))
         let haystack = Haystack(material.text.validation)
         let evaluation = RulerEvaluation(
-            tasks: [.needle, .multiKey], lengths: [shape.longest], samples: 10, seed: recipe.seed)
+            tasks: [.needle, .multiKey], lengths: [shape.longest], samples: 5, seed: recipe.seed)
         // A short context has no room for the facts.
         gain.factsFound = (try? evaluation.run(model, material.tokenizer, haystack: haystack))?.total.score
         gain.decodeTokensPerSecond = decodeRate(model, material)
