@@ -25,7 +25,7 @@ import Testing
 
     private func recipe() -> TrainRecipe {
         var recipe = TrainRecipe(stage: .midtrain)
-        (recipe.contextLengths, recipe.batchTokens) = ([128, 256], 512)
+        (recipe.contextLengths, recipe.contextShares, recipe.batchTokens) = ([128, 256], [], 512)
         return recipe
     }
 

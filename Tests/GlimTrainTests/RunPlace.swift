@@ -35,6 +35,7 @@ final class RunPlace {
         (recipe.evaluateEvery, recipe.saveEvery, recipe.sampleEvery) = (4, 3, 5)
         recipe.model = folder.appending(path: model).path
         recipe.batchTokens = 256
+        recipe.useOneLength()
         recipe.contextLengths = stage == .adapt ? [128] : [32, 64, 128]
         return recipe
     }

@@ -162,6 +162,7 @@ import Testing
     @Test("each stage has its defaults, where the file names it or the command does") func stages() throws {
         let midtrain = try TrainRecipe(toml: "stage = \"midtrain\"\n")
         #expect(midtrain == TrainRecipe(stage: .midtrain) && midtrain.contextLengths == [2048, 8192])
+        #expect(try TrainRecipe(toml: "context_lengths = [64, 128, 256]", stage: .midtrain).contextShares.isEmpty)
         #expect(try TrainRecipe(toml: "", stage: .adapt) == TrainRecipe(stage: .adapt))
         #expect(try TrainRecipe(toml: midtrain.toml) == midtrain)
         let short = try TrainRecipe(toml: "stage = \"midtrain\"\nsequence_length = 1024\n")

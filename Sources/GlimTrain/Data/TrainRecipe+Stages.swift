@@ -12,7 +12,8 @@ extension TrainRecipe {
         switch stage {
         case .pretrain, .sft: break
         case .midtrain:
-            contextLengths = [2048, 8192]
+            // Long rows take long, and little of them is enough: GLM-5 gives each longer stage fewer tokens.
+            (contextLengths, contextShares) = ([2048, 8192], [3, 1])
             mixture = Self.longMixture
             (schedule, minimumLearningRateRatio, warmupRatio) = (.linear, 0.25, 0.02)
         case .adapt:

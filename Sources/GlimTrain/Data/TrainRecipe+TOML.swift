@@ -35,6 +35,7 @@ extension TrainRecipe {
         }
         if let named = table[CodingKeys.stage.rawValue]?.string.flatMap(Stage.init) { self.init(stage: named) }
         if table.contains(key: CodingKeys.sequenceLength.rawValue) { useOneLength() }
+        if table.contains(key: CodingKeys.contextLengths.rawValue) { contextShares = [] }
         for key in table.keys.sorted() {
             guard let value = table[key].flatMap({ Value($0) }) else {
                 throw RecipeError(file: file, line: line(of: key), key: key, why: "not a value a recipe can hold")

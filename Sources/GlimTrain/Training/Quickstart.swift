@@ -16,6 +16,7 @@ public struct Quickstart {
         package var vocabularySize: Int?
         package var shortLength = 512
         package var longLengths = [2048, 8192]
+        package var longShares = [3.0, 1]
         /// In minutes there are few tokens: many small steps teach more than few large ones.
         package var shortBatch = 2048
         package var longBatch = 8192
@@ -123,6 +124,7 @@ public struct Quickstart {
         pretrain.mixture = ["text=0.5", "retrieval=0.5"]
         var midtrain = recipe(.midtrain, "midtrain", share: 0.3, from: "pretrain")
         (midtrain.contextLengths, midtrain.batchTokens) = (shape.longLengths, shape.longBatch)
+        midtrain.contextShares = shape.longShares
         var adapt = recipe(.adapt, "model", share: 0.2, from: "midtrain")
         (adapt.contextLengths, adapt.batchTokens) = ([shape.longest], shape.longBatch)
         return [pretrain, midtrain, adapt]

@@ -103,7 +103,7 @@ struct QuickstartStage {
         (gain.shortBitsPerByte, gain.longBitsPerByte) = (bits(shape.shortLength), bits(shape.longest))
         if shape.longest >= RulerEvaluation.shortestLength {
             let evaluation = RulerEvaluation(
-                tasks: [.needle, .multiKey], lengths: [shape.longest], samples: 10, seed: recipe.seed)
+                tasks: [.needle, .multiKey], lengths: [shape.longest], samples: 5, seed: recipe.seed)
             let haystack = Haystack(material.text.validation)
             gain.factsFound = try evaluation.run(model, material.tokenizer, haystack: haystack).total.score
         }

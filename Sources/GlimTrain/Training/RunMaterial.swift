@@ -29,7 +29,7 @@ package struct RunMaterial: Sendable {
     /// The beginnings of the longest documents that validate, seen `context` tokens at a time.
     package func longRows(_ length: Int, context: Int) -> [PackedRow] {
         PackedLoader.longRows(
-            validation, length: length, context: context, maximumRows: max(1, Self.validationTokens / length),
+            validation, length: length, context: context, maximumRows: max(1, Self.longTokens / length),
             padding: tokenizer.endOfText)
     }
 
@@ -40,6 +40,8 @@ package struct RunMaterial: Sendable {
     }
 
     private static let validationTokens = 1 << 15
+    /// Attention over whole documents costs several times as much.
+    private static let longTokens = 1 << 14
 }
 
 extension Tokenizer {
