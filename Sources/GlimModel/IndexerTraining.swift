@@ -2,9 +2,9 @@ public import GlimTensor
 
 /// How a model with dense attention becomes one with sparse attention (DeepSeek-V3.2 report, section 2.1.1; GLM-5
 /// report, section 2.1.1).
-public enum Adaptation: String, Sendable, CaseIterable {
+public enum Adaptation: Sendable, CaseIterable {
     /// Attention stays dense, and only the indexers learn: from all positions.
-    case warmUp = "warm-up"
+    case warmUp
     /// Attention reads what the indexers choose; they learn from that, and everything else from its own loss.
     case sparse
 }

@@ -4,8 +4,8 @@ extension ModelConfig {
     /// The same network with sparse attention.
     ///
     /// - Parameter indexer: nil: the one the model has, or ``proposedIndexer``.
-    /// - Throws: `ConfigError` where the indexer does not fit, and for a model whose queries have no latent: the indexer
-    ///   reads it.
+    /// - Throws: `ConfigError` where the indexer does not fit, and for a model whose queries have no latent: the
+    ///   indexer reads it.
     public func adapted(indexer: Indexer? = nil) throws(ConfigError) -> ModelConfig {
         let adapted = with {
             $0.family = .dsa
@@ -17,7 +17,8 @@ extension ModelConfig {
 }
 
 extension Model {
-    /// The same model with sparse attention: its weights, the very same objects, and new indexers, normal as in a new model.
+    /// The same model with sparse attention: its weights, the very same objects, and new indexers, normal as in a new
+    /// model.
     ///
     /// Indexers that the model has already stay where the layer still has one.
     /// - Parameters:

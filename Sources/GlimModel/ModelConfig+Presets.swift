@@ -71,17 +71,10 @@ extension ModelConfig {
         return config
     }
 
-    /// The indexer that adaptation gives a model of the series: at depth 6, 6 heads of 24.
+    /// The indexer that adaptation gives a model that has none yet, one in each layer: in `nano` 6 heads of 24.
     ///
     /// Scoring a key costs about an eighth of attending to it (1,152 multiply-adds in `nano`'s 8 heads over a key of
     /// 80 and a value of 64, 144 here), as in GLM-5 where it is a seventeenth.
-    ///
-    /// - Parameter layerCount: within ``depthRange``.
-    public static func indexer(depth layerCount: Int) -> Indexer {
-        depth(layerCount).proposedIndexer
-    }
-
-    /// The indexer of a model that has none yet: as much smaller than its attention as in our series, one in each layer.
     public var proposedIndexer: Indexer {
         let attention = headCount * (2 * latent + keyRotated)
         let indexHeads = 6 * max(1, headCount / 8)

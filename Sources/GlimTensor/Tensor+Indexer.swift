@@ -7,7 +7,8 @@ extension Tensor {
     private static let indexKeys = 64 * KeyPages.positions
 
     /// The positions each row attends to: the `topK` with the highest index scores
-    /// `I[t, s] = Σ_h w[t, h] · relu(q[t, h] · k[s] · scale)`, ties to the lower position (DeepSeek-V3.2 report, eq. 1).
+    /// `I[t, s] = Σ_h w[t, h] · relu(q[t, h] · k[s] · scale)`, ties to the lower position (DeepSeek-V3.2 report, eq.
+    /// 1).
     ///
     /// Rows that see no more than `topK` positions see them all, and no score is computed for them.
     /// - Parameters:
@@ -118,6 +119,7 @@ extension Tensor {
                 Int64(pages.stride), Int64(position), Int64(X), scale, scratch.pointer)
         }
     }
+
     /// Row `t` of scores, for some of the keys that it sees, from the beginning of a page on.
     private static func indexScores(
         _ scores: Tensor, _ q: UnsafePointer<Float>, _ weights: UnsafePointer<Float>, _ t: Int, _ I: Int, _ X: Int,

@@ -18,7 +18,8 @@ public struct AttentionRecord {
     public let q: Tensor
     /// Of each slice's sequence.
     public let pages: [KeyPages]
-    /// `[T, H]`, grouped: see ``Tensor/attention(_:keys:pages:slices:selection:valueWidth:scale:logSumExp:tape:observe:)``.
+    /// `[T, H]`, grouped: see
+    /// ``Tensor/attention(_:keys:pages:slices:selection:valueWidth:scale:logSumExp:tape:observe:)``.
     public let logSumExp: Tensor
     /// Multiplies scores.
     public let scale: Float
@@ -37,8 +38,9 @@ extension Tensor {
 
     /// The loss of an indexer against the attention of one layer, and its gradient (DeepSeek-V3.2 report, eq. 3 and 4).
     ///
-    /// The target is each key's share of the attention of all heads, over the positions that attention read: all of them,
-    /// or the selected ones. It is a constant. Whole sequences only; memory grows with the length, not its square.
+    /// The target is each key's share of the attention of all heads, over the positions that attention read: all of
+    /// them, or the selected ones. It is a constant. Whole sequences only; memory grows with the length, not its
+    /// square.
     /// - Parameters:
     ///   - q: `[T, I X]`, rotated.
     ///   - weights: `[T, I]`, already scaled by I^-0.5.

@@ -10,8 +10,8 @@ struct Bench: ParsableCommand {
         discussion: """
             prefill reads --tokens more where --context tokens are in the cache; decode draws --tokens one at a time \
             from there (the cache is filled with random rows: reading so far would take long, and no time depends on \
-            what it holds); train makes whole steps of --batch sequences, with AdamW; cost only computes what a token costs by \
-            arithmetic. Times are medians of at least three runs and two seconds. The memory bandwidth and the peak in \
+            what it holds); train makes whole steps of --batch sequences, with AdamW; cost only computes what a token \
+            costs by arithmetic. Times are medians of at least three runs and two seconds. The memory bandwidth and the peak in \
             the format of products are measured before and after with the same threads.
 
             The other kinds need no model. kernels holds the products of a model against the peak and the bandwidth \
@@ -114,7 +114,7 @@ struct Bench: ParsableCommand {
 
     /// Random weights know no longest context: the preset's is raised to what is asked for.
     private func presetConfig() throws -> ModelConfig {
-        try sparse.adapt(.preset(named: preset ?? ""), name: preset ?? "").with {
+        try sparse.adapt(.preset(named: preset ?? "")).with {
             $0.maximumPositions = max($0.maximumPositions, wantedPositions)
         }
     }
@@ -127,10 +127,17 @@ struct Bench: ParsableCommand {
     }
 
     private func loadModel(_ config: ModelConfig) throws -> Model {
+        let (name, advice) = (model ?? preset ?? "", "glim bench cost computes without running")
         if model == nil || kind == .train {
             try MemoryRoom.check(
                 MemoryRoom.byteCount(of: config, microBatches: kind == .train ? recipe.microBatchCount : nil),
-                of: model ?? preset ?? "", advice: "glim bench cost computes without running")
+                of: name, advice: advice)
+        }
+        if kind != .train {
+            let pages = (wantedPositions + KeyPages.positions - 1) / KeyPages.positions * batchCount
+            try MemoryRoom.check(
+                MemoryRoom.product(CacheLayout(config).pageByteCount, pages),
+                of: "the cache of \(name) for \(wantedPositions) positions", advice: advice)
         }
         return try model.map {
             try Model(path: $0, format: kind == .train ? .f32 : .inference, computeType: computeType)

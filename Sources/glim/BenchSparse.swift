@@ -19,23 +19,14 @@ struct BenchSparse: ParsableArguments {
         if topK == nil, shareEvery != nil { throw ValidationError("--share-every needs --top-k.") }
     }
 
-    /// The shape with its own indexer, or the one that adaptation gives our series.
-    func adapt(_ config: ModelConfig, name: String) throws -> ModelConfig {
+    /// The shape with its own indexer, or the one that adaptation gives it.
+    func adapt(_ config: ModelConfig) throws -> ModelConfig {
         guard let topK else { return config }
-        var adapted = config
-        if adapted.indexer == nil {
-            guard ModelConfig.depthRange.contains(config.layerCount), config == .depth(config.layerCount) else {
-                throw Failure(
-                    "--top-k: \(name) has no indexer, and only nano, micro and mini have one to be adapted with")
-            }
-            adapted.family = .dsa
-            adapted.indexer = .some(ModelConfig.indexer(depth: config.layerCount))
-        }
-        adapted.indexer?.topK = topK
+        var indexer = config.indexer ?? config.proposedIndexer
+        indexer.topK = topK
         if let shareEvery {
-            adapted.indexer?.kinds = ModelConfig.Indexer.kinds(layerCount: config.layerCount, every: shareEvery)
+            indexer.kinds = ModelConfig.Indexer.kinds(layerCount: config.layerCount, every: shareEvery)
         }
-        try adapted.validate()
-        return adapted
+        return try config.adapted(indexer: indexer)
     }
 }

@@ -23,8 +23,8 @@ struct BenchWorkload {
         random = CounterRandom(seed: seed, purpose: "bench tokens")
     }
 
-    /// Seconds of computing `tokens` more in each of `batch` sequences, `chunk` at a time, after `context`, of which the cache
-    /// holds random rows: what they are makes no difference to how long it takes.
+    /// Seconds of computing `tokens` more in each of `batch` sequences, `chunk` at a time, after `context`, of which
+    /// the cache holds random rows: what they are makes no difference to how long it takes.
     func inference(context: Int, tokens: Int, chunk: Int) -> Double {
         let caches = (0..<batch).map { sequence in
             let cache = model.makeCache()

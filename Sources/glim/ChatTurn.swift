@@ -1,6 +1,7 @@
 import GlimText
 
-/// How a conversation becomes tokens: `[gMASK]<sop><|user|>…<|assistant|>…`, made of the tokenizer's own control tokens.
+/// How a conversation becomes tokens: `[gMASK]<sop><|user|>…<|assistant|>…`, made of the tokenizer's own control
+/// tokens.
 ///
 /// What a person writes is plain text: no control token can be written into it.
 struct ChatTurn {

@@ -14,12 +14,13 @@ struct EvalRuler: ParsableCommand {
         commandName: "ruler",
         abstract: "Score retrieval from long texts, as RULER asks for it.",
         discussion: """
-            Facts such as "#note eel sand fog" are hidden in real text, and the model continues "#recall eel". Tasks: needle, \
-            multi-key, multi-value, multi-query, variable-tracking, aggregation. A sample's score is the fraction of \
-            expected answers in what it writes greedily; the interval is Wilson's, 95%. Five samples of a task share a text, \
-            which is read once, so they are not quite independent. No pair of words asked for is in glim's own training \
-            documents; but a model that did not train on documents of this form has never seen the form. Text of --data \
-            should be what the model did not train on. A length beyond the model's longest context is asked all the same.
+            Facts such as "#note eel sand fog" are hidden in real text, and the model continues "#recall eel". Tasks: \
+            needle, multi-key, multi-value, multi-query, variable-tracking, aggregation. A sample's score is the \
+            fraction of expected answers in what it writes greedily; the interval is Wilson's, 95%. Five samples of a \
+            task share a text, which is read once, so they are not quite independent. No pair of words asked for is in \
+            glim's own training documents; but a model that did not train on documents of this form has never seen the \
+            form. Text of --data should be what the model did not train on. A length beyond the model's longest \
+            context is asked all the same.
             """)
 
     @Option(help: "Model folder: config.json, *.safetensors and tokenizer.json.") var model: String
@@ -34,27 +35,32 @@ struct EvalRuler: ParsableCommand {
     @Flag(help: "End standard output with one JSON object.") var json = false
     @OptionGroup var compute: ComputeOptions
 
+    private var evaluation: RulerEvaluation {
+        RulerEvaluation(
+            tasks: tasks.isEmpty ? RetrievalTask.allCases : tasks, lengths: lengths, samples: samples, seed: seed)
+    }
+
+    func validate() throws {
+        do { try evaluation.check() } catch { throw ValidationError("\(error).") }
+    }
+
     func run() throws {
         compute.apply()
-        let evaluation = RulerEvaluation(
-            tasks: tasks.isEmpty ? RetrievalTask.allCases : tasks, lengths: lengths, samples: samples, seed: seed)
-        try evaluation.check()
-        let model = try Model(path: self.model)
-        let tokenizer = try Tokenizer(folder: URL(filePath: self.model))
-        guard tokenizer.vocabularySize <= model.config.vocabularySize else {
+        let folder = URL(filePath: self.model)
+        let (config, tokenizer) = (try ModelConfig(folder: folder), try Tokenizer(folder: folder))
+        guard tokenizer.vocabularySize <= config.vocabularySize else {
             throw Failure(
-                "\(self.model) has \(tokenizer.vocabularySize) tokens in tokenizer.json, but \(model.config.vocabularySize) "
-                    + "in config.json; take both from the same model")
+                "\(self.model) has \(tokenizer.vocabularySize) tokens in tokenizer.json, but "
+                    + "\(config.vocabularySize) in config.json; take both from the same model")
         }
         let longest = lengths.max() ?? 0
-        if longest > model.config.maximumPositions {
-            log(
-                "note: \(longest) tokens are more than the \(model.config.maximumPositions) that \(self.model) is made for"
-            )
+        if longest > config.maximumPositions {
+            log("note: \(longest) tokens are more than the \(config.maximumPositions) that \(self.model) is made for")
         }
         // Enough for the longest text to be without repetition.
         let corpus = try data.isEmpty ? Corpus.found(byteBudget: max(8 << 20, 8 * longest)) : Corpus.collect(data)
         let haystack = Haystack(corpus.documents)
+        let model = try Model(path: self.model)
         let start = ContinuousClock.now
         let score = try evaluation.run(model, tokenizer, haystack: haystack) { progress in
             let seconds = start.duration(to: .now) / .seconds(1)

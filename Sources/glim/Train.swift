@@ -11,22 +11,26 @@ struct Train: ParsableCommand {
 extension TrainRecipe.Optimizer: ExpressibleByArgument {}
 
 /// What every stage's help ends with.
-private let recipeHelp = """
+///
+/// - Parameter keys: those of the stage alone that are no options, each with a comma.
+private func recipeHelp(_ keys: String = "") -> String {
+    """
     Writes a model folder with metrics.jsonl (one line a step), data.json (what was read, and what was left out), \
     loss.svg and samples.jsonl. Stop it with Ctrl-C at any moment and go on with --resume: the result is the same to \
     the bit.
 
     --recipe FILE.toml gives values instead of options: one "key = value" a line, keys as the options with \
-    underscores (learning_rate = 0.003, data = ["a", "b"]). Only a recipe can give vocabulary_size, \
-    schedule ("cosine", "linear" or "constant"), min_learning_rate_ratio, warmup_ratio, beta1, beta2, \
-    epsilon, clip, validation_fraction, sample_every and min_indexer_learning_rate_ratio. The recipe.json of a run is \
-    a record, not a recipe.
+    underscores (learning_rate = 0.003, data = ["a", "b"]). Only a recipe can give \(keys)schedule ("cosine", \
+    "linear" or "constant"), min_learning_rate_ratio, warmup_ratio, beta1, beta2, epsilon, clip, validation_fraction \
+    and sample_every. The recipe.json of a run is a record, not a recipe.
     """
+}
 
 struct Pretrain: StageCommand {
     static let stage = TrainRecipe.Stage.pretrain
     static let configuration = CommandConfiguration(
-        abstract: "Pre-train on text: files, folders or JSON lines.", discussion: recipeHelp)
+        abstract: "Pre-train on text: files, folders or JSON lines.",
+        discussion: recipeHelp("vocabulary_size, context_lengths, context_shares, "))
 
     @Option(help: "Shape of the model: \(ModelConfig.presetNames.joined(separator: ", ")) (default: nano).") var preset:
         String?
@@ -63,7 +67,7 @@ struct Midtrain: StageCommand {
             Rows grow from stage to stage, and every step has the same number of tokens. They are text, files of a \
             folder packed together, similar texts interleaved, and made documents with facts to find again: the mixture.
 
-            """ + recipeHelp)
+            """ + recipeHelp())
 
     @Option(help: "Model folder to start from.") var model: String?
     @Option(
@@ -102,10 +106,10 @@ struct Adapt: StageCommand {
         abstract: "Give a model with dense attention sparse attention.",
         discussion: """
             First a dense warm-up, in which only the new indexers learn what attention attends to; then everything \
-            learns while attention reads the positions that the indexers choose. Reads any model with multi-head latent \
-            attention, writes glm_moe_dsa.
+            learns while attention reads the positions that the indexers choose. Reads any model with multi-head \
+            latent attention, writes glm_moe_dsa.
 
-            """ + recipeHelp)
+            """ + recipeHelp("context_lengths, context_shares, min_indexer_learning_rate_ratio, "))
 
     @Option(help: "Model folder to start from, with dense attention.") var model: String?
     @Option(help: "Positions that attention reads (default: a sixteenth of a row).") var topK: Int?

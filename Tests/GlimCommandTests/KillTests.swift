@@ -111,6 +111,33 @@ import Testing
         #expect(states == ["step-\(steps)"])
     }
 
+    @Test("by Ctrl-C while a stage of the quickstart is measured, ends with 130 before the next") func betweenStages()
+        async throws
+    {
+        let folder = try TinyRun.place()
+        let (out, errors) = (folder.path("quick"), folder.path("errors"))
+        let states = out.appending(path: "pretrain/training").path
+        let status = try await Program.run(
+            ["quickstart", "--out", out.path, "--data", folder.path("text.py").path, "--minutes", "0.001"],
+            errors: errors
+        ) { process in
+            // Of so short a stage only the end is saved.
+            func isTrained() -> Bool {
+                ((try? FileManager.default.contentsOfDirectory(atPath: states)) ?? []).contains {
+                    $0.hasPrefix("step-")
+                }
+            }
+            while !isTrained(), !Program.hasEnded(process) {
+                try await Task.sleep(for: .milliseconds(20))
+            }
+            kill(process, SIGINT)
+        }
+        let told = String(decoding: try Data(contentsOf: errors), as: UTF8.self)
+        #expect(status == 130 && told.contains("stopped after pretrain; the same command goes on"), "\(told)")
+        #expect(FileManager.default.fileExists(atPath: out.appending(path: "pretrain/gain.json").path))
+        #expect(!FileManager.default.fileExists(atPath: out.appending(path: "midtrain").path))
+    }
+
     @Test("goes on from another folder, keeps the recorded rows, and refuses other values")
     func otherValues() async throws {
         let folder = try TinyRun.place()

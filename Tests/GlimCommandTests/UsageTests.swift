@@ -26,7 +26,8 @@ import Testing
             ["train", "midtrain", "--context-lengths", "64", "--context-shares", "1", "2"],
             ["train", "midtrain", "--mixture", "text"], ["train", "adapt", "--top-k", "0"],
             ["train", "adapt", "--preset", "nano"], ["train", "pretrain", "--top-k", "8"],
-            ["quickstart", "--minutes", "0"],
+            ["quickstart", "--minutes", "0"], ["eval", "ruler", "--model", "x", "--lengths", "9"],
+            ["eval", "ruler", "--model", "x", "--samples", "9223372036854775807"],
         ])
     func usage(arguments: [String]) async throws {
         let output = try await Program.run(arguments)
@@ -147,7 +148,9 @@ import Testing
             ["grad", "--model", lite, "--input", one, "--output", folder.path("o").path], "two tokens")
         try await expectError(["bench", "decode", "--preset", "glm-5"], "GiB")
         try await expectError(["bench", "cost", "--preset", "none"], "none")
-        try await expectError(["bench", "decode", "--preset", "nano", "--context", "16384"], "16384")
+        try await expectError(["bench", "decode", "--model", lite, "--context", "4096"], "the model's context is 4096")
+        try await expectError(
+            ["bench", "decode", "--preset", "nano", "--context", "16777216", "--batch", "65536"], "the cache of nano")
     }
 
     @Test("a wrong value of train is named as the option it came from, or the key and line of its file")

@@ -55,7 +55,6 @@ import Testing
             #expect(adapted.family == .dsa && adapted.indexer?.kinds.count == config.layerCount)
             if config.family == .dsa { #expect(adapted == config) }
         }
-        #expect(ModelConfig.nano.proposedIndexer == ModelConfig.indexer(depth: 6))
     }
 
     @Test("a model without a query latent is refused, and an indexer that does not fit") func refused() {

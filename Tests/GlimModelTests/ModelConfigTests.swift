@@ -7,10 +7,11 @@ import Testing
 @Suite("ModelConfig: released models") struct ReleasedConfigTests {
     @Test("the series' indexer costs about an eighth of dense attention per key: 6 heads of 24 in nano")
     func seriesIndexer() {
-        let nano = ModelConfig.indexer(depth: 6)
+        let nano = ModelConfig.nano.proposedIndexer
         #expect(nano.headCount == 6 && nano.headWidth == 24)
         for depth in ModelConfig.depthRange {
-            let (config, indexer) = (ModelConfig.depth(depth), ModelConfig.indexer(depth: depth))
+            let config = ModelConfig.depth(depth)
+            let indexer = config.proposedIndexer
             let attention = config.headCount * (2 * config.latent + config.keyRotated)
             let ratio = Double(attention) / Double(indexer.headCount * indexer.headWidth)
             #expect(ratio > 3 && ratio < 11, "depth \(depth): \(ratio)")

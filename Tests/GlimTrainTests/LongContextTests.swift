@@ -78,7 +78,7 @@ enum LongText {
         for byteCount in [400, 2000, 12_000] {
             let documents = (0..<12).map { builder.document($0, byteCount: byteCount) }
             #expect(documents == (0..<12).map { builder.document($0, byteCount: byteCount) })
-            #expect(documents.withoutDuplicates().kept.count == 12)
+            #expect(Set(documents.map(\.bytes)).count == 12)
             for document in documents {
                 #expect(document.bytes.count <= byteCount)
                 #expect(document.bytes.count > byteCount - 210, "\(document.name): \(document.bytes.count)")
@@ -206,13 +206,16 @@ enum LongText {
         #expect(haystack.lineCount == 5 && LongText.text(Array(haystack.line(5))) == "The road is long.\n")
     }
 
-    @Test("equal documents are taken once, and the report says which") func duplicates() {
-        let documents = ["x", "y", "x", "x"].enumerated().map {
-            TaughtDocument(name: "d\($0.offset)", bytes: Array($0.element.utf8))
+    @Test("of much text a sample of documents serves, the same one each time") func sample() {
+        let documents = (0..<100).map { Document(name: "\($0)", bytes: Array("line \($0 + 100)\n".utf8)) }
+        func lines(_ byteLimit: Int) -> [String] {
+            let haystack = Haystack(documents, byteLimit: byteLimit)
+            return (0..<haystack.lineCount).map { LongText.text(Array(haystack.line($0))) }
         }
-        let (kept, dropped) = documents.withoutDuplicates()
-        #expect(kept.map(\.name) == ["d0", "d1"])
-        #expect(dropped == ["d2", "d3"].map { .init(name: $0, reason: .duplicate, kept: "d0") })
+        #expect(lines(900) == documents.map { LongText.text($0.bytes) })
+        let some = lines(92)
+        #expect(some.count == 11 && Set(some).count == 11)
+        #expect(some == lines(92) && some != Array(lines(900)[..<11]))
     }
 }
 

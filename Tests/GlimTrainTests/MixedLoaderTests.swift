@@ -40,10 +40,10 @@ import Testing
         #expect(rows.allSatisfy { $0.tokens.count == 128 && $0.segments.reduce(0) { $0 + $1.count } == 128 })
         #expect(rows == second.batch(rows: 40, stage: 0))
         // text, repository, interleaved, retrieval, coreference
-        #expect(first.position.taken == [24, 4, 4, 6, 2])
+        #expect(first.position.taken == [20, 4, 2, 12, 2])
         let long = first.batch(rows: 20, stage: 1)
         #expect(long.allSatisfy { $0.tokens.count == 256 } && first.position.stage == 1)
-        #expect(first.position.taken == [12, 2, 2, 3, 1])
+        #expect(first.position.taken == [10, 2, 1, 6, 1])
         var other = recipe()
         other.seed = 1
         var third = try loader(other, material)
@@ -63,10 +63,12 @@ import Testing
         }
         var position = loader.position
         position.stage = 2
-        #expect(throws: DataError.self) { try whole.moved(to: position) }
+        #expect(throws: DataError.badPosition("stage 2", why: "there are 2 stages")) { try whole.moved(to: position) }
         position = loader.position
         position.sources.removeLast()
-        #expect(throws: DataError.self) { try whole.moved(to: position) }
+        #expect(throws: DataError.badPosition("in 4 sources", why: "the mixture has 5")) {
+            try whole.moved(to: position)
+        }
     }
 
     @Test("what is not taught is no target, neither of the next token nor of one further ahead") func masks() throws {

@@ -17,6 +17,14 @@ import Testing
             (job.shape.shortBatch, job.shape.longBatch) = (128, 128)
             return job
         }
+        // A model of somebody else's where the last stage belongs: said before anything is done.
+        let model = out.appending(path: "model")
+        try FileManager.default.createDirectory(at: model, withIntermediateDirectories: true)
+        try Data("{}".utf8).write(to: model.appending(path: "config.json"))
+        let refusal = #expect(throws: RunError.self) { _ = try job().run() }
+        #expect(refusal.map { "\($0)".contains("did not make") } ?? false)
+        #expect(!FileManager.default.fileExists(atPath: out.appending(path: "pretrain").path))
+        try FileManager.default.removeItem(at: model)
         let report = try #require(try job().run())
         #expect(report.stages.map(\.name) == ["pretrain", "midtrain", "adapt"])
         for stage in report.stages {

@@ -144,6 +144,11 @@ import Testing
         var first = try StageRun(place.recipe("dense", steps: 2), resumes: false) { _ in }
         _ = try first.train()
         var recipe = place.recipe(.adapt, from: "dense", "sparse", steps: 6)
+        recipe.mtpWeight = 0
+        var untaught = try StageRun(recipe, resumes: false) { _ in }
+        let refusal = #expect(throws: RunError.self) { _ = try untaught.train() }
+        #expect(refusal.map { "\($0)".contains("mtp_weight is 0") } ?? false)
+        recipe.mtpWeight = 0.3
         (recipe.topK, recipe.warmupSteps, recipe.shareEvery) = (16, 3, 2)
         let warm = place.folder.appending(path: "warm")
         var run = try StageRun(recipe, resumes: false, recording: .init(warmedUpModel: warm)) { _ in }

@@ -173,6 +173,34 @@ import Testing
         #expect(abs(midtrain.learningRate(step: 100, of: 100) - 5e-4) < 1e-12)
     }
 
+    @Test(
+        "a key of another stage is refused with its line",
+        arguments: [
+            ("pretrain", "top_k = 8", "adapt"), ("midtrain", "share_every = 2", "adapt"),
+            ("adapt", "preset = \"nano\"", "pretrain"), ("midtrain", "vocabulary_size = 4096", "pretrain"),
+        ])
+    func otherStage(stage: String, line: String, owner: String) throws {
+        let error = #expect(throws: RecipeError.self) { try TrainRecipe(toml: "stage = \"\(stage)\"\n\(line)\n") }
+        #expect(error?.line == 2 && error?.why == "a value of \(owner), and this is \(stage); leave it out")
+    }
+
+    @Test("a record without a key has the default of its stage there, and all else as it is written") func record()
+        throws
+    {
+        var recipe = TrainRecipe(stage: .adapt)
+        (recipe.learningRate, recipe.seed, recipe.clip, recipe.data) = (0.1 + 0.2, .max, 2, ["a"])
+        let encoder = JSONEncoder()
+        encoder.outputFormatting = .sortedKeys
+        var json = String(decoding: try encoder.encode(recipe), as: UTF8.self)
+        #expect(try JSONDecoder().decode(TrainRecipe.self, from: Data(json.utf8)) == recipe)
+        for (key, value) in [("share_every", "1"), ("context_lengths", "[8192]"), ("schedule", "\"constant\"")] {
+            let cut = json.replacing(",\"\(key)\":\(value)", with: "")
+            #expect(cut != json)
+            json = cut
+        }
+        #expect(try JSONDecoder().decode(TrainRecipe.self, from: Data(json.utf8)) == recipe)
+    }
+
     @Test("context stages share the steps, and the last one always has the last step") func contextStages() {
         var recipe = TrainRecipe(stage: .midtrain)
         (recipe.contextLengths, recipe.contextShares) = ([512, 2048, 8192], [5, 3, 2])

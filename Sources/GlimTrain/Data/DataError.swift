@@ -15,7 +15,7 @@ public enum DataError: Error, Equatable, Sendable, CustomStringConvertible {
     /// A value given by the caller is out of its range, e.g. a sequence length of 0.
     case outOfRange(String, found: Int, allowed: ClosedRange<Int>)
     /// A saved position of the loader does not exist in this data.
-    case badPosition(PackedLoader.Position, why: String)
+    case badPosition(String, why: String)
 
     public var description: String { sentence.onOneLine }
 
@@ -35,8 +35,8 @@ public enum DataError: Error, Equatable, Sendable, CustomStringConvertible {
         case .outOfRange(let name, let found, let allowed):
             "\(name) is \(found), not within \(allowed.lowerBound)...\(allowed.upperBound)"
         case .badPosition(let position, let why):
-            "the data position (epoch \(position.epoch), row \(position.row)) "
-                + "does not fit this data: \(why); resume with the data that the run began with"
+            "the data position (\(position)) does not fit this data: \(why); "
+                + "resume with the data that the run began with"
         }
     }
 }

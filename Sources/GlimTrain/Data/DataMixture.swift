@@ -61,13 +61,17 @@ extension TrainRecipe {
 
 extension DataMixture.Kind {
     /// What makes documents of this kind from texts; nil for the texts as they are.
-    func builder(_ text: [Document], _ haystack: Haystack, seed: UInt64) -> (any DocumentBuilder)? {
+    ///
+    /// - Parameter haystack: asked for by kinds that hide facts, for it is a copy of the texts.
+    func builder(
+        _ text: [Document], _ haystack: @autoclosure () -> Haystack, seed: UInt64
+    ) -> (any DocumentBuilder)? {
         switch self {
         case .text: nil
         case .repository: RepositoryPacking(text, seed: seed)
         case .interleaved: InterleavedDocuments(text, seed: seed)
-        case .retrieval: Retrieval(haystack: haystack, seed: seed)
-        case .coreference: Coreference(haystack: haystack, seed: seed)
+        case .retrieval: Retrieval(haystack: haystack(), seed: seed)
+        case .coreference: Coreference(haystack: haystack(), seed: seed)
         }
     }
 

@@ -1,8 +1,8 @@
 /// Looks through the text of a recipe before the TOML parser does.
 ///
-/// A recipe is flat: keys with values, lists of strings at most. Everything deeper is found here, by its key and line:
-/// no recipe has it, and the parser (toml++ 3) ends the process on some of it, as `[{"":x}]` or a key of a hundred
-/// thousand parts, which no input may.
+/// A recipe is flat: keys with values, lists of strings or numbers at most. Everything deeper is found here, by its key
+/// and line: no recipe has it, and the parser (toml++ 3) ends the process on some of it, as `[{"":x}]` or a key of a
+/// hundred thousand parts, which no input may.
 struct FlatTOML {
     struct Entry {
         let key: String
@@ -65,14 +65,14 @@ struct FlatTOML {
         return String(decoding: isQuoted ? bytes[start + 1..<position - 1] : bytes[start..<position], as: UTF8.self)
     }
 
-    /// Goes behind a value and its line; says what it is if it is deeper than a list of strings.
+    /// Goes behind a value and its line; says what it is if it is deeper than a list.
     private mutating func skipValue() throws(Problem) -> String? {
         skipSpace()
         if peek == "{" { return Self.table }
         if take("[") {
             skipBlank()
             while !take("]") {
-                if peek == "[" || peek == "{" { return "an array with other things than strings" }
+                if peek == "[" || peek == "{" { return "an array with other things than strings and numbers" }
                 try skipScalar()
                 skipBlank()
                 if !take(","), peek != "]" { throw Problem(line: line, why: "expected a comma or the end of the list") }

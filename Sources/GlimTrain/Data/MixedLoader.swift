@@ -68,13 +68,16 @@ public struct MixedLoader: Sendable {
     package func moved(to position: Position) throws(DataError) -> MixedLoader {
         var moved = MixedLoader(stages)
         guard stages.indices.contains(position.stage) else {
-            throw .badPosition(PackedLoader.Position(), why: "there is no stage \(position.stage)")
+            throw .badPosition("stage \(position.stage)", why: "there are \(stages.count) stages")
         }
         moved.current = stages[position.stage]
         let count = moved.current.sources.count
-        guard position.taken.count == count, position.sources.count == count,
-            position.taken.allSatisfy({ (0...1 << 50).contains($0) })
-        else { throw .badPosition(PackedLoader.Position(), why: "the mixture has \(count) sources") }
+        for found in [position.taken.count, position.sources.count] where found != count {
+            throw .badPosition("in \(found) sources", why: "the mixture has \(count)")
+        }
+        if let odd = position.taken.first(where: { !(0...1 << 50).contains($0) }) {
+            throw .badPosition("\(odd) rows of a source", why: "there are never so many")
+        }
         for i in 0..<count {
             moved.current.sources[i] = try moved.current.sources[i].erasedMove(to: position.sources[i])
         }

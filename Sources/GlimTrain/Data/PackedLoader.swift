@@ -10,12 +10,14 @@ import GlimTensor
 /// loader made from the same data, length, seed and position gives the same rows.
 public struct PackedLoader: Sendable {
     /// Which row is next; part of a checkpoint.
-    public struct Position: Codable, Sendable, Equatable {
+    public struct Position: Codable, Sendable, Equatable, CustomStringConvertible {
         public var epoch = 0
         /// Index into the epoch's order of rows.
         public var row = 0
 
         public init(epoch: Int = 0, row: Int = 0) { (self.epoch, self.row) = (epoch, row) }
+
+        public var description: String { "epoch \(epoch), row \(row)" }
     }
 
     public private(set) var position: Position
@@ -35,12 +37,12 @@ public struct PackedLoader: Sendable {
             throw .outOfRange("sequence_length", found: sequenceLength, allowed: 1...Self.maximumSequenceLength)
         }
         guard store.tokenCount > 0 else { throw .nothingUsable(paths: [], totals: Corpus.Totals()) }
-        guard position.epoch >= 0, position.row >= 0 else { throw .badPosition(position, why: "a negative value") }
-        guard position.epoch <= Self.maximumEpoch else { throw .badPosition(position, why: "no such epoch") }
+        guard position.epoch >= 0, position.row >= 0 else { throw .badPosition("\(position)", why: "a negative value") }
+        guard position.epoch <= Self.maximumEpoch else { throw .badPosition("\(position)", why: "no such epoch") }
         (self.store, self.sequenceLength, self.seed, self.position) = (store, sequenceLength, seed, position)
         current = Epoch(position.epoch, of: store, length: sequenceLength, seed: seed)
         guard position.row <= current.rows.count else {
-            throw .badPosition(position, why: "that epoch has \(current.rows.count) rows")
+            throw .badPosition("\(position)", why: "that epoch has \(current.rows.count) rows")
         }
     }
 
@@ -155,7 +157,8 @@ public struct PackedLoader: Sendable {
         return rows
     }
 
-    /// Rows to validate long contexts on: the beginnings of the longest documents, the same tokens whatever the context.
+    /// Rows to validate long contexts on: the beginnings of the longest documents, the same tokens whatever the
+    /// context.
     ///
     /// - Parameters:
     ///   - length: tokens of each row; a document that is shorter is filled up without targets.

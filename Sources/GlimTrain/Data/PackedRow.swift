@@ -7,11 +7,11 @@ public struct PackedRow: Sendable, Equatable {
     /// The pieces in order, covering the row. Attention and positions restart in each: a token sees only the tokens
     /// of its own piece, even where the document began in an earlier row.
     public var segments: [Segment]
-    /// `[T]` the token one ahead in the same document, or -1 for none or one that is not taught. The last token of a row
-    /// has one whenever its document goes on in the next row.
+    /// `[T]` the token one ahead in the same document, or -1 for none or one that is not taught. The last token of a
+    /// row has one whenever its document goes on in the next row.
     public var next: [Int32]
-    /// For each segment the tokens after it in the same document, up to `lookahead` of them: what multi-token prediction
-    /// reads and learns beyond the segment's end.
+    /// For each segment the tokens after it in the same document, up to `lookahead` of them: what multi-token
+    /// prediction reads and learns beyond the segment's end.
     public var following: [[Int32]]
     /// For each of those the token one ahead, as in `next`.
     public var followingTargets: [[Int32]]
@@ -101,8 +101,8 @@ extension PackedRow {
         return max(0, min(count, count + following[segment].count - step))
     }
 
-    /// What a step of multi-token prediction reads and learns in a segment: for each row the token `step` after it, and as
-    /// target the one after that, -1 for none.
+    /// What a step of multi-token prediction reads and learns in a segment: for each row the token `step` after it, and
+    /// as target the one after that, -1 for none.
     ///
     /// - Parameter step: from 1.
     package func ahead(_ segment: Int, step: Int) -> (inputs: [Int32], targets: [Int32]) {

@@ -27,7 +27,7 @@ private struct RowMixture {
         (self.recipe, self.material) = (recipe, material)
         let mixture = try recipe.dataMixture()
         let text = material.text.training
-        let haystack = Haystack(text)
+        lazy var haystack = Haystack(text)
         parts = mixture.parts.map { kind, share in
             (kind, share, kind.builder(text, haystack, seed: recipe.seed))
         }

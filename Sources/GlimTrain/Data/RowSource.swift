@@ -22,7 +22,7 @@ struct MadeRows: RowSource {
     }
 
     func moved(to position: PackedLoader.Position) throws(DataError) -> MadeRows {
-        guard position.epoch == 0, position.row >= 0 else { throw .badPosition(position, why: "no such row") }
+        guard position.epoch == 0, position.row >= 0 else { throw .badPosition("\(position)", why: "no such row") }
         var moved = self
         moved.position = position
         return moved

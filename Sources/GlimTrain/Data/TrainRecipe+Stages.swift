@@ -5,8 +5,8 @@ extension TrainRecipe {
 
     /// The defaults of a stage.
     ///
-    /// Mid-training goes on where pre-training that ended at a fifth of its peak stopped, and ends at a twentieth of that
-    /// peak, where adaptation stays (GLM-5 report, appendix A: 2e-4 → 4e-5 → 1e-5).
+    /// Mid-training goes on where pre-training that ended at a fifth of its peak stopped, and ends at a twentieth of
+    /// that peak, where adaptation stays (GLM-5 report, appendix A: 2e-4 → 4e-5 → 1e-5).
     public init(stage: Stage) {
         self.init(bare: stage)
         switch stage {
@@ -62,13 +62,6 @@ extension TrainRecipe {
         return stage
     }
 
-    /// Of the steps, how many there are of each length, in parts of 1.
-    var stepShares: [Double] {
-        let shares = contextShares.isEmpty ? rowLengths.map { _ in 1 } : contextShares
-        let sum = shares.reduce(0, +)
-        return shares.map { $0 / sum }
-    }
-
     /// Rows of a length in an optimizer step.
     public func rowsPerBatch(_ length: Int) -> Int { max(1, batchTokens / max(1, length)) }
 
@@ -100,6 +93,20 @@ extension TrainRecipe {
     private static let defaultMicroBatchTokens = 4096
     /// Longer passes compute their layers again rather than keep them.
     private static let mostTokensKept = 16_384
+}
+
+extension TrainRecipe.Stage {
+    /// The one stage that a key says something to, where it is not this one.
+    func owner(of key: TrainRecipe.CodingKeys) -> TrainRecipe.Stage? {
+        let owner: Self? =
+            switch key {
+            case .preset, .config, .depth, .vocabularySize, .mtpLayers: .pretrain
+            case .topK, .shareEvery, .indexerLearningRate, .minimumIndexerLearningRateRatio: .adapt
+            default: nil
+            }
+        // Fine-tuning, which is not trained yet, refuses none.
+        return owner == self || self == .sft ? nil : owner
+    }
 }
 
 extension TrainRecipe {

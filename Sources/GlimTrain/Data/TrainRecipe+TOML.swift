@@ -40,8 +40,13 @@ extension TrainRecipe {
             guard let value = table[key].flatMap({ Value($0) }) else {
                 throw RecipeError(file: file, line: line(of: key), key: key, why: "not a value a recipe can hold")
             }
-            if let wrong = try field(key).set(&self, value) {
+            let field = try field(key)
+            if let wrong = field.set(&self, value) {
                 throw RecipeError(file: file, line: line(of: key), key: key, why: wrong)
+            }
+            if let owner = self.stage.owner(of: field.key) {
+                let why = "a value of \(owner.rawValue), and this is \(self.stage.rawValue); leave it out"
+                throw RecipeError(file: file, line: line(of: key), key: key, why: why)
             }
         }
         do { try validate() } catch {
@@ -85,9 +90,11 @@ extension TrainRecipe {
         }
     }
 
-    /// The recipe as TOML that reads back to the same recipe; what is not set is left out.
+    /// The recipe as TOML that reads back to the same recipe; what is not set, or not of its stage, is left out.
     public var toml: String {
-        Self.fields.compactMap { field in field.get(self).map { "\(field.key.rawValue) = \($0)\n" } }.joined()
+        Self.fields.filter { stage.owner(of: $0.key) == nil }.compactMap { field in
+            field.get(self).map { "\(field.key.rawValue) = \($0)\n" }
+        }.joined()
     }
 
     /// The keys that have a value: all but the ones where nothing is a choice of its own.

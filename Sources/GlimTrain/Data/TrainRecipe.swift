@@ -4,13 +4,13 @@ public import GlimModel
 
 /// Everything that decides a stage of training: what a `--recipe FILE.toml` says, under the same names.
 ///
-/// All defaults are here and in `TrainRecipe+Stages.swift`. A recipe is flat: `key = value` lines, keys as in `CodingKeys`. The default budget, with
-/// neither steps nor minutes, is one pass over the data.
+/// All defaults are here and in `TrainRecipe+Stages.swift`. A recipe is flat: `key = value` lines, keys as in
+/// `CodingKeys`. The default budget, with neither steps nor minutes, is one pass over the data.
 public struct TrainRecipe: Codable, Sendable, Equatable {
     public enum Stage: String, Codable, Sendable, CaseIterable { case pretrain, midtrain, adapt, sft }
 
-    /// What changes the weights: AdamW; Muon for the matrices between embedding and head, each checkpoint matrix as one;
-    /// or the same with one block a head (GLM-5 report, section 2.1).
+    /// What changes the weights: AdamW; Muon for the matrices between embedding and head, each checkpoint matrix as
+    /// one; or the same with one block a head (GLM-5 report, section 2.1).
     public enum Optimizer: String, Codable, Sendable, CaseIterable {
         case adamw, muon
         case muonSplit = "muon-split"
@@ -88,8 +88,8 @@ public struct TrainRecipe: Codable, Sendable, Equatable {
     public var clip = 1.0
     /// Layers of multi-token prediction in a new model; none: what the preset or config has.
     public var mtpLayers: Int?
-    /// Tokens that multi-token prediction learns to see ahead; none: one for each of its layers. More than that go through
-    /// the last layer again: three steps of one layer are GLM-5's way.
+    /// Tokens that multi-token prediction learns to see ahead; none: one for each of its layers. More than that go
+    /// through the last layer again: three steps of one layer are GLM-5's way.
     public var mtpSteps: Int?
     /// Weight of the multi-token prediction loss, the mean over its steps.
     public var mtpWeight = 0.3

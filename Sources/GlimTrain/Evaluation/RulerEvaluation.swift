@@ -17,6 +17,8 @@ public struct RulerEvaluation: Sendable, Equatable {
 
     /// Facts and questions alone take this much.
     public static let shortestLength = 512
+    private static let longestLength = 1 << 22
+    private static let mostSamples = 100_000
 
     public init(
         tasks: [RetrievalTask] = RetrievalTask.allCases, lengths: [Int] = [4096, 8192], samples: Int = 20,
@@ -54,7 +56,7 @@ public struct RulerEvaluation: Sendable, Equatable {
                 var (sum, asked, tokens) = (0.0, 0, 0)
                 for index in 0..<texts {
                     let (instance, prefix) = try fit(task, index, length, tokenizer, haystack)
-                    var reader = Reader(model, tokenizer)
+                    let reader = Reader(model, tokenizer)
                     for first in stride(from: 0, to: prefix.count, by: 4096) {
                         progress(Progress(task: task, length: length, tokensDone: done + first, tokensTotal: total))
                         reader.read(Array(prefix[first..<min(first + 4096, prefix.count)]))
@@ -79,11 +81,14 @@ public struct RulerEvaluation: Sendable, Equatable {
     ///
     /// - Throws: `EvaluationError` with what to change.
     public func check() throws(EvaluationError) {
-        guard samples >= 1 else { throw EvaluationError("samples is \(samples); ask for 1 or more") }
+        guard (1...Self.mostSamples).contains(samples) else {
+            throw EvaluationError("samples is \(samples), not within 1...\(Self.mostSamples)")
+        }
         guard !tasks.isEmpty else { throw EvaluationError("no task to evaluate; name at least one") }
         guard !lengths.isEmpty else { throw EvaluationError("no length to evaluate; name at least one") }
-        for length in lengths where !(Self.shortestLength...1 << 22).contains(length) {
-            throw EvaluationError("length \(length) is not within \(Self.shortestLength)...\(1 << 22)")
+        let range = Self.shortestLength...Self.longestLength
+        if let odd = lengths.first(where: { !range.contains($0) }) {
+            throw EvaluationError("length \(odd) is not within \(range.lowerBound)...\(range.upperBound)")
         }
     }
 
@@ -122,7 +127,7 @@ public struct RulerEvaluation: Sendable, Equatable {
             (self.model, self.tokenizer, cache) = (model, tokenizer, model.makeCache())
         }
 
-        mutating func read(_ tokens: [Int32]) {
+        func read(_ tokens: [Int32]) {
             var generator = Generator(model, sampler: Sampler(temperature: 0), cache: cache)
             generator.feed(tokens)
         }

@@ -21,14 +21,7 @@ public struct RulerScore: Codable, Sendable, Equatable {
 
     init(_ cells: [Cell], seed: UInt64) {
         (self.cells, self.seed) = (cells, seed)
-        total = Self.sum(cells)
-    }
-
-    /// Over the samples of all tasks at one length.
-    public func total(length: Int) -> ScoreInterval { Self.sum(cells.filter { $0.length == length }) }
-
-    private static func sum(_ cells: [Cell]) -> ScoreInterval {
-        ScoreInterval(
+        total = ScoreInterval(
             sum: cells.reduce(0) { $0 + $1.result.score * Double($1.result.samples) },
             samples: cells.reduce(0) { $0 + $1.result.samples })
     }

@@ -3,7 +3,8 @@ import GlimCheckpoint
 import GlimModel
 import GlimTensor
 
-/// The main job on its defaults: text, tokenizer, a `nano` model in three stages, and a page that shows what came of it.
+/// The main job on its defaults: text, tokenizer, a `nano` model in three stages, and a page that shows what came of
+/// it.
 ///
 /// `DIR/model` is the last stage's run and the model folder, `DIR/pretrain` and `DIR/midtrain` are those before it;
 /// `DIR/report.html` and `DIR/report.json` tell about them. Stopped at any moment, the same call goes on where it was.
@@ -57,19 +58,25 @@ public struct Quickstart {
     public func run() throws -> Report? {
         let recipes = recipes()
         for recipe in recipes { try recipe.validate() }
+        let runs = recipes.map { QuickstartStage($0, given: given, text: textFile, shape: shape, say: say) }
+        // What cannot be is said before an hour of training, not after it.
+        for run in runs { try run.check() }
         let format: Weight.Format = recipes[0].computeType == .bfloat16 ? .bf16 : .f32
         let probe = MachineProbe.measure(format)
         let peak = BufferPool.peakBytes
         var (stages, material, trained): ([Report.Stage], RunMaterial?, Bool) = ([], nil, false)
-        for recipe in recipes {
-            let run = QuickstartStage(recipe, given: given, text: textFile, shape: shape, say: say)
-            if let stage = try run.finished() {
+        for run in runs {
+            if let stage = run.finished() {
                 stages.append(stage)
                 continue
             }
             guard let stage = try run.train(&material) else { return nil }
             stages.append(stage)
             trained = true
+            if StopSignal.arrived {
+                say("stopped after \(stage.name); \(QuickstartStage.howToResume)")
+                return nil
+            }
         }
         let file = folder.appending(path: "report.json")
         if !trained, let data = try? FileBytes.read(file.path, atMost: 64 << 20),
@@ -96,7 +103,8 @@ public struct Quickstart {
         return given
     }
 
-    /// The three stages. The learning rate has one course over all of them: pre-training ends where mid-training begins.
+    /// The three stages. The learning rate has one course over all of them: pre-training ends where mid-training
+    /// begins.
     private func recipes() -> [TrainRecipe] {
         func recipe(_ stage: TrainRecipe.Stage, _ name: String, share: Double, from: String?) -> TrainRecipe {
             var recipe = TrainRecipe(stage: stage)

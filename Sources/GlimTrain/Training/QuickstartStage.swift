@@ -3,8 +3,8 @@ import GlimCheckpoint
 import GlimModel
 import GlimText
 
-/// One stage of the quickstart: its training, and what the model can do afterwards. `DIR/STAGE/gain.json` says that it is
-/// through.
+/// One stage of the quickstart: its training, and what the model can do afterwards. `DIR/STAGE/gain.json` says that it
+/// is through.
 struct QuickstartStage {
     private let recipe: TrainRecipe
     private let given: Set<TrainRecipe.CodingKeys>
@@ -22,17 +22,30 @@ struct QuickstartStage {
         run = URL(filePath: recipe.out)
     }
 
+    static let howToResume = "the same command goes on"
+
     private var record: URL { run.appending(path: "gain.json") }
+    private var hasBegun: Bool { FileManager.default.fileExists(atPath: run.appending(path: "recipe.json").path) }
+
+    /// Whether the folder is free, or holds this stage of this job.
+    ///
+    /// - Throws: `RunError` where it holds a run with other values than those given, or a model that is not of this
+    ///   job.
+    func check() throws {
+        _ = try StageRun(recipe, resumes: hasBegun, given: given, say: say)
+        var isFolder: ObjCBool = false
+        if FileManager.default.fileExists(atPath: run.path, isDirectory: &isFolder), !isFolder.boolValue {
+            throw RunError("\(run.path) is not a folder; choose another --out")
+        }
+        if !hasBegun, FileManager.default.fileExists(atPath: run.appending(path: "config.json").path) {
+            throw RunError("\(run.path) holds a model that this job did not make; choose another --out")
+        }
+    }
 
     /// What was measured, where an earlier process came to the end of this stage.
-    ///
-    /// - Throws: `RunError` where that run had other values than those given.
-    func finished() throws -> Report.Stage? {
-        guard let data = try? FileBytes.read(record.path, atMost: 1 << 20),
-            let stage = try? JSONDecoder().decode(Report.Stage.self, from: Data(data))
-        else { return nil }
-        _ = try StageRun(recipe, resumes: true, given: given, say: say)
-        return stage
+    func finished() -> Report.Stage? {
+        guard hasBegun, let data = try? FileBytes.read(record.path, atMost: 1 << 20) else { return nil }
+        return try? JSONDecoder().decode(Report.Stage.self, from: Data(data))
     }
 
     /// Trains, or goes on training, and measures.
@@ -40,10 +53,10 @@ struct QuickstartStage {
     /// - Parameter material: what the stage before read.
     /// - Returns: nil when a signal stopped it.
     func train(_ material: inout RunMaterial?) throws -> Report.Stage? {
-        let began = FileManager.default.fileExists(atPath: run.appending(path: "recipe.json").path)
+        let began = hasBegun
         say(began ? "going on with \(run.path)" : recipe.stage.title)
         var training = try StageRun(recipe, resumes: began, given: given, say: say)
-        training.howToResume = "the same command goes on"
+        training.howToResume = Self.howToResume
         let folders = try RunFolder(run)
         do {
             if material == nil { material = try training.makeMaterial(keptText(training.recipe)) }
@@ -88,11 +101,12 @@ struct QuickstartStage {
             return rows.isEmpty ? nil : Evaluation(model, rows, byteCounts: byteCounts).bitsPerByte
         }
         (gain.shortBitsPerByte, gain.longBitsPerByte) = (bits(shape.shortLength), bits(shape.longest))
-        let haystack = Haystack(material.text.validation)
-        let evaluation = RulerEvaluation(
-            tasks: [.needle, .multiKey], lengths: [shape.longest], samples: 5, seed: recipe.seed)
-        // A short context has no room for the facts.
-        gain.factsFound = (try? evaluation.run(model, material.tokenizer, haystack: haystack))?.total.score
+        if shape.longest >= RulerEvaluation.shortestLength {
+            let evaluation = RulerEvaluation(
+                tasks: [.needle, .multiKey], lengths: [shape.longest], samples: 5, seed: recipe.seed)
+            let haystack = Haystack(material.text.validation)
+            gain.factsFound = try evaluation.run(model, material.tokenizer, haystack: haystack).total.score
+        }
         gain.decodeTokensPerSecond = decodeRate(model, material)
         let parts = [
             gain.shortBitsPerByte.map { "\($0.formatted(digits: 3)) bits per byte with \(shape.shortLength) in sight" },

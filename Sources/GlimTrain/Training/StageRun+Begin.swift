@@ -30,12 +30,13 @@ extension StageRun {
         say("training a tokenizer of \(entries) entries")
         var trainer = TokenizerTrainer(vocabularySize: entries, threads: recipe.threads)
         trainer.add(documents.lazy.map(\.bytes))
-        // What is built for the rows counts as it will there, so that its words are whole tokens.
+        // What is built for the rows counts as it will there, so that its words are whole tokens; but no more than the
+        // text, where there is less of that in the rows, or none.
         let mixture = try recipe.dataMixture()
         if mixture.builtShare > 0 {
             let sample = mixture.builtSample(of: documents, byteCount: Self.builtSampleBytes, seed: recipe.seed)
             let bytes = documents.reduce(0) { $0 + $1.bytes.count }
-            let wanted = Double(bytes) * mixture.builtShare / max(1 - mixture.builtShare, 0.01)
+            let wanted = Double(bytes) * min(1, mixture.builtShare / (1 - mixture.builtShare))
             for _ in 0..<max(1, Int(wanted / Double(Self.builtSampleBytes))) { trainer.add(sample) }
         }
         return try trainer.train()
@@ -64,6 +65,9 @@ extension StageRun {
         guard recipe.stage == .adapt else { return config }
         if let folder = recipe.model, config.indexer != nil {
             throw RunError("\(folder) has sparse attention already; adapt starts from a model with dense attention")
+        }
+        if recipe.mtpWeight == 0, config.mtpLayerCount > 0 {
+            throw RunError("mtp_weight is 0, with which the new indexer of the MTP layer learns nothing; give more")
         }
         return try config.adapted(indexer: indexer(for: config))
     }

@@ -14,13 +14,17 @@ package enum StopSignal {
     package static func clear() { flag.store(false, ordering: .relaxed) }
 
     /// From here on Ctrl-C and SIGTERM raise the flag; a second one ends the process at once.
-    package static func catchFirst() {
+    ///
+    /// The first call counts: later ones, of the stages that follow, leave a flag that is raised.
+    package static func catchFirst() { _ = first }
+
+    private static let first: Void = {
         for number in [SIGINT, SIGTERM] {
             handle(number, flags: SA_RESTART) { _ in
                 if StopSignal.flag.exchange(true, ordering: .relaxed) { _exit(130) }
             }
         }
-    }
+    }()
 
     /// From here on each Ctrl-C raises the flag and interrupts a read, and none ends the process.
     package static func catchInterrupts() {

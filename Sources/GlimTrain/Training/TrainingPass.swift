@@ -9,8 +9,8 @@ public struct TrainingPass {
     public let mtpLoss: Double
     /// `KL(attention ‖ indexer)` in nats, the mean over rows and indexers; 0 where none learns.
     public let indexerLoss: Double
-    /// Of `loss + mtpWeight · mtpLoss + balanceWeight · balance loss`, and for the indexers' weights of the sum of their
-    /// losses; in a warm-up of these alone.
+    /// Of `loss + mtpWeight · mtpLoss + balanceWeight · balance loss`, and for the indexers' weights of the sum of
+    /// their losses; in a warm-up of these alone.
     public let gradients: Gradients
     /// Tokens that each expert got in the step, by layer.
     public let expertLoad: [Int: [Int]]

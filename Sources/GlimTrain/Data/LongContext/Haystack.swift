@@ -1,18 +1,28 @@
-/// The text that facts are hidden in: lines of documents in their order.
+import GlimTensor
+
+/// The text that facts are hidden in: lines of documents in their order, copied.
+///
+/// Of more than 32 MB of documents a sample serves: more text to hide facts in teaches nothing more, and takes memory.
 public struct Haystack: Sendable {
     private let bytes: [UInt8]
     /// Where each line starts, and last where the text ends.
     private let starts: [Int]
 
     public var lineCount: Int { starts.count - 1 }
-    public var byteCount: Int { bytes.count }
 
     /// - Parameter documents: left out are blank lines, lines of more than 200 bytes, and lines that look like facts.
     ///   Without any line, a few sentences that say nothing are repeated, as RULER does.
-    public init(_ documents: [Document]) {
+    public init(_ documents: [Document]) { self.init(documents, byteLimit: 32 << 20) }
+
+    package init(_ documents: [Document], byteLimit: Int) {
         var (bytes, starts): ([UInt8], [Int]) = ([], [0])
-        for document in documents {
-            for line in document.bytes.split(separator: UInt8(ascii: "\n")) where Self.isUsable(line) {
+        let byteCount = documents.reduce(0) { $0 + $1.bytes.count }
+        let order =
+            byteCount > byteLimit
+            ? CounterRandom(seed: 0, purpose: "haystack").permutation(documents.count) : Array(documents.indices)
+        for document in order.lazy.map({ documents[$0] }) where bytes.count < byteLimit {
+            for line in document.bytes.split(separator: UInt8(ascii: "\n"))
+            where Self.isUsable(line) && bytes.count < byteLimit {
                 bytes += line
                 bytes.append(UInt8(ascii: "\n"))
                 starts.append(bytes.count)

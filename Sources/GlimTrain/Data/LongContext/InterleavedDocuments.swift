@@ -1,7 +1,7 @@
 import GlimTensor
 
 /// Long documents of several similar texts, dealt out piece by piece: to go on with one text, its last piece must be
-/// found behind pieces of others that look alike (GLM-5 report, section 2.2).
+/// found behind pieces of others that look alike (GLM-5 report, section 2.3).
 ///
 /// Texts are similar when they share rare words: each is known by the 32 words of least hash among those that twenty
 /// texts at most have, or a twentieth of all (a bottom-k sketch).

@@ -1,7 +1,7 @@
 import GlimTensor
 
-/// Long documents of one repository: the files of a folder in the order of their paths, each behind a line with its path
-/// (GLM-5 report, section 2.2).
+/// Long documents of one repository: the files of a folder in the order of their paths, each behind a line with its
+/// path (GLM-5 report, section 2.3).
 ///
 /// What a file uses stands in its neighbours: text that is far away and helps.
 public struct RepositoryPacking: DocumentBuilder {
@@ -15,8 +15,8 @@ public struct RepositoryPacking: DocumentBuilder {
         order = CounterRandom(seed: seed, purpose: "repository").permutation(self.documents.count)
     }
 
-    /// The file that the permutation names, and those that follow in its folder; from the folder's end on, those from its
-    /// beginning. The folder is the nearest one around the file with text enough.
+    /// The file that the permutation names, and those that follow in its folder; from the folder's end on, those from
+    /// its beginning. The folder is the nearest one around the file with text enough.
     public func document(_ index: Int, byteCount: Int) -> TaughtDocument {
         guard !documents.isEmpty else { return TaughtDocument(name: "repository/\(index)", bytes: []) }
         let first = order[index % order.count]

@@ -1,4 +1,4 @@
-/// The tasks of RULER, in a form that a small model can learn (GLM-5 report, section 2.2; RULER, arXiv 2404.06654).
+/// The tasks of RULER, in a form that a small model can learn (GLM-5 report, section 2.3; RULER, arXiv 2404.06654).
 public enum RetrievalTask: String, CaseIterable, Codable, Sendable {
     /// Few facts in much text; one is asked for.
     case needle
@@ -28,8 +28,8 @@ public enum RetrievalTask: String, CaseIterable, Codable, Sendable {
 /// A document is dense with questions, from just behind a fact to the whole length away, so that the skill is learned
 /// from few tokens. How many facts there are differs from document to document: where there are one or two, taking any
 /// word of the text is often right, which is learned first, and looking for the right one follows from it. So does the
-/// share of real text, from none to most of it; documents of less than 2,048 bytes have little. Words at which
-/// nobody could guess are not taught; no pair of words is one that evaluation asks for.
+/// share of real text, from none to most of it; documents of less than 2,048 bytes have little. Words at which nobody
+/// could guess are not taught; no pair of words is one that evaluation asks for.
 public struct Retrieval: DocumentBuilder {
     private let haystack: Haystack
     private let tasks: [RetrievalTask]
@@ -51,7 +51,7 @@ public struct Retrieval: DocumentBuilder {
 }
 
 /// Training documents of MRCR's kind: the same request several times, each with another reply, and the question for one
-/// of the replies by its number (GLM-5 report, section 2.2).
+/// of the replies by its number (GLM-5 report, section 2.3).
 public struct Coreference: DocumentBuilder {
     private let haystack: Haystack
     private let seed: UInt64

@@ -1,5 +1,5 @@
-/// The words of facts: short, rare in source code, and so few that a trained tokenizer has most of them whole and a model
-/// meets each of them often.
+/// The words of facts: short, rare in source code, and so few that a trained tokenizer has most of them whole and a
+/// model meets each of them often.
 package enum RetrievalWords {
     /// What facts are about.
     package static let names: [String] = split(

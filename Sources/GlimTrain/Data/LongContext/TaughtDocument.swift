@@ -15,9 +15,6 @@ public struct TaughtDocument: Sendable, Equatable {
         (self.name, self.bytes, self.untaught) = (name, bytes, untaught)
     }
 
-    /// A text of which all is learned.
-    public init(_ document: Document) { self.init(name: document.name, bytes: document.bytes) }
-
     /// The tokens, and of each whether it is a target of training: not if any of its bytes is untaught.
     ///
     /// They are those of the bytes encoded as a whole, as evaluation encodes them. Only where the tokenizer changes
@@ -53,24 +50,6 @@ public struct TaughtDocument: Sendable, Equatable {
         }
         add(start..<bytes.count, true)
         return (tokens, isTaught)
-    }
-}
-
-extension [TaughtDocument] {
-    /// The documents without those equal to an earlier one, byte for byte, and what was left out.
-    public func withoutDuplicates() -> (kept: [TaughtDocument], dropped: [CorpusReport.Dropped]) {
-        var (kept, dropped): ([TaughtDocument], [CorpusReport.Dropped]) = ([], [])
-        var seen: [UInt64: [Int]] = [:]
-        for document in self {
-            let hash = ContentHash.hash(document.bytes)
-            if let equal = seen[hash]?.first(where: { kept[$0].bytes == document.bytes }) {
-                dropped.append(.init(name: document.name, reason: .duplicate, kept: kept[equal].name))
-                continue
-            }
-            seen[hash, default: []].append(kept.count)
-            kept.append(document)
-        }
-        return (kept, dropped)
     }
 }
 
