@@ -16,10 +16,11 @@ struct EvalRuler: ParsableCommand {
         discussion: """
             Facts such as "#note eel sand fog" are hidden in real text, and the model continues "#recall eel". Tasks: \
             needle, multi-key, multi-value, multi-query, variable-tracking, aggregation. A sample's score is the \
-            fraction of expected answers in what it writes greedily; the interval is Wilson's, 95%. Five samples of a \
-            task share a text, which is read once, so they are not quite independent. No pair of words asked for is in \
-            glim's own training documents; but a model that did not train on documents of this form has never seen the \
-            form. Text of --data should be what the model did not train on. A length beyond the model's longest \
+            fraction of expected answers in what it writes greedily; the interval is Wilson's, 95%. A needle is alone \
+            in its text; of other tasks five samples share a text, which is read once, so they are not quite \
+            independent. No pair of words asked for is in glim's own training documents; but a model that did not \
+            train on documents of this form has never seen the form. Text of --data should be what the model did not \
+            train on. A length beyond the model's longest \
             context is asked all the same.
             """)
 

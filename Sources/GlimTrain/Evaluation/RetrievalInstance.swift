@@ -15,10 +15,12 @@ package struct RetrievalInstance: Equatable {
     package let facts: [Range<Int>]
     package let samples: [Sample]
 
-    /// How many samples share one text: reading it is what takes long.
-    package static let samplesPerText = 5
+    /// How many samples of a task share one text: reading it is what takes long. A needle is alone in its text.
+    package static func samplesPerText(_ task: RetrievalTask) -> Int { task == .needle ? 1 : strata }
     /// Facts of one sample of multi-query.
     static let queries = 4
+    /// Parts of a text that get as many of the questions each.
+    private static let strata = 5
 
     /// - Parameters:
     ///   - index: which text of this task.
@@ -27,12 +29,13 @@ package struct RetrievalInstance: Equatable {
         let purpose = "evaluation.\(task.rawValue).\(index)"
         var draws = DrawSequence(seed: seed, purpose: purpose)
         var maker = FactGroupMaker(task.form, isHeldOut: true, seed: seed, purpose: purpose)
-        let asked = Self.samplesPerText * (task == .multiQuery ? Self.queries : 1)
+        let asked = Self.samplesPerText(task) * (task == .multiQuery ? Self.queries : 1)
         // One line in 256 bytes looks like those that are asked for, up to what names there are.
         let distractors = task == .multiKey ? min(40, byteCount / 256) : 0
         var groups: [FactGroup] = []
         // The last group is told last and never asked for: who answers with the nearest fact is wrong.
-        while groups.count < asked + distractors + 1, let group = maker.next(count: 4) { groups.append(group) }
+        let last = task == .needle ? 0 : 1
+        while groups.count < asked + distractors + last, let group = maker.next(count: 4) { groups.append(group) }
 
         let factBytes = groups.joined(by: \.facts).reduce(0) { $0 + $1.line.utf8.count }
         var text: [ArraySlice<UInt8>] = []
@@ -48,9 +51,10 @@ package struct RetrievalInstance: Equatable {
             var places = group.facts.map { _ in draws.integer(below: text.count + 1) }.sorted()
             if group.facts.count == 1, i < asked {
                 // Every depth gets its part of the questions.
-                places = [(i * text.count + draws.integer(below: max(1, text.count))) / asked]
+                let (stratum, count) = task == .needle ? (index % Self.strata, Self.strata) : (i, asked)
+                places = [(stratum * text.count + draws.integer(below: max(1, text.count))) / count]
             }
-            if i == groups.count - 1 { places[places.count - 1] = text.count }
+            if task != .needle, i == groups.count - 1 { places[places.count - 1] = text.count }
             for (place, fact) in zip(places, group.facts) { placed.append((place, placed.count, fact)) }
         }
         placed.sort { ($0.place, $0.order) < ($1.place, $1.order) }

@@ -48,12 +48,16 @@ public struct RulerEvaluation: Sendable, Equatable {
         try check()
         var model = model
         model.config.maximumPositions = max(model.config.maximumPositions, lengths.max() ?? 0)
-        let texts = (samples + RetrievalInstance.samplesPerText - 1) / RetrievalInstance.samplesPerText
-        let total = lengths.reduce(0, +) * tasks.count * texts
+        func textCount(_ task: RetrievalTask) -> Int {
+            let shared = RetrievalInstance.samplesPerText(task)
+            return (samples + shared - 1) / shared
+        }
+        let total = lengths.reduce(0, +) * tasks.reduce(0) { $0 + textCount($1) }
         var (cells, done): ([RulerScore.Cell], Int) = ([], 0)
         for length in lengths {
             for task in tasks {
                 var (sum, asked, tokens) = (0.0, 0, 0)
+                let texts = textCount(task)
                 for index in 0..<texts {
                     let (instance, prefix) = try fit(task, index, length, tokenizer, haystack)
                     let reader = Reader(model, tokenizer)

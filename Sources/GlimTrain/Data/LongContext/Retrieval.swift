@@ -1,6 +1,6 @@
 /// The tasks of RULER, in a form that a small model can learn (GLM-5 report, section 2.3; RULER, arXiv 2404.06654).
 public enum RetrievalTask: String, CaseIterable, Codable, Sendable {
-    /// Few facts in much text; one is asked for.
+    /// One fact in much text, which is asked for.
     case needle
     /// Many facts that look alike; one is asked for.
     case multiKey = "multi-key"
@@ -80,10 +80,10 @@ struct FactDocument {
         byteCount < 2048 ? [0, 0, 0, 0.2, 0.4] : [0, 0.2, 0.4, 0.6, 0.8]
     }
 
-    /// The most groups of facts: up to one in 64 bytes, and down to a sixteenth of that, each power of two as often.
+    /// The most groups of facts: from one alone up to one in 64 bytes, each power of two as often.
     private static func groupLimit(_ byteCount: Int, _ draws: inout DrawSequence) -> Int {
         let highest = max(byteCount / 64, 1).bitWidth - max(byteCount / 64, 1).leadingZeroBitCount - 1
-        return 1 << draws.integer(from: max(0, highest - 4), through: highest)
+        return 1 << draws.integer(from: 0, through: highest)
     }
 
     func build(name: String, byteCount: Int) -> TaughtDocument {
