@@ -18,7 +18,8 @@ import Testing
         ]
         let output = try await Program.run(arguments)
         try #require(output.status == 0, "\(output.stderr)")
-        #expect(output.stderr.contains("ruler  needle at 1500  0/7000 tokens"), "\(output.stderr)")
+        // Two texts with a needle, and one for both samples of the other task.
+        #expect(output.stderr.contains("ruler  needle at 1500  0/10500 tokens"), "\(output.stderr)")
         let json = try output.json
         let cells = try #require(json["cells"] as? [[String: Any]])
         #expect(cells.map { $0["task"] as? String } == ["needle", "aggregation", "needle", "aggregation"])
