@@ -13,7 +13,7 @@ struct StageOptions: ParsableArguments {
         parsing: .upToNextOption,
         help: """
             What rows are made of, in shares of tokens: text=0.8 retrieval=0.2; kinds are text, repository, interleaved, \
-            retrieval and coreference (default: in pre-training text, later all of them).
+            needle, retrieval and coreference (default: in pre-training text, later all but needle).
             """) var mixture: [String] = []
     @Option(help: "A tokenizer.json, or a folder with one (default: the model's, or one trained on the data).")
     var tokenizer: String?
@@ -35,7 +35,7 @@ struct StageOptions: ParsableArguments {
     @Option(
         help: """
             Peak learning rate (default: 0.01, with adamw 0.002; in mid-training a fifth, in adaptation a twentieth of \
-            that).
+            that; with less than 8192 tokens a step, by the root of their part).
             """) var learningRate: Double?
     @Option(help: "Decoupled weight decay of matrices (default: 0.1).") var weightDecay: Double?
     @Option(

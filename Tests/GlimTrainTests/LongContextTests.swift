@@ -19,7 +19,7 @@ struct StringSolver {
         let words = prompt.split(separator: " ")
         let name = words[words.count - 1]
         switch words[0] {
-        case "#recall": return told("#note", of: name).map { $0.joined(separator: " ") }.joined(separator: " ")
+        case "#recall": return told("#note", of: name).joined().joined(separator: " ")
         case "#list": return told("#add", of: name).joined().joined(separator: " ")
         case "#trace":
             var (chain, last): ([Substring], Substring) = ([], name)

@@ -179,6 +179,10 @@ private func weightBits(_ model: Model) -> [[UInt32]] {
         var adamw = TrainRecipe()
         adamw.optimizer = .adamw
         #expect(adamw.peakLearningRate == 2e-3)
+        adamw.batchTokens = 2048
+        #expect(adamw.peakLearningRate == 1e-3)
+        adamw.batchTokens = 32_768
+        #expect(adamw.peakLearningRate == 2e-3)
         #expect(recipe.learningRate(step: 1, of: 24) == 0.25)
         #expect(recipe.learningRate(step: 4, of: 24) == 1)
         #expect(abs(recipe.learningRate(step: 14, of: 24) - 0.55) < 1e-12)  // half-way of the cosine

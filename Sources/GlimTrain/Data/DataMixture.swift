@@ -10,7 +10,9 @@ public struct DataMixture: Sendable, Equatable {
         case repository
         /// Similar documents, cut into pieces that take turns.
         case interleaved
-        /// Facts hidden in text, and questions about them.
+        /// Facts hidden in text, and questions about them: of the simplest form alone, which short rows teach.
+        case needle
+        /// Facts hidden in text, of all forms, and questions about them.
         case retrieval
         /// One of several alike requests, to be told apart by its number.
         case coreference
@@ -70,13 +72,14 @@ extension DataMixture.Kind {
         case .text: nil
         case .repository: RepositoryPacking(text, seed: seed)
         case .interleaved: InterleavedDocuments(text, seed: seed)
+        case .needle: Retrieval(haystack: haystack(), tasks: [.needle], seed: seed)
         case .retrieval: Retrieval(haystack: haystack(), seed: seed)
         case .coreference: Coreference(haystack: haystack(), seed: seed)
         }
     }
 
     /// Whether its words are other than those of the texts.
-    fileprivate var hasOwnWords: Bool { self == .retrieval || self == .coreference }
+    fileprivate var hasOwnWords: Bool { [.needle, .retrieval, .coreference].contains(self) }
 }
 
 extension DataMixture {

@@ -27,10 +27,11 @@ extension TrainRecipe {
         "text=0.5", "repository=0.1", "interleaved=0.05", "retrieval=0.3", "coreference=0.05",
     ]
 
-    /// The learning rate after the warmup. The defaults are the best of those tried on `nano` (BENCHMARKS.md).
+    /// The learning rate after the warmup. The defaults are the best of those tried on `nano` (BENCHMARKS.md): of steps
+    /// of 8,192 tokens, and of smaller ones by the root of their part, as their gradients are noisier.
     public var peakLearningRate: Double {
         if let learningRate { return learningRate }
-        let peak = optimizer == .adamw ? 2e-3 : 1e-2
+        let peak = (optimizer == .adamw ? 2e-3 : 1e-2) * min(1, Double(batchTokens) / 8192).squareRoot()
         return switch stage {
         case .pretrain, .sft: peak
         case .midtrain: peak / 5

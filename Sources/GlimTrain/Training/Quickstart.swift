@@ -121,7 +121,7 @@ public struct Quickstart {
         (pretrain.sequenceLength, pretrain.batchTokens) = (shape.shortLength, shape.shortBatch)
         pretrain.minimumLearningRateRatio = 0.2
         // To find what stands further back is learned early, and kept.
-        pretrain.mixture = ["text=0.5", "retrieval=0.5"]
+        pretrain.mixture = ["text=0.5", "needle=0.5"]
         var midtrain = recipe(.midtrain, "midtrain", share: 0.3, from: "pretrain")
         (midtrain.contextLengths, midtrain.batchTokens) = (shape.longLengths, shape.longBatch)
         midtrain.contextShares = shape.longShares

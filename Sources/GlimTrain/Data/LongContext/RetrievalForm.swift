@@ -6,7 +6,7 @@ import GlimTensor
 /// last time answers it: what small models learn first (induction).
 ///
 /// ```
-/// #note eel sand fog    #recall eel sand fog         two words: twice as much to learn copying from
+/// #note eel sand        #recall eel sand             one fact, one answer
 /// #add cow ivy          #list cow ivy rain           every value told of it, in order
 /// #link moon hare       #trace moon hare lynx wren   who holds the value, each from the one before
 /// #vote ram oak         #most ram oak                the value told most often
@@ -60,7 +60,7 @@ struct FactGroup: Equatable {
         var verb: String
         /// What it asks about: chosen at random.
         var about: [String]
-        /// What follows from the facts: words, or for a note its two words as one answer.
+        /// What follows from the facts.
         var answers: [String]
 
         var prompt: String { "\(verb) \(about.joined(separator: " "))" }
@@ -101,7 +101,7 @@ struct FactGroupMaker {
         if form == .link { return nextChain(count: count) }
         let wanted =
             switch form {
-            case .note: 2
+            case .note: 1
             case .say: 3 * count
             case .vote: count + 1
             case .add, .link: count
@@ -120,7 +120,7 @@ struct FactGroupMaker {
         }
         switch form {
         case .note:
-            return FactGroup(facts: [fact(words)], questions: [question([name], [words.joined(separator: " ")])])
+            return FactGroup(facts: [fact(words)], questions: [question([name], words)])
         case .add, .link:
             return FactGroup(facts: words.map { fact([$0]) }, questions: [question([name], words)])
         case .vote:
