@@ -12,15 +12,15 @@
 ///                                                         = 2 8 2
 /// ```
 /// A product with a longer number is a product with each of its digits from the right, followed by their sums.
-struct ColumnArithmetic: Equatable {
-    enum Operation: String { case add = "+", subtract = "-", multiply = "*" }
+package struct ColumnArithmetic: Equatable {
+    package enum Operation: String { case add = "+", subtract = "-", multiply = "*" }
 
     let left: Int
     let operation: Operation
     let right: Int
 
     /// Both are at least 0 and have 9 digits at most; of a difference the left is not the smaller.
-    init(_ left: Int, _ operation: Operation, _ right: Int) {
+    package init(_ left: Int, _ operation: Operation, _ right: Int) {
         (self.left, self.operation, self.right) = (left, operation, right)
     }
 
@@ -35,7 +35,7 @@ struct ColumnArithmetic: Equatable {
     /// The question: `4 7 + 3 8`.
     var header: String { "\(Self.spaced(left)) \(operation.rawValue) \(Self.spaced(right))" }
 
-    var lines: [String] {
+    package var lines: [String] {
         switch operation {
         case .add: return [header] + sumColumns() + ["= \(Self.spaced(value))"]
         case .subtract: return [header] + differenceColumns() + ["= \(Self.spaced(value))"]

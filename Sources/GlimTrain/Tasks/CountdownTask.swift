@@ -16,6 +16,11 @@ public struct CountdownTask: VerifiableTask {
         let trials = CountdownTrial.all(numbers, withProduct: level == .hard)
         // The sum of all is a trial, so there is one above 0.
         let target = draws.pick(trials.map(\.value).filter { $0 > 0 })
+        return Self.instance(numbers, target: target, trials)
+    }
+
+    /// - Parameter trials: of these numbers; one has the target's value.
+    package static func instance(_ numbers: [Int], target: Int, _ trials: [CountdownTrial]) -> VerifiableInstance {
         var (lines, answer) = (["goal \(ColumnArithmetic.spaced(target))"], "")
         for trial in trials {
             lines.append("\(trial.line), \(trial.value == target ? "yes" : "no")")

@@ -1,5 +1,5 @@
 /// One attempt at a Countdown question: terms, each after the first added or taken away.
-struct CountdownTrial: Equatable {
+package struct CountdownTrial: Equatable {
     /// `30 + 12 - 5`.
     var expression: String
     /// `3 0 + 1 2 = 4 2, 4 2 - 5 = 3 7`.
@@ -10,7 +10,7 @@ struct CountdownTrial: Equatable {
     /// counting; the terms are sorted from the greatest. Those that go below zero are left out.
     ///
     /// - Parameter withProduct: two of the numbers are multiplied first: each pair in turn, in the order of the numbers.
-    static func all(_ numbers: [Int], withProduct: Bool) -> [CountdownTrial] {
+    package static func all(_ numbers: [Int], withProduct: Bool) -> [CountdownTrial] {
         guard withProduct else { return sums(numbers.map { Term(number: $0) }, product: nil) }
         return numbers.indices.flatMap { i in
             numbers.indices[(i + 1)...].flatMap { j in

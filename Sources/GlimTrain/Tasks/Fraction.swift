@@ -12,7 +12,8 @@ package struct Fraction: Equatable {
         var (a, b) = (numerator.magnitude, denominator.magnitude)
         let isNegative = (numerator < 0) != (denominator < 0)
         while b != 0 { (a, b) = (b, a % b) }
-        guard let top = Int(exactly: numerator.magnitude / a), let bottom = Int(exactly: denominator.magnitude / a) else {
+        guard let top = Int(exactly: numerator.magnitude / a), let bottom = Int(exactly: denominator.magnitude / a)
+        else {
             return nil
         }
         (self.numerator, self.denominator) = (isNegative ? -top : top, bottom)

@@ -55,14 +55,14 @@ public struct LettersTask: VerifiableTask {
             rule: .text(answer), content: content)
     }
 
-    private static func reverse(_ word: [String]) -> VerifiableInstance {
+    package static func reverse(_ word: [String]) -> VerifiableInstance {
         let work = word.enumerated().reversed().map { "\($0 + 1) \($1)" }.joined(separator: ", ")
         let text = word.joined()
         return instance(
             word, "Write the word \(text) backwards.", work: work, result: word.reversed(), content: "reverse \(text)")
     }
 
-    private static func pick(_ word: [String], _ places: [Int]) -> VerifiableInstance {
+    package static func pick(_ word: [String], _ places: [Int]) -> VerifiableInstance {
         let list = places.map { String($0) }.joined(separator: ", ")
         let result = places.map { word[$0 - 1] }
         let work = zip(places, result).map { "\($0) \($1)" }.joined(separator: ", ")
@@ -72,7 +72,7 @@ public struct LettersTask: VerifiableTask {
             content: "pick \(list) \(text)")
     }
 
-    private static func replace(_ word: [String], _ old: String, by new: String) -> VerifiableInstance {
+    package static func replace(_ word: [String], _ old: String, by new: String) -> VerifiableInstance {
         let result = word.map { $0 == old ? new : $0 }
         let text = word.joined()
         return instance(
@@ -80,7 +80,7 @@ public struct LettersTask: VerifiableTask {
             content: "replace \(old) \(new) \(text)")
     }
 
-    private static func capital(_ word: [String]) -> VerifiableInstance {
+    package static func capital(_ word: [String]) -> VerifiableInstance {
         let result = word.map { $0.uppercased() }
         let text = word.joined()
         return instance(
@@ -88,7 +88,7 @@ public struct LettersTask: VerifiableTask {
             content: "capital \(text)")
     }
 
-    private static func count(_ word: [String]) -> VerifiableInstance {
+    package static func count(_ word: [String]) -> VerifiableInstance {
         var order: [String] = []
         for letter in word where !order.contains(letter) { order.append(letter) }
         let lines = order.map { letter in

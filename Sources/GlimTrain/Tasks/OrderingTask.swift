@@ -30,11 +30,13 @@ public struct OrderingTask: VerifiableTask {
         case 1:
             let places = draws.distinct(count, from: 0, through: Self.words.count - 1)
             return Self.words(places.map { Self.words[$0] })
-        default: return Self.compare(&draws, digits: digits)
+        default:
+            let pair = Self.alikePair(&draws, digits: digits)
+            return Self.compare(pair[0], pair[1])
         }
     }
 
-    private static func numbers(_ numbers: [Int], falls: Bool) -> VerifiableInstance {
+    package static func numbers(_ numbers: [Int], falls: Bool) -> VerifiableInstance {
         let order = falls ? "from greatest to least" : "from least to greatest"
         let sorted = numbers.sorted { falls ? $0 > $1 : $0 < $1 }
         return sort(
@@ -42,7 +44,7 @@ public struct OrderingTask: VerifiableTask {
             pick: falls ? "greatest" : "least", spaced: true)
     }
 
-    private static func words(_ words: [String]) -> VerifiableInstance {
+    package static func words(_ words: [String]) -> VerifiableInstance {
         sort(words, to: words.sorted(), ask: "Sort these words by the alphabet", pick: "first", spaced: false)
     }
 
@@ -62,26 +64,34 @@ public struct OrderingTask: VerifiableTask {
             content: "\(pick) \(items.sorted().joined(separator: " "))")
     }
 
-    /// Two numbers that are the same up to some digit, which is then compared.
-    private static func compare(_ draws: inout DrawSequence, digits: Int) -> VerifiableInstance {
+    /// The digits of two numbers that are the same up to some digit, and then not.
+    private static func alikePair(_ draws: inout DrawSequence, digits: Int) -> [[Int]] {
         var numbers = [[Int]](repeating: [], count: 2)
         let same = draws.integer(below: digits)
         for i in 0..<digits {
             let least = i == 0 ? 1 : 0
-            let pair =
-                i == same
-                ? draws.distinct(2, from: least, through: 9)
-                : [draws.integer(from: least, through: 9), draws.integer(from: least, through: 9)]
-            numbers[0].append(pair[0])
-            numbers[1].append(i < same ? pair[0] : pair[1])
+            let first = draws.integer(from: least, through: 9)
+            var second = i < same ? first : draws.integer(from: least, through: 9)
+            while i == same, second == first { second = draws.integer(from: least, through: 9) }
+            numbers[0].append(first)
+            numbers[1].append(second)
         }
-        var lines = numbers[0].prefix(same).map { "\($0) = \($0)" }
-        let (a, b) = (numbers[0][same], numbers[1][same])
-        lines.append(a > b ? "\(a) > \(b), the first" : "\(a) < \(b), the second")
-        let texts = numbers.map { $0.map { String($0) }.joined() }
-        let greater = a > b ? texts[0] : texts[1]
+        return numbers
+    }
+
+    /// - Parameters:
+    ///   - first: the digits of a number.
+    ///   - second: of another, as long.
+    package static func compare(_ first: [Int], _ second: [Int]) -> VerifiableInstance {
+        var lines: [String] = []
+        for (a, b) in zip(first, second) {
+            lines.append(a == b ? "\(a) = \(b)" : a > b ? "\(a) > \(b), the first" : "\(a) < \(b), the second")
+            if a != b { break }
+        }
+        let numbers = [first, second].map { $0.reduce(0) { 10 * $0 + $1 } }
+        let greater = max(numbers[0], numbers[1])
         return VerifiableInstance(
-            question: "Which number is greater, \(texts[0]) or \(texts[1])?", thinking: lines, answer: greater,
-            rule: .number(Int(greater) ?? 0, unit: nil), content: "greater \(texts.sorted().joined(separator: " "))")
+            question: "Which number is greater, \(numbers[0]) or \(numbers[1])?", thinking: lines,
+            answer: String(greater), rule: .number(greater, unit: nil), content: "greater \(numbers.sorted())")
     }
 }

@@ -159,5 +159,7 @@ struct Story {
         },
     ]
 
-    private static func article(_ thing: String) -> String { ("aeiou".contains(thing.prefix(1)) ? "an " : "a ") + thing }
+    private static func article(_ thing: String) -> String {
+        ("aeiou".contains(thing.prefix(1)) ? "an " : "a ") + thing
+    }
 }
