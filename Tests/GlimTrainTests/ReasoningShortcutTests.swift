@@ -22,7 +22,7 @@ import Testing
         let training = ReasoningTasksTests.instances(cell, 4000, .training)
         let evaluation = ReasoningTasksTests.instances(cell, Self.asked, .evaluation)
         var ids: [Substring: Int] = [:]
-        /// A bit for each of up to 4,096 words would be long: the sorted numbers of its words.
+        /// A question as the sorted numbers of its words.
         func words(_ text: String) -> [Int] {
             text.split { !$0.isLetter && !$0.isNumber }
                 .map { word in

@@ -4,8 +4,8 @@ public import GlimTensor
 ///
 /// | level | questions | how many |
 /// | --- | --- | --- |
-/// | easy | `a + b + c`, `a + b - c` of 0...99; `a * d + b` with a digit d | 100³ sums alone |
-/// | medium | `a + b`, `a - b` of three and four digits; three digits by two | 9,900² sums |
+/// | easy | `a + b + c`, `a + b - c` of 0...99; `a * d + b` with a digit d | 10⁶ sums alone, and over 8·10⁵ others |
+/// | medium | `a + b`, `a - b` of three and four digits; three digits by two | 9,900² sums, 81,000 products |
 /// | hard | the same with five to eight digits; four digits by three | over 10¹⁵ sums |
 ///
 /// What is drawn is spread so that two draws are the same less than once in 10⁶.
@@ -45,14 +45,15 @@ public struct ArithmeticTask: VerifiableTask {
             let least = (1..<digits).reduce(1) { least, _ in 10 * least }
             return draws.integer(from: least, through: 10 * least - 1)
         }
-        let kind = draws.integer(below: 4)
-        if kind == 3 {
+        let kind = draws.integer(below: 8)
+        // Of products there are least.
+        if kind == 7 {
             let (a, b) = (number(&draws, digits: product.0), number(&draws, digits: product.1))
             return instance([.init(a, .multiply, b)], content: "* \(a) \(b)")
         }
         let counts = (0..<2).map { _ in draws.integer(from: digits.lowerBound, through: digits.upperBound) }
         let (a, b) = (number(&draws, digits: counts[0]), number(&draws, digits: counts[1]))
-        if kind == 2 { return instance([.init(max(a, b), .subtract, min(a, b))], content: "- \([a, b].sorted())") }
+        if kind >= 4 { return instance([.init(max(a, b), .subtract, min(a, b))], content: "- \([a, b].sorted())") }
         return instance([.init(a, .add, b)], content: "+ \([a, b].sorted())")
     }
 
