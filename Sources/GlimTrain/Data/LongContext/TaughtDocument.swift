@@ -83,7 +83,9 @@ struct DrawSequence {
     private let random: CounterRandom
     private var index: UInt64 = 0
 
-    init(seed: UInt64, purpose: String) { random = CounterRandom(seed: seed, purpose: purpose) }
+    init(_ random: CounterRandom) { self.random = random }
+
+    init(seed: UInt64, purpose: String) { self.init(CounterRandom(seed: seed, purpose: purpose)) }
 
     mutating func integer(below bound: Int) -> Int {
         defer { index += 1 }
@@ -98,4 +100,14 @@ struct DrawSequence {
     }
 
     mutating func pick<T>(_ values: [T]) -> T { values[integer(below: values.count)] }
+
+    /// Different integers in the order of drawing; the range must hold as many.
+    mutating func distinct(_ count: Int, from low: Int, through high: Int) -> [Int] {
+        var drawn: [Int] = []
+        while drawn.count < count {
+            let next = integer(from: low, through: high)
+            if !drawn.contains(next) { drawn.append(next) }
+        }
+        return drawn
+    }
 }
