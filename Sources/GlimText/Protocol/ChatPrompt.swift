@@ -145,6 +145,13 @@ extension ToolCall {
 }
 
 extension ToolDefinition {
+    /// Reads a list of tools.
+    public static func list(parsing bytes: some Sequence<UInt8>) throws(ProtocolError) -> [ToolDefinition] {
+        let json: JSON
+        do { json = try JSON(parsing: bytes) } catch { throw .notJSON(why: error.description) }
+        return try list(json, at: "the input")
+    }
+
     static func list(_ json: JSON?, at place: String) throws(ProtocolError) -> [ToolDefinition] {
         guard let json else { return [] }
         guard let values = json.array else { throw .malformed(place, json, expected: "a list of tools") }

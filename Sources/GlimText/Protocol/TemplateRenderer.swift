@@ -187,7 +187,9 @@ struct TemplateRenderer {
             put(template.stripsReasoning ? PythonText.strip(reasoning) : reasoning, produced: true)
             put(.endThink, produced: true)
         } else if template.opensEmptyThinking || template == .glm51 && isShown && prompt.enablesThinking {
-            put(.beginThink, .endThink)
+            // Nothing was thought: by the assistant itself if that is known, else by whoever asked.
+            put(.beginThink)
+            put(.endThink, produced: isShown && reasoning != nil)
         } else {
             put(.endThink)
         }
