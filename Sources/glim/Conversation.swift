@@ -8,7 +8,7 @@ import GlimTrain
 /// The tokens are the truth: a reply stays what was drawn and is never encoded again. What the model sees of earlier
 /// turns is for its template to say: without their thinking, as a rule.
 struct Conversation {
-    /// The three ways of GLM-5 (report, section 3.1).
+    /// The three ways of GLM-5 (report, section 3).
     enum Thinking: String, CaseIterable, ExpressibleByArgument {
         /// Each reply is thought about; what was thought in earlier ones is forgotten.
         case interleaved

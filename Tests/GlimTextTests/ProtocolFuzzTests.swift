@@ -145,6 +145,6 @@ import Testing
                 textCount += 1
             }
         }
-        #expect(count > 90 && textCount > 15)
+        #expect(count > 60 && textCount > 15)
     }
 }

@@ -151,6 +151,11 @@ func isSame(_ a: String, _ b: String) -> Bool { a.utf8.elementsEqual(b.utf8) }
             marked(.glm5, messages, clears: false)
                 == "[gMASK]<sop><|system|>s<|user|>q<|assistant|><think>«r</think>a\(callText)<|observation|>»\(results)"
                 + "<|assistant|><think>«z</think>b<|user|>»n<|assistant|></think>«c»<|assistant|><think>")
+        for (count, end) in [(3, "<|observation|>"), (5, nil), (6, "<|user|>"), (0, nil)] {
+            let prompt = ChatPrompt(Array(messages.prefix(count)))
+            let last = ChatTemplate.glm5.trainingPieces(prompt).dropFirst(ChatTemplate.glm5.pieces(prompt).count)
+            #expect(last.map(\.text) == (end.map { [$0] } ?? []) && last.allSatisfy(\.isProduced))
+        }
         #expect(ChatTemplate.stop(after: messages[2]) == .observation && ChatTemplate.stop(after: messages[5]) == .user)
     }
 

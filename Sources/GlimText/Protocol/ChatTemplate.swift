@@ -6,7 +6,7 @@
 /// tokenizer.encode(pieces)
 /// ```
 ///
-/// Source: the templates published with the models; GLM-5 report, section 3.1, on the three ways to think.
+/// Source: the templates published with the models; GLM-5 report, section 3, on the three ways to think.
 public enum ChatTemplate: String, Sendable, CaseIterable {
     /// GLM-4.7, 4.7-Flash and 5. Without reasoning a reply begins with a lone `</think>`.
     case glm5 = "glm-5"
@@ -22,6 +22,14 @@ public enum ChatTemplate: String, Sendable, CaseIterable {
         var renderer = TemplateRenderer(self, prompt)
         renderer.render()
         return renderer.pieces
+    }
+
+    /// The pieces to train on: those of a conversation that ends with the assistant, and the token with which it should
+    /// have ended. Nothing more where somebody else has the last word.
+    public func trainingPieces(_ prompt: ChatPrompt) -> [PromptPiece] {
+        guard let last = prompt.messages.last, last.role == .assistant else { return pieces(prompt) }
+        let end = PromptPiece(.control(Self.stop(after: last)), .marker, message: nil, isProduced: true)
+        return pieces(prompt) + [end]
     }
 
     /// The token with which an assistant ends a message: it hands over to its tools, or to the user.

@@ -49,14 +49,9 @@ struct TemplateRenderer {
         }
     }
 
-    /// Appends text: to the last piece where that is text, for the tokenizer must see it whole.
+    /// Text between two control tokens is put at once, for the tokenizer must see it whole.
     private mutating func put(_ text: String, produced: Bool = false) {
         if text.isEmpty { return }
-        var text = text
-        if case .text(let before)? = pieces.last?.body {
-            pieces.removeLast()
-            text = before + text
-        }
         pieces.append(PromptPiece(.text(text), part, message: message, isProduced: produced))
     }
 
@@ -131,16 +126,18 @@ struct TemplateRenderer {
 
     /// The text of a system's or user's message.
     private mutating func putVisible(_ content: ChatMessage.Content) {
-        guard case .parts(let parts) = content else { return put(text(of: content)) }
+        guard template.showsMedia, case .parts(let parts) = content else { return put(text(of: content)) }
+        var words: [ContentPart] = []
         for part in parts {
-            switch part.kind {
-            case .text(let text): put(text)
-            case .image where template.showsMedia: for token in Self.imageTokens { put(token) }
-            case .video where template.showsMedia: put(Self.reminder("video"))
-            case .audio where template.showsMedia: put(Self.reminder("audio"))
-            default: break
+            if case .image = part.kind {
+                put(text(of: .parts(words)))
+                words = []
+                for token in Self.imageTokens { put(token) }
+            } else {
+                words.append(part)
             }
         }
+        put(text(of: .parts(words)))
     }
 
     private static func reminder(_ medium: String) -> String {
