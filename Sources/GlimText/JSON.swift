@@ -1,42 +1,67 @@
 /// A JSON value that keeps the order of keys and the spelling of numbers, so that what was read can be written back.
-indirect enum JSON: Sendable, Equatable {
+public indirect enum JSON: Sendable, Equatable {
     case null
     case bool(Bool)
+    /// As it is spelled.
     case number(String)
     case string(String)
     case array([JSON])
     case object([Member])
 
-    struct Member: Sendable, Equatable {
-        let key: String
-        let value: JSON
+    public struct Member: Sendable, Equatable {
+        public let key: String
+        public let value: JSON
 
-        init(_ key: String, _ value: JSON) { (self.key, self.value) = (key, value) }
+        public init(_ key: String, _ value: JSON) { (self.key, self.value) = (key, value) }
+    }
+
+    /// The value of a JSON text. Of two members with one key the last counts, as in Python, in the place of the first.
+    ///
+    /// - Parameter bytes: UTF-8, the whole of it one value.
+    public init(parsing bytes: some Sequence<UInt8>) throws(JSONError) {
+        let bytes = Array(bytes)
+        guard String(validating: bytes, as: UTF8.self) != nil else {
+            throw JSONError(offset: 0, message: "it is not UTF-8")
+        }
+        var reader = JSONReader(bytes)
+        self = try reader.value()
+        try reader.end()
     }
 
     /// The value of `key` in an object; nil where it is absent, null, or this is no object.
-    subscript(key: String) -> JSON? {
-        guard case .object(let members) = self else { return nil }
-        guard let value = members.first(where: { $0.key == key })?.value, value != .null else { return nil }
+    public subscript(key: String) -> JSON? {
+        guard let value = member(key), value != .null else { return nil }
         return value
     }
 
-    var string: String? { if case .string(let value) = self { value } else { nil } }
-    var bool: Bool? { if case .bool(let value) = self { value } else { nil } }
-    var array: [JSON]? { if case .array(let value) = self { value } else { nil } }
+    /// The same, where null counts.
+    public func member(_ key: String) -> JSON? { members?.first { $0.key == key }?.value }
 
-    /// The value on one line, for messages.
-    var compact: String {
-        var writer = JSONWriter(indents: false)
+    public var string: String? { if case .string(let value) = self { value } else { nil } }
+    public var bool: Bool? { if case .bool(let value) = self { value } else { nil } }
+    public var array: [JSON]? { if case .array(let value) = self { value } else { nil } }
+    public var members: [Member]? { if case .object(let value) = self { value } else { nil } }
+
+    /// The value on one line, without spaces.
+    public var compact: String { text(.compact) }
+
+    /// The value on one line as Python's `json.dumps(value, ensure_ascii=False)` writes what `json.loads` read: `", "`
+    /// and `": "` between the parts, and numbers with a point or an exponent as Python's shortest.
+    public var pythonText: String { text(.python) }
+
+    private func text(_ style: JSONWriter.Style) -> String {
+        var writer = JSONWriter(style)
         writer.write(self)
         return String(decoding: writer.bytes, as: UTF8.self)
     }
 }
 
 /// What is wrong with a JSON text, and at which byte.
-struct JSONError: Error {
-    let offset: Int
-    let message: String
+public struct JSONError: Error, Equatable, CustomStringConvertible {
+    public let offset: Int
+    public let message: String
+
+    public var description: String { "\(message), at byte \(offset)" }
 }
 
 /// Reads JSON from bytes in one pass, without building what the caller does not ask for: a vocabulary of megabytes goes
@@ -188,7 +213,16 @@ struct JSONReader {
         case UInt8(ascii: "\""): return .string(try string())
         case UInt8(ascii: "{"):
             var members: [JSON.Member] = []
-            try object { reader, key throws(JSONError) in members.append(.init(key, try reader.value())) }
+            var places: [String: Int] = [:]
+            try object { reader, key throws(JSONError) in
+                let member = JSON.Member(key, try reader.value())
+                if let place = places[key] {
+                    members[place] = member
+                } else {
+                    places[key] = members.count
+                    members.append(member)
+                }
+            }
             return .object(members)
         case UInt8(ascii: "["):
             var values: [JSON] = []
@@ -263,19 +297,28 @@ struct JSONReader {
     }
 }
 
-/// Writes JSON as Hugging Face does: two spaces a level, everything but controls unescaped.
+/// Writes JSON, everything but controls unescaped.
 struct JSONWriter {
+    enum Style {
+        /// As Hugging Face's files: two spaces a level.
+        case indented
+        /// On one line without spaces.
+        case compact
+        /// On one line as Python writes it, numbers too.
+        case python
+    }
+
     private(set) var bytes: [UInt8] = []
-    private let indents: Bool
+    private let style: Style
     private var depth = 0
 
-    init(indents: Bool = true) { self.indents = indents }
+    init(_ style: Style = .indented) { self.style = style }
 
     mutating func write(_ value: JSON) {
         switch value {
         case .null: raw("null")
         case .bool(let value): raw(value ? "true" : "false")
-        case .number(let spelling): raw(spelling)
+        case .number(let spelling): raw(style == .python ? PythonText.number(spelling) : spelling)
         case .string(let text): string(text.utf8)
         case .array(let values): array(values) { writer, value in writer.write(value) }
         case .object(let members):
@@ -297,7 +340,7 @@ struct JSONWriter {
 
     mutating func key(_ text: some Sequence<UInt8>) {
         string(text)
-        raw(indents ? ": " : ":")
+        raw(style == .compact ? ":" : ": ")
     }
 
     mutating func string(_ text: some Sequence<UInt8>) {
@@ -327,7 +370,7 @@ struct JSONWriter {
         depth += 1
         var isFirst = true
         for item in items {
-            if !isFirst { raw(",") }
+            if !isFirst { raw(style == .python ? ", " : ",") }
             isFirst = false
             newline()
             body(&self, item)
@@ -338,7 +381,7 @@ struct JSONWriter {
     }
 
     private mutating func newline() {
-        guard indents else { return }
+        guard style == .indented else { return }
         bytes.append(0x0A)
         bytes.append(contentsOf: repeatElement(0x20, count: depth * 2))
     }

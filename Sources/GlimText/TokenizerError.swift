@@ -28,7 +28,7 @@ public enum TokenizerError: Error, Equatable, CustomStringConvertible {
 extension String {
     /// The same text as one line that a terminal shows as it stands, and not longer than a line can bear: what is quoted
     /// from a damaged file may hold line breaks, escape sequences and megabytes.
-    fileprivate var onOneLine: String {
+    var onOneLine: String {
         let shown = unicodeScalars.prefix(2000).map { scalar in
             switch scalar.properties.generalCategory {
             case .lineSeparator, .paragraphSeparator: " "

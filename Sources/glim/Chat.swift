@@ -21,6 +21,12 @@ struct Chat: ParsableCommand {
 
     @Option(help: "Model folder: config.json, *.safetensors and tokenizer.json.") var model: String
     @Option(help: "Draw at most this many tokens for a reply.") var maxTokens = 512
+    @Option(
+        help: """
+            Think before each reply and forget it later (interleaved), think and forget nothing (preserved), or answer \
+            at once (off).
+            """)
+    var thinking = Conversation.Thinking.interleaved
     @OptionGroup var sampling: SamplingOptions
     @OptionGroup var drafting: DraftOptions
     @OptionGroup var compute: ComputeOptions
@@ -34,12 +40,14 @@ struct Chat: ParsableCommand {
         let folder = URL(filePath: model)
         let config = try ModelConfig(folder: folder)
         try drafting.check(config.mtpLayerCount, of: model)
-        let format = try ChatTurn(
-            Tokenizer(folder: folder), vocabulary: config.vocabularySize, endOfText: config.endOfTextIDs)
+        let format = try ChatFormat(
+            Tokenizer(folder: folder), ChatTemplate(folder: folder), vocabulary: config.vocabularySize,
+            endOfText: config.endOfTextIDs)
         let network = try Model(path: model)
         try drafting.check(network.predictions.count, of: model)
         let conversation = Conversation(
-            network, format, sampler: sampling.sampler, drafts: drafting.drafts, maxTokens: maxTokens)
+            network, format, sampler: sampling.sampler, thinking: thinking, drafts: drafting.drafts,
+            maxTokens: maxTokens)
         let isTerminal = isatty(STDIN_FILENO) == 1 && isatty(STDOUT_FILENO) == 1
         var loop = ChatLoop(conversation, isTerminal: isTerminal)
         try loop.run()
@@ -82,7 +90,8 @@ private struct ChatLoop {
 
     private mutating func answer(_ text: String) throws {
         StopSignal.clear()
-        var display = ReplyDisplay(conversation.format, isTerminal: isTerminal)
+        var display = ReplyDisplay(
+            conversation.format.tokenizer, startsThinking: conversation.startsThinking, isTerminal: isTerminal)
         let fits = try conversation.reply(to: text) { id in
             try display.show(id)
             return !StopSignal.arrived
@@ -103,6 +112,12 @@ private struct ChatLoop {
         case "/exit", "/quit": return false
         case "/reset": conversation.reset()
         case "/save": save(to: value)
+        case "/thinking":
+            if let thinking = Conversation.Thinking(rawValue: value) {
+                conversation.thinking = thinking
+            } else {
+                log("/thinking wants interleaved, preserved or off; it is \(conversation.thinking.rawValue)")
+            }
         case "/temperature":
             if let number = Double(value), number >= 0, number.isFinite {
                 conversation.sampler.temperature = number
@@ -129,6 +144,7 @@ private struct ChatLoop {
     private static let help = """
         /reset           Forget the conversation.
         /save FILE       Write the conversation to a file, as text with its control tokens.
+        /thinking MODE   Think before each reply (interleaved), also remember it later (preserved), or not at all (off).
         /temperature X   Draw more boldly (above 1) or carefully (below); 0 takes the most probable token.
         /top-p X         Draw only from the most probable tokens whose probabilities reach this sum.
         /seed N          Draw by another seed.
@@ -138,57 +154,11 @@ private struct ChatLoop {
 
     private func save(to path: String) {
         guard !path.isEmpty else { return log("/save wants the name of a file") }
-        let bytes = (try? conversation.format.tokenizer.decode(conversation.tokens)) ?? []
+        let bytes = (try? conversation.format.tokenizer.decode(conversation.transcript)) ?? []
         do {
             try AtomicFile.write(Data(bytes), to: URL(filePath: path))
         } catch {
             log("\(error)")
         }
-    }
-}
-
-/// Prints a reply as it comes: thinking dim on a terminal, and in its tags elsewhere.
-private struct ReplyDisplay {
-    private let format: ChatTurn
-    private let isTerminal: Bool
-    private var decoder: StreamDecoder
-    private var endsLine = true
-
-    init(_ format: ChatTurn, isTerminal: Bool) {
-        (self.format, self.isTerminal) = (format, isTerminal)
-        decoder = StreamDecoder(format.tokenizer, skipsSpecial: true)
-    }
-
-    mutating func show(_ id: Int32) throws {
-        if isTerminal, id == format.thinking.begin || id == format.thinking.end {
-            try write(decoder.finish())
-            try emit(id == format.thinking.begin ? "\u{1B}[2m" : "\u{1B}[0m\n")
-            endsLine = id == format.thinking.end
-        } else {
-            // A model may have more ids than its tokenizer has words: those have no text.
-            try write((try? decoder.push(id)) ?? "")
-        }
-    }
-
-    mutating func finish() throws {
-        try write(decoder.finish())
-        if isTerminal { try emit("\u{1B}[0m") }
-        if !endsLine || !isTerminal { try emit("\n") }
-    }
-
-    private mutating func write(_ text: String) throws {
-        if text.isEmpty { return }
-        endsLine = text.hasSuffix("\n")
-        try emit(isTerminal ? harmless(text) : text)
-    }
-
-    /// A model's text must not move the cursor or rename the window: control characters show as U+FFFD.
-    private func harmless(_ text: String) -> String {
-        var safe = String.UnicodeScalarView()
-        for scalar in text.unicodeScalars {
-            let isControl = scalar.properties.generalCategory == .control && scalar != "\n" && scalar != "\t"
-            safe.append(isControl ? "\u{FFFD}" : scalar)
-        }
-        return String(safe)
     }
 }
