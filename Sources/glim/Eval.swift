@@ -14,7 +14,7 @@ struct EvalRuler: ParsableCommand {
         commandName: "ruler",
         abstract: "Score retrieval from long texts, as RULER asks for it.",
         discussion: """
-            Facts such as "#note eel sand" are hidden in real text, and the model continues "#recall eel". Tasks: \
+            Facts such as "#note eel ray sand fog" are hidden in real text, and the model continues "#recall eel ray". Tasks: \
             needle, multi-key, multi-value, multi-query, variable-tracking, aggregation. A sample's score is the \
             fraction of expected answers in what it writes greedily; the interval is Wilson's, 95%. A needle is alone \
             in its text; of other tasks five samples share a text, which is read once, so they are not quite \

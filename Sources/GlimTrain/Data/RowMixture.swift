@@ -48,7 +48,7 @@ private struct RowMixture {
             if let builder = part.builder {
                 // Stages go on where others cannot have been.
                 let first = (TrainRecipe.Stage.allCases.firstIndex(of: recipe.stage) ?? 0) * 16 + min(number, 15)
-                sources.append(rows(builder, length: length, firstDocument: first << 32))
+                sources.append(rows(of: part.kind, builder, length: length, firstDocument: first << 32))
             } else {
                 sources.append(try PackedLoader(material.store, sequenceLength: length, seed: seed))
             }
@@ -56,41 +56,48 @@ private struct RowMixture {
         return MixedLoader.Stage(length: length, sources: sources, shares: parts.map(\.share))
     }
 
-    /// Rows of built documents: each as long as the row has room for, until little is left.
-    private func rows(_ builder: any DocumentBuilder, length: Int, firstDocument: Int) -> MadeRows {
+    /// Rows of built documents: each as long as the row has room for, until little is left. Needles come in shorter ones
+    /// as well, in which looking is learned much sooner.
+    private func rows(
+        of kind: DataMixture.Kind, _ builder: any DocumentBuilder, length: Int, firstDocument: Int
+    ) -> MadeRows {
         let (tokenizer, bytesPerToken) = (material.tokenizer, material.bytesPerToken)
+        let lengths = CounterRandom(seed: recipe.seed, purpose: "rows.lengths.\(length)")
         return MadeRows { index in
-            var (documents, taught): ([[Int32]], [[Bool]]) = ([], [])
+            var documents: [[Int32]] = []
             var room = length
             for i in 0..<Self.documentsPerRow where room >= Self.leastRoom || i == 0 {
                 // Rows follow each other in the order of the builder, whose numbers go round its texts.
                 let number = firstDocument + (i << 24) + index
-                let document = Self.document(builder, number, room: room, tokenizer, bytesPerToken)
-                documents.append(document.tokens)
-                taught.append(document.isTaught)
-                room -= document.tokens.count
+                let halvings = kind == .needle ? lengths.integer(UInt64(number), below: 3) : 0
+                let document = Self.document(
+                    builder, number, room: min(room, max(Self.shortest, length >> halvings)), tokenizer, bytesPerToken)
+                documents.append(document)
+                room -= document.count
             }
-            return PackedRow(TokenStore(documents, taught: taught), length: length, padding: tokenizer.endOfText)
+            return PackedRow(TokenStore(documents), length: length, padding: tokenizer.endOfText)
         }
     }
 
     /// A document of about `room` tokens, its end included, and never more.
     private static func document(
         _ builder: any DocumentBuilder, _ number: Int, room: Int, _ tokenizer: Tokenizer, _ bytesPerToken: Double
-    ) -> (tokens: [Int32], isTaught: [Bool]) {
-        var (width, best) = (bytesPerToken, (tokens: [Int32](), isTaught: [Bool]()))
+    ) -> [Int32] {
+        var (width, best): (Double, [Int32]) = (bytesPerToken, [])
         for _ in 0..<4 {
             let byteCount = max(1, Int(Double(room - 1) * width))
-            let made = builder.document(number, byteCount: byteCount).tokens(tokenizer)
-            if made.tokens.count < room, made.tokens.count > best.tokens.count { best = made }
-            if made.tokens.count < room, made.tokens.count * 10 >= room * 9 { break }
+            let tokens = tokenizer.encode(builder.document(number, byteCount: byteCount).bytes)
+            if tokens.count < room, tokens.count > best.count { best = tokens }
+            if tokens.count < room, tokens.count * 10 >= room * 9 { break }
             // Words are wider or narrower tokens than the text's: aim a little below what fits.
-            width = 0.97 * Double(byteCount) / Double(max(1, made.tokens.count))
+            width = 0.97 * Double(byteCount) / Double(max(1, tokens.count))
         }
-        return (best.tokens + [tokenizer.endOfText], best.isTaught + [true])
+        return best + [tokenizer.endOfText]
     }
 
     private static let documentsPerRow = 8
     /// Tokens, below which the rest of a row is filled up.
     private static let leastRoom = 64
+    /// Tokens of the shortest documents, where there is room for more.
+    private static let shortest = 128
 }

@@ -31,9 +31,9 @@ public struct InterleavedDocuments: DocumentBuilder {
     }
 
     /// The text that the permutation names and the three most similar to it, or more if they are short.
-    public func document(_ index: Int, byteCount: Int) -> TaughtDocument {
+    public func document(_ index: Int, byteCount: Int) -> Document {
         let name = "interleaved/\(index)"
-        guard !documents.isEmpty else { return TaughtDocument(name: name, bytes: []) }
+        guard !documents.isEmpty else { return Document(name: name, bytes: []) }
         let anchor = order[index % order.count]
         let pieceBytes = min(max(byteCount / 12, 256), 8192)
         var members: [Int] = []
@@ -42,24 +42,24 @@ public struct InterleavedDocuments: DocumentBuilder {
             members.append(candidate)
             size += documents[candidate].bytes.count
         }
-        var writer = DocumentWriter()
+        var bytes: [UInt8] = []
         var rest = members.map { (name: Self.shortName(documents[$0].name), bytes: documents[$0].bytes[...]) }
         while !rest.isEmpty {
             for i in rest.indices {
                 let header = "# \(rest[i].name)\n"
-                let room = byteCount - writer.bytes.count - header.utf8.count
+                let room = byteCount - bytes.count - header.utf8.count
                 let limit = min(pieceBytes, room)
-                guard limit > 0 else { return writer.document(name) }
+                guard limit > 0 else { return Document(name: name, bytes: bytes) }
                 // Only what the piece is cut from: a long text would be divided anew for every piece.
                 let piece = TextBytes.pieces(Array(rest[i].bytes.prefix(limit + 1)), limit: limit)[0]
-                writer.write(header)
-                writer.write(piece)
+                bytes += header.utf8
+                bytes += piece
                 rest[i].bytes = rest[i].bytes.dropFirst(piece.count)
-                if piece.last != UInt8(ascii: "\n"), writer.bytes.count < byteCount { writer.write("\n") }
+                if piece.last != UInt8(ascii: "\n"), bytes.count < byteCount { bytes.append(UInt8(ascii: "\n")) }
             }
             rest.removeAll { $0.bytes.isEmpty }
         }
-        return writer.document(name)
+        return Document(name: name, bytes: bytes)
     }
 
     /// The other texts, those with the most words of the sketch first, ties in the order of the permutation; texts

@@ -17,21 +17,21 @@ public struct RepositoryPacking: DocumentBuilder {
 
     /// The file that the permutation names, and those that follow in its folder; from the folder's end on, those from
     /// its beginning. The folder is the nearest one around the file with text enough.
-    public func document(_ index: Int, byteCount: Int) -> TaughtDocument {
-        guard !documents.isEmpty else { return TaughtDocument(name: "repository/\(index)", bytes: []) }
+    public func document(_ index: Int, byteCount: Int) -> Document {
+        guard !documents.isEmpty else { return Document(name: "repository/\(index)", bytes: []) }
         let first = order[index % order.count]
         let (folder, range) = folder(around: first, byteCount: byteCount)
-        var writer = DocumentWriter()
+        var bytes: [UInt8] = []
         for file in Array(first..<range.upperBound) + Array(range.lowerBound..<first) {
             let header = "# \(documents[file].name.dropFirst(folder.count))\n"
-            let room = byteCount - writer.bytes.count - header.utf8.count
+            let room = byteCount - bytes.count - header.utf8.count
             guard room > 0, let piece = TextBytes.pieces(documents[file].bytes, limit: room).first else { break }
-            writer.write(header)
-            writer.write(piece)
+            bytes += header.utf8
+            bytes += piece
             if piece.count < documents[file].bytes.count { break }
-            if piece.last != UInt8(ascii: "\n"), writer.bytes.count < byteCount { writer.write("\n") }
+            if piece.last != UInt8(ascii: "\n"), bytes.count < byteCount { bytes.append(UInt8(ascii: "\n")) }
         }
-        return writer.document("repository/\(folder)#\(index)")
+        return Document(name: "repository/\(folder)#\(index)", bytes: bytes)
     }
 
     /// The path of a folder, with its slash, and the files in it.

@@ -26,10 +26,10 @@ public enum RetrievalTask: String, CaseIterable, Codable, Sendable {
 /// Training documents of RULER's kind: facts among real text, and questions about them all along.
 ///
 /// A document is dense with questions, from just behind a fact to the whole length away, so that the skill is learned
-/// from few tokens. How many facts there are differs from document to document: where there are one or two, taking any
-/// word of the text is often right, which is learned first, and looking for the right one follows from it. So does the
-/// share of real text, from none to most of it; documents of less than 2,048 bytes have little. Words at which nobody
-/// could guess are not taught; no pair of words is one that evaluation asks for.
+/// from few tokens. How many facts there are differs from document to document, and so does the share of real text, from
+/// none to most of it. Documents of less than 2,048 bytes are there to teach looking itself: they have no text, and any
+/// fact told so far may be asked for, as often as any other, so that no guess from what stands near is worth much. No name
+/// stands beside a value beside which evaluation puts it.
 public struct Retrieval: DocumentBuilder {
     private let haystack: Haystack
     private let tasks: [RetrievalTask]
@@ -41,7 +41,7 @@ public struct Retrieval: DocumentBuilder {
         self.tasks = tasks.isEmpty ? RetrievalTask.allCases : tasks
     }
 
-    public func document(_ index: Int, byteCount: Int) -> TaughtDocument {
+    public func document(_ index: Int, byteCount: Int) -> Document {
         let purpose = "retrieval.\(index)"
         var draws = DrawSequence(seed: seed, purpose: purpose)
         let task = draws.pick(tasks)
@@ -58,7 +58,7 @@ public struct Coreference: DocumentBuilder {
 
     public init(haystack: Haystack, seed: UInt64) { (self.haystack, self.seed) = (haystack, seed) }
 
-    public func document(_ index: Int, byteCount: Int) -> TaughtDocument {
+    public func document(_ index: Int, byteCount: Int) -> Document {
         FactDocument(form: .say, haystack: haystack, seed: seed, purpose: "coreference.\(index)")
             .build(name: "coreference/\(index)", byteCount: byteCount)
     }
@@ -71,26 +71,29 @@ struct FactDocument {
     let seed: UInt64
     let purpose: String
 
-    /// How often a question may come before others: after it, the answer also stands nearer than the fact.
+    /// How often a question of a long document may come before others: after it, the answer also stands nearer than the
+    /// fact.
     private static let maximumAsked = 2
+    /// How often a step of a long document is text rather than a fact or a question.
+    private static let textShares = [0, 0.2, 0.4, 0.6, 0.8]
+    /// Bytes, below which a document is short.
+    private static let shortest = 2048
 
-    /// How often a step of the document is text rather than a fact or a question. Short documents are there to teach
-    /// copying itself, and have little.
-    private static func textShares(_ byteCount: Int) -> [Double] {
-        byteCount < 2048 ? [0, 0, 0, 0.2, 0.4] : [0, 0.2, 0.4, 0.6, 0.8]
-    }
-
-    /// The most groups of facts: from one alone up to one in 64 bytes, each power of two as often.
+    /// The most groups of facts: in a short document several, so that guessing among them is seldom right; in a long one
+    /// from two up to one in 64 bytes, each power of two as often.
     private static func groupLimit(_ byteCount: Int, _ draws: inout DrawSequence) -> Int {
-        let highest = max(byteCount / 64, 1).bitWidth - max(byteCount / 64, 1).leadingZeroBitCount - 1
-        return 1 << draws.integer(from: 0, through: highest)
+        if byteCount < shortest { return draws.pick([2, 3, 4, 6, 8]) }
+        let most = byteCount / 64
+        return 1 << draws.integer(from: 1, through: most.bitWidth - most.leadingZeroBitCount - 1)
     }
 
-    func build(name: String, byteCount: Int) -> TaughtDocument {
+    func build(name: String, byteCount: Int) -> Document {
         var draws = DrawSequence(seed: seed, purpose: purpose + ".order")
         var maker = FactGroupMaker(form, isHeldOut: false, seed: seed, purpose: purpose)
-        var writer = DocumentWriter()
-        let textShare = draws.pick(Self.textShares(byteCount))
+        var bytes: [UInt8] = []
+        let isShort = byteCount < Self.shortest
+        let textShare = isShort ? 0 : draws.pick(Self.textShares)
+        let maximumAsked = isShort ? Int.max : Self.maximumAsked
         let limit = Self.groupLimit(byteCount, &draws)
         var line = draws.integer(below: haystack.lineCount)
         // Groups of which facts are still to be told, and questions of those that are complete.
@@ -102,14 +105,14 @@ struct FactDocument {
             if draws.chance(textShare) {
                 for _ in 0...draws.integer(below: 4) {
                     let next = haystack.line(line)
-                    guard writer.bytes.count + next.count <= byteCount else { return writer.document(name) }
-                    writer.write(next)
+                    guard bytes.count + next.count <= byteCount else { return Document(name: name, bytes: bytes) }
+                    bytes += next
                     line += 1
                 }
                 continue
             }
-            let askable = questions.indices.filter { questions[$0].asked < Self.maximumAsked }
-            let tells = askable.count < 3 || draws.chance(form == .note ? 0.35 : 0.5)
+            let askable = questions.indices.filter { questions[$0].asked < maximumAsked }
+            let tells = askable.count < (isShort ? 2 : 3) || draws.chance(form == .note ? 0.35 : 0.5)
             if tells, open.count < (form == .note ? 1 : 3), groupCount < limit, !isExhausted {
                 if let group = maker.next(count: 2 + draws.integer(below: 3)) {
                     open.append(group)
@@ -121,8 +124,8 @@ struct FactDocument {
             if tells, !open.isEmpty {
                 let i = draws.integer(below: open.count)
                 let fact = open[i].facts.removeFirst()
-                guard writer.bytes.count + fact.line.utf8.count <= byteCount else { return writer.document(name) }
-                fact.write(to: &writer)
+                guard bytes.count + fact.line.utf8.count <= byteCount else { return Document(name: name, bytes: bytes) }
+                bytes += fact.line.utf8
                 if open[i].facts.isEmpty {
                     questions += open.remove(at: i).questions.map { ($0, 0) }
                 }
@@ -130,10 +133,10 @@ struct FactDocument {
             }
             // Where every name is told and every question asked, old questions come again.
             let choices = askable.isEmpty ? Array(questions.indices) : askable
-            let i = draws.chance(0.3) ? draws.pick(Array(choices.suffix(3))) : draws.pick(choices)
+            let i = !isShort && draws.chance(0.3) ? draws.pick(Array(choices.suffix(3))) : draws.pick(choices)
             let question = questions[i].question
-            guard writer.bytes.count + question.line.utf8.count <= byteCount else { return writer.document(name) }
-            question.write(to: &writer)
+            guard bytes.count + question.line.utf8.count <= byteCount else { return Document(name: name, bytes: bytes) }
+            bytes += question.line.utf8
             questions[i].asked += 1
         }
     }

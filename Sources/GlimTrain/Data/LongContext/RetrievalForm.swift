@@ -3,14 +3,15 @@ import GlimTensor
 /// The surface of one kind of fact: how a line tells it, and how a line asks for it.
 ///
 /// A question repeats the words of the fact just before the answer, so that whoever copies what followed those words
-/// last time answers it: what small models learn first (induction).
+/// last time answers it: what small models learn first (induction). Names and values are two words each, so that copying
+/// pays within them too: of one word each, it is learned several times later (BENCHMARKS.md).
 ///
 /// ```
-/// #note eel sand        #recall eel sand             one fact, one answer
-/// #add cow ivy          #list cow ivy rain           every value told of it, in order
-/// #link moon hare       #trace moon hare lynx wren   who holds the value, each from the one before
-/// #vote ram oak         #most ram oak                the value told most often
-/// #say owl mint sky     #again second owl dew rose   the second reply to the same request
+/// #note eel ray sand fog          #recall eel ray sand fog                     one fact, one answer
+/// #add cow ewe ivy fir            #list cow ewe ivy fir rain dew               every value told of it, in order
+/// #link moon bud hare hen         #trace moon bud hare hen lynx ox wren jay    who holds it, each from the one before
+/// #vote ram boar oak elm          #most ram boar oak elm                       the value told most often
+/// #say owl colt mint sky          #again second owl colt dew rose              the second reply to the same request
 /// ```
 package enum RetrievalForm: CaseIterable, Sendable {
     case note, add, link, vote, say
@@ -42,18 +43,12 @@ package enum RetrievalForm: CaseIterable, Sendable {
 
 /// Facts that belong together, in the order in which they must be told, and what can be asked once all are.
 struct FactGroup: Equatable {
-    /// One line: a verb, and words that nobody could predict.
+    /// One line: a verb, and names or values.
     struct Fact: Equatable {
         var verb: String
         var words: [String]
 
         var line: String { "\(verb) \(words.joined(separator: " "))\n" }
-
-        func write(to writer: inout DocumentWriter) {
-            writer.write(verb)
-            writer.writeUntaught(" " + words.joined(separator: " "))
-            writer.write("\n")
-        }
     }
 
     struct Question: Equatable {
@@ -65,12 +60,6 @@ struct FactGroup: Equatable {
 
         var prompt: String { "\(verb) \(about.joined(separator: " "))" }
         var line: String { "\(prompt) \(answers.joined(separator: " "))\n" }
-
-        func write(to writer: inout DocumentWriter) {
-            writer.write(verb)
-            writer.writeUntaught(" " + about.joined(separator: " "))
-            writer.write(" \(answers.joined(separator: " "))\n")
-        }
     }
 
     var facts: [Fact]
@@ -89,8 +78,7 @@ struct FactGroupMaker {
     init(_ form: RetrievalForm, isHeldOut: Bool, seed: UInt64, purpose: String) {
         (self.form, self.isHeldOut) = (form, isHeldOut)
         let shuffle = CounterRandom(seed: seed, purpose: purpose + ".words")
-        names = shuffle.permutation(RetrievalWords.names.count).map { RetrievalWords.names[$0] }
-        values = shuffle.permutation(RetrievalWords.values.count).map { RetrievalWords.values[$0] }
+        (names, values) = (RetrievalWords.names.pairs(shuffle), RetrievalWords.values.pairs(shuffle))
         draws = DrawSequence(seed: seed, purpose: purpose + ".facts")
     }
 
@@ -102,7 +90,7 @@ struct FactGroupMaker {
         let wanted =
             switch form {
             case .note: 1
-            case .say: 3 * count
+            case .say: count
             case .vote: count + 1
             case .add, .link: count
             }
@@ -130,10 +118,9 @@ struct FactGroupMaker {
             let order = [words[1]] + middle + [words[words.count - 1]]
             return FactGroup(facts: order.map { fact([$0]) }, questions: [question([name], [words[0]])])
         case .say:
-            let replies = stride(from: 0, to: words.count, by: 3).map { Array(words[$0..<$0 + 3]) }
             return FactGroup(
-                facts: replies.map { fact($0) },
-                questions: zip(RetrievalWords.ordinals, replies).map { question([$0, name], $1) })
+                facts: words.map { fact([$0]) },
+                questions: zip(RetrievalWords.ordinals, words).map { question([$0, name], [$1]) })
         }
     }
 
@@ -158,5 +145,14 @@ struct FactGroupMaker {
         var candidates = values.filter { RetrievalWords.isHeldOut(name, $0) == isHeldOut }
         guard candidates.count >= count else { return nil }
         return (0..<count).map { _ in candidates.remove(at: draws.integer(below: candidates.count)) }
+    }
+}
+
+extension [String] {
+    /// As many pairs as words: each word once in front and once behind, never beside itself.
+    fileprivate func pairs(_ shuffle: CounterRandom) -> [String] {
+        let order = shuffle.permutation(count)
+        let distance = 1 + shuffle.integer(UInt64(count), below: count - 1)
+        return indices.map { self[order[$0]] + " " + self[order[($0 + distance) % count]] }
     }
 }

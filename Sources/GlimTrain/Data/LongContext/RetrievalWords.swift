@@ -1,7 +1,7 @@
-/// The words of facts: short, rare in source code, and so few that a trained tokenizer has most of them whole and a
-/// model meets each of them often.
+/// The words of facts, of which names and values are made two by two: short, rare in source code, and so few that a
+/// trained tokenizer has most of them whole and a model meets each of them often.
 package enum RetrievalWords {
-    /// What facts are about.
+    /// Of what facts are about.
     package static let names: [String] = split(
         """
         ant bat bee boar bull cat cod cow crow deer dove eagle elk ewe fish fly fox gnat goose hare hen horse ibex
@@ -10,7 +10,7 @@ package enum RetrievalWords {
         moray osprey walrus
         """)
 
-    /// What they say.
+    /// Of what they say.
     package static let values: [String] = split(
         """
         acorn ash bark bay beech berry bloom bud cedar chive cliff cloud coast coral corn creek daisy dew dune dust
@@ -21,8 +21,8 @@ package enum RetrievalWords {
 
     package static let ordinals = ["first", "second", "third", "fourth"]
 
-    /// Whether two words stand beside each other in facts of evaluation only: one pair in eight. So nothing that is
-    /// asked in evaluation was ever told in training.
+    /// Whether two names, or a name and a value, stand beside each other in facts of evaluation only: one pair in eight.
+    /// So nothing that is asked in evaluation was ever told in training.
     static func isHeldOut(_ first: String, _ second: String) -> Bool {
         // FNV-1a: asked many times a document, it should not build a text each time.
         var hash: UInt64 = 0xCBF2_9CE4_8422_2325
