@@ -159,7 +159,7 @@ import Testing
         #expect(try Data(contentsOf: rows) == recorded)
         for (option, value, says) in [
             ("--steps", "7", "steps = 6, not steps = 7"),
-            ("--learning-rate", "0.5", "learning_rate = 0.01, not learning_rate = 0.5"),
+            ("--learning-rate", "0.5", ", not learning_rate = 0.5"),
             ("--data", "other", "not data = "), ("--minutes", "3", "without minutes, not minutes = 3.0"),
         ] {
             let refused = try await Program.run(resume + [option, value])

@@ -126,8 +126,9 @@ import Testing
         let metrics = try MetricsLog.read(file: folder.appending(path: "metrics.jsonl"))
         #expect(metrics.map(\.tokens) == (1...6).map { 256 * $0 })
         #expect(metrics.last?.extras["val_bits_per_byte_128"].map { $0.isFinite } ?? false)
-        // From a fifth of the peak to a twentieth.
-        #expect(metrics.last.map { abs($0.learningRate - 5e-4) < 1e-12 } ?? false)
+        // From a fifth of the peak to a twentieth, of steps of 256 tokens.
+        let peak = 1e-2 * (256.0 / 8192).squareRoot()
+        #expect(metrics.last.map { abs($0.learningRate - peak / 20) < 1e-12 } ?? false)
         let lengths = try String(contentsOf: rows, encoding: .utf8).split(separator: "\n").dropFirst().map { line in
             let json = try #require(try JSONSerialization.jsonObject(with: Data(line.utf8)) as? [String: Any])
             let rows = try #require(json["rows"] as? [[String: Any]])
@@ -159,7 +160,8 @@ import Testing
         let metrics = try MetricsLog.read(file: folder.appending(path: "metrics.jsonl"))
         #expect(metrics.allSatisfy { $0.extras["indexer_loss"].map { $0.isFinite && $0 > 0 } ?? false })
         #expect(metrics[0].learningRate == 5e-3 && abs(metrics[2].learningRate - 2e-4) < 1e-12)
-        #expect(metrics[3...].allSatisfy { abs($0.learningRate - 5e-4) < 1e-12 })
+        let rate = 5e-4 * (256.0 / 8192).squareRoot()
+        #expect(metrics[3...].allSatisfy { abs($0.learningRate - rate) < 1e-12 })
         // The warm-up left everything else as it was.
         let dense = try Model(folder: place.folder.appending(path: "dense"))
         let (warmed, sparse) = (try Model(folder: warm), try Model(folder: folder))

@@ -106,25 +106,27 @@ public struct Quickstart {
     /// The three stages. The learning rate has one course over all of them: pre-training ends where mid-training
     /// begins.
     private func recipes() -> [TrainRecipe] {
+        let usesBF16 = MachineProbe.prefersBF16
         func recipe(_ stage: TrainRecipe.Stage, _ name: String, share: Double, from: String?) -> TrainRecipe {
             var recipe = TrainRecipe(stage: stage)
             recipe.out = folder.appending(path: name).path
             recipe.model = from.map { folder.appending(path: $0).path }
             recipe.minutes = max(0.001, (minutes ?? 20) * share)
             (recipe.data, recipe.threads, recipe.seed) = (data, threads, seed ?? 0)
-            // Where the processor multiplies bf16 pairs: faster, and the loss is the same within noise.
-            if KernelSet.multipliesBF16 { recipe.computeType = .bfloat16 }
+            if usesBF16 { recipe.computeType = .bfloat16 }
             return recipe
         }
         var pretrain = recipe(.pretrain, "pretrain", share: 0.5, from: nil)
         (pretrain.preset, pretrain.config, pretrain.vocabularySize) = ("nano", shape.config, shape.vocabularySize)
         (pretrain.sequenceLength, pretrain.batchTokens) = (shape.shortLength, shape.shortBatch)
-        pretrain.minimumLearningRateRatio = 0.2
+        // A third less than the default learns more from so few tokens (BENCHMARKS.md).
+        (pretrain.learningRate, pretrain.minimumLearningRateRatio) = (3e-3, 0.2)
         // To find what stands further back is learned early, and kept.
         pretrain.mixture = ["text=0.5", "needle=0.5"]
         var midtrain = recipe(.midtrain, "midtrain", share: 0.3, from: "pretrain")
         (midtrain.contextLengths, midtrain.batchTokens) = (shape.longLengths, shape.longBatch)
-        midtrain.contextShares = shape.longShares
+        // From where pre-training ended, by the root of how much larger steps are.
+        (midtrain.contextShares, midtrain.learningRate) = (shape.longShares, 1.2e-3)
         var adapt = recipe(.adapt, "model", share: 0.2, from: "midtrain")
         (adapt.contextLengths, adapt.batchTokens) = ([shape.longest], shape.longBatch)
         return [pretrain, midtrain, adapt]
