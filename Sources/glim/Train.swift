@@ -75,7 +75,7 @@ struct Midtrain: StageCommand {
         help: "Tokens in a row, stage by stage (default: 2048 8192).") var contextLengths: [Int] = []
     @Option(
         parsing: .upToNextOption,
-        help: "Of each length its share of the steps (default: 3 1 of the default lengths, else equal shares).")
+        help: "Of each length its share of the steps (default: equal shares).")
     var contextShares: [Double] = []
     @Option(help: "Tokens in a row, in one stage only.") var sequenceLength: Int?
     @Option(help: "Steps of linear warm-up (default: 2% of the run).") var warmupSteps: Int?

@@ -116,7 +116,7 @@ import Testing
     {
         let folder = try TinyRun.place()
         let (out, errors) = (folder.path("quick"), folder.path("errors"))
-        let states = out.appending(path: "pretrain/training").path
+        let states = out.appending(path: "facts/training").path
         let status = try await Program.run(
             ["quickstart", "--out", out.path, "--data", folder.path("text.py").path, "--minutes", "0.001"],
             errors: errors
@@ -133,9 +133,9 @@ import Testing
             kill(process, SIGINT)
         }
         let told = String(decoding: try Data(contentsOf: errors), as: UTF8.self)
-        #expect(status == 130 && told.contains("stopped after pretrain; the same command goes on"), "\(told)")
-        #expect(FileManager.default.fileExists(atPath: out.appending(path: "pretrain/gain.json").path))
-        #expect(!FileManager.default.fileExists(atPath: out.appending(path: "midtrain").path))
+        #expect(status == 130 && told.contains("stopped after facts; the same command goes on"), "\(told)")
+        #expect(FileManager.default.fileExists(atPath: out.appending(path: "facts/gain.json").path))
+        #expect(!FileManager.default.fileExists(atPath: out.appending(path: "pretrain").path))
     }
 
     @Test("goes on from another folder, keeps the recorded rows, and refuses other values")

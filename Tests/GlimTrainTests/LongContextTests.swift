@@ -119,6 +119,25 @@ enum LongText {
         #expect(asked.count == 5 && asked.values.allSatisfy { $0 > 50 }, "\(asked)")
     }
 
+    @Test("facts stand between lines of text, or among themselves where no text is wanted", arguments: [400, 2000, 6000])
+    func text(byteCount: Int) {
+        func lines(_ builder: Retrieval) -> [(isText: Bool, count: Int)] {
+            (0..<40).map { index in
+                let lines = LongText.text(builder.document(index, byteCount: byteCount).bytes).split(separator: "\n")
+                let verbs = RetrievalForm.allCases.flatMap { [$0.fact, $0.question] }
+                let text = lines.count { line in !verbs.contains { line.hasPrefix($0 + " ") } }
+                return (text > 0, lines.count)
+            }
+        }
+        let (with, without) = (
+            lines(Retrieval(haystack: LongText.haystack, seed: 7)),
+            lines(Retrieval(haystack: LongText.haystack, hasText: false, seed: 7))
+        )
+        #expect(without.allSatisfy { !$0.isText && $0.count >= 8 })
+        // One document in five has no text.
+        #expect((16...39).contains(with.count { $0.isText }))
+    }
+
     @Test("no fact of evaluation is in training") func disjoint() {
         func pairs(_ text: String) -> Set<String> {
             Set(

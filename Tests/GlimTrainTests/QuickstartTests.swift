@@ -4,7 +4,7 @@ import GlimTrain
 import Testing
 
 @Suite("quickstart", .serialized) struct QuickstartTests {
-    @Test("three stages, each from the model before, a report of what they gained, and nothing to do again")
+    @Test("four stages, each from the model before, a report of what they gained, and nothing to do again")
     func stages() throws {
         let place = try RunPlace()
         let out = place.folder.appending(path: "quick")
@@ -14,6 +14,7 @@ import Testing
             ) { _ in }
             job.shape.config = place.folder.appending(path: "config.json").path
             (job.shape.vocabularySize, job.shape.shortLength, job.shape.longLengths) = (384, 32, [64, 128])
+            (job.shape.factLength, job.shape.factBatch) = (32, 64)
             (job.shape.shortBatch, job.shape.longBatch) = (128, 128)
             return job
         }
@@ -23,10 +24,10 @@ import Testing
         try Data("{}".utf8).write(to: model.appending(path: "config.json"))
         let refusal = #expect(throws: RunError.self) { _ = try job().run() }
         #expect(refusal.map { "\($0)".contains("did not make") } ?? false)
-        #expect(!FileManager.default.fileExists(atPath: out.appending(path: "pretrain").path))
+        #expect(!FileManager.default.fileExists(atPath: out.appending(path: "facts").path))
         try FileManager.default.removeItem(at: model)
         let report = try #require(try job().run())
-        #expect(report.stages.map(\.name) == ["pretrain", "midtrain", "adapt"])
+        #expect(report.stages.map(\.name) == ["facts", "pretrain", "midtrain", "adapt"])
         for stage in report.stages {
             let gain = try #require(stage.gain)
             #expect(gain.shortLength == 32 && gain.longLength == 128 && stage.steps >= 1)
@@ -38,11 +39,11 @@ import Testing
         #expect(try ModelConfig(folder: out.appending(path: "model")).indexer?.topK == 8)
         #expect(try ModelConfig(folder: out.appending(path: "midtrain")).indexer == nil)
         let html = try String(contentsOf: out.appending(path: "report.html"), encoding: .utf8)
-        #expect(html.contains("What each stage gained") && html.contains("facts found in 128"))
+        #expect(html.contains("What each stage gained") && html.contains("facts found in 32"))
         #expect(try job().run() == report)
         // Killed before the last stage was through: only that is done again.
         try FileManager.default.removeItem(at: out.appending(path: "model"))
         let again = try #require(try job().run())
-        #expect(Array(again.stages[..<2]) == Array(report.stages[..<2]) && again.stages[2].steps >= 1)
+        #expect(Array(again.stages[..<3]) == Array(report.stages[..<3]) && again.stages[3].steps >= 1)
     }
 }

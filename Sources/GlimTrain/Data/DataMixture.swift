@@ -10,7 +10,7 @@ public struct DataMixture: Sendable, Equatable {
         case repository
         /// Similar documents, cut into pieces that take turns.
         case interleaved
-        /// Facts hidden in text, and questions about them: of the simplest form alone, which short rows teach.
+        /// Facts and questions about them, of the simplest form and without any text, which short rows teach.
         case needle
         /// Facts hidden in text, of all forms, and questions about them.
         case retrieval
@@ -72,7 +72,7 @@ extension DataMixture.Kind {
         case .text: nil
         case .repository: RepositoryPacking(text, seed: seed)
         case .interleaved: InterleavedDocuments(text, seed: seed)
-        case .needle: Retrieval(haystack: haystack(), tasks: [.needle], seed: seed)
+        case .needle: Retrieval(haystack: haystack(), tasks: [.needle], hasText: false, seed: seed)
         case .retrieval: Retrieval(haystack: haystack(), seed: seed)
         case .coreference: Coreference(haystack: haystack(), seed: seed)
         }

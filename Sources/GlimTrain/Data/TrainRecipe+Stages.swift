@@ -12,8 +12,7 @@ extension TrainRecipe {
         switch stage {
         case .pretrain, .sft: break
         case .midtrain:
-            // Long rows take long, and little of them is enough: GLM-5 gives each longer stage fewer tokens.
-            (contextLengths, contextShares) = ([2048, 8192], [3, 1])
+            contextLengths = [2048, 8192]
             mixture = Self.longMixture
             (schedule, minimumLearningRateRatio, warmupRatio) = (.linear, 0.25, 0.02)
         case .adapt:
@@ -23,8 +22,9 @@ extension TrainRecipe {
         }
     }
 
+    /// Half of it facts to find: of few long rows mostly those teach to look far back (BENCHMARKS.md).
     private static let longMixture = [
-        "text=0.5", "repository=0.1", "interleaved=0.05", "retrieval=0.3", "coreference=0.05",
+        "text=0.3", "repository=0.1", "interleaved=0.05", "retrieval=0.5", "coreference=0.05",
     ]
 
     /// The learning rate after the warmup. The defaults are the best of those tried on `nano` (BENCHMARKS.md): of steps

@@ -3,13 +3,14 @@ extension Report {
     public struct Gain: Codable, Sendable, Equatable {
         /// Tokens in sight in the short measurement.
         public var shortLength: Int
-        /// The same in the long one, for all that follows.
+        /// The same in the long one.
         public var longLength: Int
         public var shortBitsPerByte: Double?
         public var longBitsPerByte: Double?
-        /// Of facts hidden in a long text the share that is found, 0 to 1 (``RulerEvaluation``).
-        public var factsFound: Double?
-        /// Tokens a second behind a long text.
+        /// Of facts hidden in a text of the short length the share that is found, 0 to 1 (``RulerEvaluation``).
+        public var shortFactsFound: Double?
+        public var longFactsFound: Double?
+        /// Tokens a second behind a text of the long length.
         public var decodeTokensPerSecond: Double?
         /// Of the last step, where indexers learned: nats.
         public var indexerLoss: Double?
@@ -23,7 +24,8 @@ extension Report {
             case longLength = "long_length"
             case shortBitsPerByte = "short_bits_per_byte"
             case longBitsPerByte = "long_bits_per_byte"
-            case factsFound = "facts_found"
+            case shortFactsFound = "short_facts_found"
+            case longFactsFound = "long_facts_found"
             case decodeTokensPerSecond = "decode_tokens_per_second"
             case indexerLoss = "indexer_loss"
         }
@@ -35,7 +37,8 @@ extension Report {
             try values.encode(longLength, forKey: .longLength)
             try values.encode(finite: shortBitsPerByte, forKey: .shortBitsPerByte)
             try values.encode(finite: longBitsPerByte, forKey: .longBitsPerByte)
-            try values.encode(finite: factsFound, forKey: .factsFound)
+            try values.encode(finite: shortFactsFound, forKey: .shortFactsFound)
+            try values.encode(finite: longFactsFound, forKey: .longFactsFound)
             try values.encode(finite: decodeTokensPerSecond, forKey: .decodeTokensPerSecond)
             try values.encode(finite: indexerLoss, forKey: .indexerLoss)
         }

@@ -83,13 +83,14 @@ extension Report {
         guard let first = gained.first?.1 else { return "" }
         let (short, long) = (Markup.grouped(first.shortLength), Markup.grouped(first.longLength))
         let head = [
-            "after", "bits per byte, \(short) in sight", "\(long) in sight", "facts found in \(long)",
+            "after", "bits per byte, \(short) in sight", "\(long) in sight", "facts found in \(short)", "in \(long)",
             "decode at \(long), tokens/s", "indexer loss",
         ].enumerated().map { i, name in "<th scope=\"col\"\(i == 0 ? "" : " class=\"n\"")>\(name)</th>" }
         let rows = gained.map { name, gain in
             let cells = [
                 gain.shortBitsPerByte.map { Self.number($0, 3) }, gain.longBitsPerByte.map { Self.number($0, 3) },
-                gain.factsFound.map { Self.number($0 * 100, 0) + "\u{202F}%" },
+                gain.shortFactsFound.map { Self.number($0 * 100, 0) + "\u{202F}%" },
+                gain.longFactsFound.map { Self.number($0 * 100, 0) + "\u{202F}%" },
                 gain.decodeTokensPerSecond.map { Self.number($0, 0) }, gain.indexerLoss.map { Self.number($0, 3) },
             ].map { "<td class=\"n\">\($0 ?? "–")</td>" }
             return "<tr><th scope=\"row\">\(Markup.escape(name))</th>\(cells.joined())</tr>"

@@ -3,21 +3,21 @@ import GlimCheckpoint
 import GlimModel
 import GlimTensor
 
-/// The main job on its defaults: text, tokenizer, a `nano` model in three stages, and a page that shows what came of
-/// it.
+/// The main job on its defaults: text, tokenizer, a `nano` model in four stages, and a page that shows what came of it.
 ///
-/// `DIR/model` is the last stage's run and the model folder, `DIR/pretrain` and `DIR/midtrain` are those before it;
-/// `DIR/report.html` and `DIR/report.json` tell about them. Stopped at any moment, the same call goes on where it was.
+/// `DIR/model` is the last stage's run and the model folder, `DIR/facts`, `DIR/pretrain` and `DIR/midtrain` are those
+/// before it; `DIR/report.html` and `DIR/report.json` tell about them. Stopped at any moment, the same call goes on where it was.
 public struct Quickstart {
     /// The sizes of the job.
     package struct Shape: Sendable {
         /// A `config.json` instead of `nano`, and its vocabulary.
         package var config: String?
         package var vocabularySize: Int?
+        package var factLength = 128
         package var shortLength = 512
         package var longLengths = [2048, 8192]
-        package var longShares = [3.0, 1]
         /// In minutes there are few tokens: many small steps teach more than few large ones.
+        package var factBatch = 1024
         package var shortBatch = 2048
         package var longBatch = 8192
 
@@ -56,9 +56,10 @@ public struct Quickstart {
     ///
     /// - Returns: the report, as `report.json` holds it; nil when a signal stopped the run before its end.
     public func run() throws -> Report? {
-        let recipes = recipes()
+        let named = recipes()
+        let recipes = named.map(\.recipe)
         for recipe in recipes { try recipe.validate() }
-        let runs = recipes.map { QuickstartStage($0, given: given, text: textFile, shape: shape, say: say) }
+        let runs = named.map { QuickstartStage($0.name, $0.recipe, given: given, text: textFile, shape: shape, say: say) }
         // What cannot be is said before an hour of training, not after it.
         for run in runs { try run.check() }
         let format: Weight.Format = recipes[0].computeType == .bfloat16 ? .bf16 : .f32
@@ -103,9 +104,11 @@ public struct Quickstart {
         return given
     }
 
-    /// The three stages. The learning rate has one course over all of them: pre-training ends where mid-training
-    /// begins.
-    private func recipes() -> [TrainRecipe] {
+    /// The stages by name. The learning rate has one course over all of them.
+    ///
+    /// Facts come first, alone and in short rows: to copy what followed before is learned several times sooner there than
+    /// in text, and kept (BENCHMARKS.md). Then they stand between lines of text, further and further back.
+    private func recipes() -> [(name: String, recipe: TrainRecipe)] {
         let usesBF16 = MachineProbe.prefersBF16
         func recipe(_ stage: TrainRecipe.Stage, _ name: String, share: Double, from: String?) -> TrainRecipe {
             var recipe = TrainRecipe(stage: stage)
@@ -116,20 +119,21 @@ public struct Quickstart {
             if usesBF16 { recipe.computeType = .bfloat16 }
             return recipe
         }
-        var pretrain = recipe(.pretrain, "pretrain", share: 0.5, from: nil)
-        (pretrain.preset, pretrain.config, pretrain.vocabularySize) = ("nano", shape.config, shape.vocabularySize)
+        var facts = recipe(.pretrain, "facts", share: 0.35, from: nil)
+        (facts.preset, facts.config, facts.vocabularySize) = ("nano", shape.config, shape.vocabularySize)
+        (facts.sequenceLength, facts.batchTokens, facts.mixture) = (shape.factLength, shape.factBatch, ["needle=1"])
+        (facts.learningRate, facts.minimumLearningRateRatio) = (2e-3, 0.5)
+        var pretrain = recipe(.pretrain, "pretrain", share: 0.25, from: "facts")
         (pretrain.sequenceLength, pretrain.batchTokens) = (shape.shortLength, shape.shortBatch)
-        // A third less than the default learns more from so few tokens (BENCHMARKS.md).
-        (pretrain.learningRate, pretrain.minimumLearningRateRatio) = (3e-3, 0.2)
-        // To find what stands further back is learned early, and kept.
-        pretrain.mixture = ["text=0.5", "needle=0.5"]
-        var midtrain = recipe(.midtrain, "midtrain", share: 0.3, from: "pretrain")
-        (midtrain.contextLengths, midtrain.batchTokens) = (shape.longLengths, shape.longBatch)
-        // From where pre-training ended, by the root of how much larger steps are.
-        (midtrain.contextShares, midtrain.learningRate) = (shape.longShares, 1.2e-3)
-        var adapt = recipe(.adapt, "model", share: 0.2, from: "midtrain")
+        pretrain.mixture = ["text=0.5", "needle=0.1", "retrieval=0.4"]
+        (pretrain.learningRate, pretrain.minimumLearningRateRatio) = (2e-3, 0.5)
+        var midtrain = recipe(.midtrain, "midtrain", share: 0.25, from: "pretrain")
+        (midtrain.contextLengths, midtrain.contextShares) = (shape.longLengths, [])
+        // Larger steps, by less than the root of how much larger they are.
+        (midtrain.batchTokens, midtrain.learningRate) = (shape.longBatch, 3e-3)
+        var adapt = recipe(.adapt, "model", share: 0.15, from: "midtrain")
         (adapt.contextLengths, adapt.batchTokens) = ([shape.longest], shape.longBatch)
-        return [pretrain, midtrain, adapt]
+        return [("facts", facts), ("pretrain", pretrain), ("midtrain", midtrain), ("adapt", adapt)]
     }
 
     /// All steps, one stage behind the other.
@@ -163,7 +167,7 @@ public struct Quickstart {
             figures: Report.Figures(
                 validationBitsPerByte: stages.last?.gain?.longBitsPerByte,
                 tokensPerSecond: seconds > 0 ? Double(tokens) / seconds : 0,
-                fractionOfPeak: try fractionOfPeak(stages[0], recipes[0], probe), seconds: seconds,
+                fractionOfPeak: try fractionOfPeak(stages[1], recipes[1], probe), seconds: seconds,
                 totalParameters: size.parameterCount, activeParameters: size.activeCount, tokens: tokens),
             stages: stages, samples: try SampleLog.last(modelFolder.appending(path: "samples.jsonl")),
             machine: [

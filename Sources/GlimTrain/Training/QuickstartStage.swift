@@ -6,6 +6,7 @@ import GlimText
 /// One stage of the quickstart: its training, and what the model can do afterwards. `DIR/STAGE/gain.json` says that it
 /// is through.
 struct QuickstartStage {
+    private let name: String
     private let recipe: TrainRecipe
     private let given: Set<TrainRecipe.CodingKeys>
     /// Where the text is kept for all stages.
@@ -15,9 +16,10 @@ struct QuickstartStage {
     private let run: URL
 
     init(
-        _ recipe: TrainRecipe, given: Set<TrainRecipe.CodingKeys>, text: URL, shape: Quickstart.Shape,
-        say: @escaping @Sendable (String) -> Void
+        _ name: String, _ recipe: TrainRecipe, given: Set<TrainRecipe.CodingKeys>, text: URL,
+        shape: Quickstart.Shape, say: @escaping @Sendable (String) -> Void
     ) {
+        self.name = name
         (self.recipe, self.given, self.text, self.shape, self.say) = (recipe, given, text, shape, say)
         run = URL(filePath: recipe.out)
     }
@@ -54,7 +56,7 @@ struct QuickstartStage {
     /// - Returns: nil when a signal stopped it.
     func train(_ material: inout RunMaterial?) throws -> Report.Stage? {
         let began = hasBegun
-        say(began ? "going on with \(run.path)" : recipe.stage.title)
+        say(began ? "going on with \(run.path)" : "\(name): \(recipe.stage.title.lowercased())")
         var training = try StageRun(recipe, resumes: began, given: given, say: say)
         training.howToResume = Self.howToResume
         let folders = try RunFolder(run)
@@ -73,7 +75,7 @@ struct QuickstartStage {
             sum + Double(step.0.tokens - step.1) / step.0.tokensPerSecond
         }
         var stage = Report.Stage(
-            name: recipe.stage.rawValue, steps: summary.steps, tokens: summary.tokens, seconds: seconds,
+            name: name, steps: summary.steps, tokens: summary.tokens, seconds: seconds,
             finalLoss: summary.finalLoss, validationBitsPerByte: summary.validationBitsPerByte)
         stage.gain = try gain(material)
         stage.gain?.indexerLoss = metrics.last?.extras["indexer_loss"]
@@ -101,19 +103,22 @@ struct QuickstartStage {
             return rows.isEmpty ? nil : Evaluation(model, rows, byteCounts: byteCounts).bitsPerByte
         }
         (gain.shortBitsPerByte, gain.longBitsPerByte) = (bits(shape.shortLength), bits(shape.longest))
-        if shape.longest >= RulerEvaluation.shortestLength {
+        let haystack = Haystack(material.text.validation)
+        func found(_ length: Int) throws -> Double? {
+            guard length >= RulerEvaluation.shortestLength else { return nil }
             let evaluation = RulerEvaluation(
-                tasks: [.needle, .multiKey], lengths: [shape.longest], samples: 5, seed: recipe.seed)
-            let haystack = Haystack(material.text.validation)
-            gain.factsFound = try evaluation.run(model, material.tokenizer, haystack: haystack).total.score
+                tasks: [.needle, .multiKey], lengths: [length], samples: 10, seed: recipe.seed)
+            return try evaluation.run(model, material.tokenizer, haystack: haystack).total.score
         }
+        (gain.shortFactsFound, gain.longFactsFound) = (try found(shape.shortLength), try found(shape.longest))
         gain.decodeTokensPerSecond = decodeRate(model, material)
         let parts = [
             gain.shortBitsPerByte.map { "\($0.formatted(digits: 3)) bits per byte with \(shape.shortLength) in sight" },
             gain.longBitsPerByte.map { "\($0.formatted(digits: 3)) with \(shape.longest)" },
-            gain.factsFound.map { "\(Int(($0 * 100).rounded()))% of facts found" },
+            gain.shortFactsFound.map { "\(Int(($0 * 100).rounded()))% of facts found in \(shape.shortLength)" },
+            gain.longFactsFound.map { "\(Int(($0 * 100).rounded()))% in \(shape.longest)" },
         ]
-        say("\(recipe.stage.rawValue): \(parts.compactMap(\.self).joined(separator: ", "))")
+        say("\(name): \(parts.compactMap(\.self).joined(separator: ", "))")
         return gain
     }
 

@@ -27,17 +27,21 @@ public enum RetrievalTask: String, CaseIterable, Codable, Sendable {
 ///
 /// A document is dense with questions, from just behind a fact to the whole length away, so that the skill is learned
 /// from few tokens. How many facts there are differs from document to document, and so does the share of real text, from
-/// none to most of it. Documents of less than 2,048 bytes are there to teach looking itself: they have no text, and any
-/// fact told so far may be asked for, as often as any other, so that no guess from what stands near is worth much. No name
-/// stands beside a value beside which evaluation puts it.
+/// none to most of it. In documents of less than 2,048 bytes any fact told so far may be asked for, as often as any other,
+/// so that no guess from what stands near is worth much. No name stands beside a value beside which evaluation puts it.
 public struct Retrieval: DocumentBuilder {
     private let haystack: Haystack
     private let tasks: [RetrievalTask]
+    private let hasText: Bool
     private let seed: UInt64
 
-    /// - Parameter tasks: each document is of one of them; empty: of any.
-    public init(haystack: Haystack, tasks: [RetrievalTask] = RetrievalTask.allCases, seed: UInt64) {
-        (self.haystack, self.seed) = (haystack, seed)
+    /// - Parameters:
+    ///   - tasks: each document is of one of them; empty: of any.
+    ///   - hasText: whether facts stand between lines of text; to look for them at all is learned sooner without.
+    public init(
+        haystack: Haystack, tasks: [RetrievalTask] = RetrievalTask.allCases, hasText: Bool = true, seed: UInt64
+    ) {
+        (self.haystack, self.hasText, self.seed) = (haystack, hasText, seed)
         self.tasks = tasks.isEmpty ? RetrievalTask.allCases : tasks
     }
 
@@ -45,7 +49,7 @@ public struct Retrieval: DocumentBuilder {
         let purpose = "retrieval.\(index)"
         var draws = DrawSequence(seed: seed, purpose: purpose)
         let task = draws.pick(tasks)
-        return FactDocument(form: task.form, haystack: haystack, seed: seed, purpose: purpose)
+        return FactDocument(form: task.form, haystack: haystack, hasText: hasText, seed: seed, purpose: purpose)
             .build(name: "retrieval/\(task.rawValue)/\(index)", byteCount: byteCount)
     }
 }
@@ -68,13 +72,14 @@ public struct Coreference: DocumentBuilder {
 struct FactDocument {
     let form: RetrievalForm
     let haystack: Haystack
+    var hasText = true
     let seed: UInt64
     let purpose: String
 
     /// How often a question of a long document may come before others: after it, the answer also stands nearer than the
     /// fact.
     private static let maximumAsked = 2
-    /// How often a step of a long document is text rather than a fact or a question.
+    /// How often a step of a document is text rather than a fact or a question.
     private static let textShares = [0, 0.2, 0.4, 0.6, 0.8]
     /// Bytes, below which a document is short.
     private static let shortest = 2048
@@ -92,7 +97,7 @@ struct FactDocument {
         var maker = FactGroupMaker(form, isHeldOut: false, seed: seed, purpose: purpose)
         var bytes: [UInt8] = []
         let isShort = byteCount < Self.shortest
-        let textShare = isShort ? 0 : draws.pick(Self.textShares)
+        let textShare = hasText ? draws.pick(Self.textShares) : 0
         let maximumAsked = isShort ? Int.max : Self.maximumAsked
         let limit = Self.groupLimit(byteCount, &draws)
         var line = draws.integer(below: haystack.lineCount)
