@@ -24,7 +24,7 @@ struct StageOptions: ParsableArguments {
     @Option(help: "Folder of the run, which becomes a model folder (default: run).") var out: String?
     @Option(help: "Optimizer steps (default: one pass over the data).") var steps: Int?
     @Option(help: "Minutes of training: measured once, then a fixed number of steps.") var minutes: Double?
-    @Option(help: "Tokens in an optimizer step (default: 8192).") var batchTokens: Int?
+    @Option(help: "Tokens in an optimizer step, one row at least (default: 8192; in adaptation 2048).") var batchTokens: Int?
     @Option(help: "Tokens in one forward and backward pass (default: 4096).") var microBatchTokens: Int?
     @Flag(
         inversion: .prefixedNo,
@@ -130,7 +130,8 @@ struct GivenValues {
 
     /// A step has at least one row.
     mutating func growBatch() {
-        if !fromOptions.contains(.batchTokens) { recipe.batchTokens = max(recipe.batchTokens, recipe.longestRow) }
+        guard !fromOptions.contains(.batchTokens), recipe.contextLengths.isEmpty else { return }
+        recipe.batchTokens = max(recipe.batchTokens, recipe.sequenceLength)
     }
 }
 

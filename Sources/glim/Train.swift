@@ -113,11 +113,11 @@ struct Adapt: StageCommand {
 
     @Option(help: "Model folder to start from, with dense attention.") var model: String?
     @Option(help: "Positions that attention reads (default: a sixteenth of a row).") var topK: Int?
-    @Option(help: "Steps of the dense warm-up (default: 40% of the run).") var warmupSteps: Int?
+    @Option(help: "Steps of the dense warm-up (default: 80% of the run).") var warmupSteps: Int?
     @Option(help: "One layer in so many has an indexer, the others use its choice (default: 1).") var shareEvery: Int?
     @Option(help: "Learning rate of the indexers as the dense warm-up begins (default: 0.005).")
     var indexerLearningRate: Double?
-    @Option(help: "Tokens in a row (default: 8192).") var sequenceLength: Int?
+    @Option(help: "Tokens in a row, in one context stage only (default: 2048, then 8192).") var sequenceLength: Int?
     @Option(help: "Save the model after the dense warm-up to this folder as well.") var saveWarmedUp: String?
     @OptionGroup var common: StageOptions
     @OptionGroup var compute: ComputeOptions

@@ -15,7 +15,7 @@ import Testing
             job.shape.config = place.folder.appending(path: "config.json").path
             (job.shape.vocabularySize, job.shape.shortLength, job.shape.longLengths) = (384, 32, [64, 128])
             (job.shape.factLength, job.shape.factBatch) = (32, 64)
-            (job.shape.shortBatch, job.shape.longBatch) = (128, 128)
+            job.shape.shortBatch = 128
             return job
         }
         // A model of somebody else's where the last stage belongs: said before anything is done.

@@ -16,9 +16,10 @@ extension TrainRecipe {
             mixture = Self.longMixture
             (schedule, minimumLearningRateRatio, warmupRatio) = (.linear, 0.25, 0.02)
         case .adapt:
-            contextLengths = [8192]
+            // Indexers learn from many small steps, and what they learn in short rows holds in long ones.
+            (contextLengths, contextShares, batchTokens) = ([2048, 8192], [3, 1], 2048)
             mixture = Self.longMixture
-            (schedule, minimumLearningRateRatio, warmupRatio) = (.constant, 1, 0.4)
+            (schedule, minimumLearningRateRatio, warmupRatio) = (.constant, 1, 0.8)
         }
     }
 
@@ -63,11 +64,15 @@ extension TrainRecipe {
         return stage
     }
 
-    /// Rows of a length in an optimizer step.
+    /// Rows of a length in an optimizer step: as many as `batchTokens` has room for, one at least.
     public func rowsPerBatch(_ length: Int) -> Int { max(1, batchTokens / max(1, length)) }
 
-    /// Tokens of an optimizer step: the same whatever the length.
-    public var stepTokens: Int { rowsPerBatch(longestRow) * longestRow }
+    /// Tokens of an optimizer step, the mean over the context stages: the same in each where no row is longer than that.
+    public var stepTokens: Double {
+        let shares = contextShares.isEmpty ? rowLengths.map { _ in 1 } : contextShares
+        let tokens = zip(rowLengths, shares).reduce(0) { $0 + Double(rowsPerBatch($1.0) * $1.0) * $1.1 }
+        return tokens / shares.reduce(0, +)
+    }
 
     // MARK: Passes
 

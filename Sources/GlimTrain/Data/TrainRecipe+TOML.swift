@@ -69,20 +69,18 @@ extension TrainRecipe {
         guard contextShares.isEmpty || contextShares.reduce(0, +) > 0 else {
             throw fail(.contextShares, "all shares are 0")
         }
-        let longest = longestRow
-        guard batchTokens >= longest else {
-            throw contextLengths.isEmpty
-                ? fail(.batchTokens, "\(batchTokens) is less than a row (sequence_length = \(longest))")
-                : fail(.contextLengths, "a row of \(longest) is more than a step (batch_tokens = \(batchTokens))")
+        if contextLengths.isEmpty, batchTokens < sequenceLength {
+            throw fail(.batchTokens, "\(batchTokens) is less than a row (sequence_length = \(sequenceLength))")
         }
-        if contextLengths.count > 1, let odd = contextLengths.first(where: { batchTokens % $0 != 0 }) {
+        if contextLengths.count > 1, let odd = contextLengths.first(where: { $0 < batchTokens && batchTokens % $0 != 0 }) {
             throw fail(.contextLengths, "a step (batch_tokens = \(batchTokens)) is not whole rows of \(odd)")
         }
         if let microBatchTokens {
-            guard (longest...batchTokens).contains(microBatchTokens) else {
+            let range = longestRow...max(batchTokens, longestRow)
+            guard range.contains(microBatchTokens) else {
                 throw fail(
                     .microBatchTokens,
-                    "\(microBatchTokens) is not within \(longest)...\(batchTokens), a row to a batch")
+                    "\(microBatchTokens) is not within \(range.lowerBound)...\(range.upperBound), a row to a batch")
             }
         }
         if let warmupSteps, let steps, warmupSteps > steps {

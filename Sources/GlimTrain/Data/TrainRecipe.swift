@@ -55,7 +55,7 @@ public struct TrainRecipe: Codable, Sendable, Equatable {
     public var contextShares: [Double] = []
     /// What rows are made of: `text=0.8`, `retrieval=0.2`, …, shares of tokens; none: text alone.
     public var mixture: [String] = []
-    /// Tokens in an optimizer step; as many whole rows as fit.
+    /// Tokens in an optimizer step; as many whole rows as fit, in longer contexts one at least.
     public var batchTokens = 8192
     /// Tokens in one forward and backward pass, whole rows; none: about 4,096. Changes memory and time, and the last
     /// bits of gradient sums.

@@ -13,13 +13,13 @@ public struct Quickstart {
         /// A `config.json` instead of `nano`, and its vocabulary.
         package var config: String?
         package var vocabularySize: Int?
+        /// Of the rows of facts alone.
         package var factLength = 128
         package var shortLength = 512
         package var longLengths = [2048, 8192]
         /// In minutes there are few tokens: many small steps teach more than few large ones.
         package var factBatch = 1024
         package var shortBatch = 2048
-        package var longBatch = 8192
 
         package init() {}
 
@@ -119,20 +119,21 @@ public struct Quickstart {
             if usesBF16 { recipe.computeType = .bfloat16 }
             return recipe
         }
-        var facts = recipe(.pretrain, "facts", share: 0.35, from: nil)
+        var facts = recipe(.pretrain, "facts", share: 0.4, from: nil)
         (facts.preset, facts.config, facts.vocabularySize) = ("nano", shape.config, shape.vocabularySize)
         (facts.sequenceLength, facts.batchTokens, facts.mixture) = (shape.factLength, shape.factBatch, ["needle=1"])
         (facts.learningRate, facts.minimumLearningRateRatio) = (2e-3, 0.5)
-        var pretrain = recipe(.pretrain, "pretrain", share: 0.25, from: "facts")
+        var pretrain = recipe(.pretrain, "pretrain", share: 0.2, from: "facts")
         (pretrain.sequenceLength, pretrain.batchTokens) = (shape.shortLength, shape.shortBatch)
         pretrain.mixture = ["text=0.5", "needle=0.1", "retrieval=0.4"]
         (pretrain.learningRate, pretrain.minimumLearningRateRatio) = (2e-3, 0.5)
         var midtrain = recipe(.midtrain, "midtrain", share: 0.25, from: "pretrain")
-        (midtrain.contextLengths, midtrain.contextShares) = (shape.longLengths, [])
-        // Larger steps, by less than the root of how much larger they are.
-        (midtrain.batchTokens, midtrain.learningRate) = (shape.longBatch, 3e-3)
+        (midtrain.contextLengths, midtrain.contextShares) = (shape.longLengths, [3, 1])
+        (midtrain.batchTokens, midtrain.learningRate) = (shape.shortBatch, 2e-3)
+        // Of so few tokens most are facts to find: only those teach to look far back.
+        midtrain.mixture = ["text=0.2", "repository=0.05", "retrieval=0.7", "coreference=0.05"]
         var adapt = recipe(.adapt, "model", share: 0.15, from: "midtrain")
-        (adapt.contextLengths, adapt.batchTokens) = ([shape.longest], shape.longBatch)
+        (adapt.contextLengths, adapt.batchTokens) = (shape.longLengths, shape.shortBatch)
         return [("facts", facts), ("pretrain", pretrain), ("midtrain", midtrain), ("adapt", adapt)]
     }
 
@@ -185,7 +186,7 @@ public struct Quickstart {
         let config = try ModelConfig(folder: URL(filePath: recipe.out))
         let rows = recipe.passOptions(length: recipe.sequenceLength).microBatchRows
         let cost = config.trainingCost(
-            sequence: recipe.sequenceLength, tokens: recipe.stepTokens, pass: rows * recipe.sequenceLength)
+            sequence: recipe.sequenceLength, tokens: Int(recipe.stepTokens), pass: rows * recipe.sequenceLength)
         let rate = Double(stage.tokens) / max(1e-6, stage.seconds ?? 0)
         return rate * cost.operationsPerToken / probe.operationsPerSecond
     }

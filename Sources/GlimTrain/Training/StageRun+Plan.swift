@@ -6,7 +6,7 @@ extension StageRun {
     /// over the data.
     mutating func planSteps(_ config: ModelConfig, _ loader: MixedLoader, _ material: RunMaterial) throws {
         guard let minutes = recipe.minutes else {
-            recipe.steps = max(1, material.store.tokenCount / recipe.stepTokens)
+            recipe.steps = max(1, Int(Double(material.store.tokenCount) / recipe.stepTokens))
             return
         }
         say("measuring a few steps and an evaluation to plan \(minutes) minutes")
@@ -35,7 +35,7 @@ extension StageRun {
         recipe.steps = steps
         if recipe.evaluateEvery == nil { recipe.evaluateEvery = max(1, (steps + evaluations - 1) / evaluations) }
         let mean = meanSeconds(seconds, of: steps).formatted(digits: 2)
-        say("\(steps) steps of \(recipe.stepTokens) tokens, \(mean) s each")
+        say("\(steps) steps of \(Int(recipe.stepTokens)) tokens, \(mean) s each")
     }
 
     /// What the time of a step depends on.
