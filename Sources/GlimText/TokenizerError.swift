@@ -10,6 +10,8 @@ public enum TokenizerError: Error, Equatable, CustomStringConvertible {
     case unknownID(Int, vocabularySize: Int)
     /// A vocabulary that cannot be trained: too small for what it must hold, or too large.
     case vocabularySize(Int, allowed: ClosedRange<Int>)
+    /// Conversations cannot be written with this tokenizer, or not for this model.
+    case cannotChat(why: String)
 
     public var description: String { sentence.onOneLine }
 
@@ -21,6 +23,7 @@ public enum TokenizerError: Error, Equatable, CustomStringConvertible {
         case .unknownID(let id, let size): "token id \(id) is not within 0...\(size - 1), the ids of this tokenizer"
         case .vocabularySize(let size, let allowed):
             "a vocabulary of \(size) tokens is not within \(allowed.lowerBound)...\(allowed.upperBound)"
+        case .cannotChat(let why): "this tokenizer.json cannot be used to chat: \(why)"
         }
     }
 }

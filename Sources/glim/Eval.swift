@@ -6,7 +6,19 @@ public import GlimTrain
 
 struct Eval: ParsableCommand {
     static let configuration = CommandConfiguration(
-        abstract: "Score a model on a suite of tasks.", subcommands: [EvalRuler.self])
+        abstract: "Score a model on a suite of tasks.", subcommands: [EvalRuler.self, EvalReasoning.self])
+
+    /// Words as a shell reads them.
+    static func command(_ words: [String]) -> String { words.map(quoted).joined(separator: " ") }
+
+    private static func quoted(_ word: String) -> String {
+        let isPlain = word.allSatisfy { $0.isASCII && ($0.isLetter || $0.isNumber || "-_./:=,@+".contains($0)) }
+        return isPlain && !word.isEmpty ? word : "'\(word.replacingOccurrences(of: "'", with: "'\\''"))'"
+    }
+
+    static func column(_ text: String, _ width: Int) -> String {
+        text.padding(toLength: width, withPad: " ", startingAt: 0)
+    }
 }
 
 struct EvalRuler: ParsableCommand {
@@ -74,9 +86,9 @@ struct EvalRuler: ParsableCommand {
         }
         for cell in score.cells {
             try emit(
-                "\(Self.column(cell.task.rawValue, 18))  \(Self.column("\(cell.length)", 8))  \(cell.result.line)\n")
+                "\(Eval.column(cell.task.rawValue, 18))  \(Eval.column("\(cell.length)", 8))  \(cell.result.line)\n")
         }
-        try emit("\(Self.column("total", 18))  \(Self.column("", 8))  \(score.total.line)\nagain: \(command)\n")
+        try emit("\(Eval.column("total", 18))  \(Eval.column("", 8))  \(score.total.line)\nagain: \(command)\n")
         if json { try emit(Report(score: score, samples: samples, command: command).jsonLine + "\n") }
     }
 
@@ -86,16 +98,7 @@ struct EvalRuler: ParsableCommand {
         words += ["--samples", "\(samples)"]
         if !tasks.isEmpty { words += ["--tasks"] + tasks.map(\.rawValue) }
         if !data.isEmpty { words += ["--data"] + data }
-        return (words + ["--seed", "\(seed)"]).map(Self.quoted).joined(separator: " ")
-    }
-
-    private static func quoted(_ word: String) -> String {
-        let isPlain = word.allSatisfy { $0.isASCII && ($0.isLetter || $0.isNumber || "-_./:=,@+".contains($0)) }
-        return isPlain && !word.isEmpty ? word : "'\(word.replacingOccurrences(of: "'", with: "'\\''"))'"
-    }
-
-    private static func column(_ text: String, _ width: Int) -> String {
-        text.padding(toLength: width, withPad: " ", startingAt: 0)
+        return Eval.command(words + ["--seed", "\(seed)"])
     }
 
     private struct Report: Encodable {
@@ -118,7 +121,7 @@ extension RetrievalTask: ExpressibleByArgument {}
 
 extension ScoreInterval {
     /// `85.0%  (64.0 to 94.8)  20 samples`
-    fileprivate var line: String {
+    var line: String {
         String(format: "%5.1f%%  (%.1f to %.1f)  ", 100 * score, 100 * low, 100 * high) + "\(samples) samples"
     }
 }

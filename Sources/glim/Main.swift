@@ -8,7 +8,7 @@ struct Glim: AsyncParsableCommand {
         abstract: "All of GLM-5 in one program: train it, run it, measure it.",
         version: "0.1.0",
         subcommands: [
-            Quickstart.self, Train.self, Generate.self, Chat.self, Score.self, Grad.self, Tokenize.self,
+            Quickstart.self, Train.self, SFTData.self, Generate.self, Chat.self, Score.self, Grad.self, Tokenize.self,
             Template.self, Parse.self, Inspect.self, Bench.self, Conformance.self, Eval.self, Doctor.self,
         ])
 }

@@ -1,6 +1,7 @@
 public import ArgumentParser
 import GlimModel
 import GlimTensor
+public import GlimTrain
 
 /// Options of every command that computes.
 struct ComputeOptions: ParsableArguments {
@@ -60,3 +61,4 @@ struct DraftOptions: ParsableArguments {
 }
 
 extension ModelConfig.ComputeType: ExpressibleByArgument {}
+extension ReasoningLevel: ExpressibleByArgument {}

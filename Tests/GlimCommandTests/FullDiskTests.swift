@@ -97,6 +97,7 @@ import Testing
             "$GLIM quickstart --minutes 0.01 --data $D/text.py --out $D/disk/quick",
             "$GLIM score --model \(lite) --input \(input) --output $D/disk/out",
             "$GLIM grad --model \(lite) --input \(input) --output $D/disk/out",
+            "$GLIM sft-data --out $D/disk/out", "$GLIM sft-data --model \(lite) --out $D/disk/out",
         ]
         let script = """
             mkdir $D/disk; mount -t tmpfs -o size=20m tmpfs $D/disk && cp -r \(whole.path) $D/disk/run || exit 9

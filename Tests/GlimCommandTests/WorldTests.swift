@@ -64,6 +64,7 @@ import Testing
         if kind != "loop" {
             commands.append(["score", "--model", Self.lite, "--input", input, "--output", path])
             commands.append(["grad", "--model", Self.lite, "--input", input, "--output", path])
+            commands.append(["sft-data", "--out", path])
         }
         if kind != "folder" { commands.append(["quickstart", "--data", text, "--out", path]) }
         for arguments in commands { expectError(try await Program.run(arguments), path) }

@@ -106,6 +106,12 @@ import FoundationXML
         let later = line.update(step: 995, loss: 2, tokensPerSecond: .infinity, now: start + .seconds(36_000))
         #expect(later == "sft  step 995/1000  loss 2.000  inf tok/s  10:00:00 left\n")
     }
+
+    @Test("work without a loss tells another figure") func figure() {
+        var line = ProgressLine(label: "reasoning", unit: "question", stepCount: 4, isTerminal: false, now: start)
+        let drawn = line.update(step: 1, figure: "letters", tokensPerSecond: 7.25, now: start + .seconds(20))
+        #expect(drawn == "reasoning  question 1/4  letters  7.2 tok/s  1:00 left\n")
+    }
 }
 
 @Suite("loss curve") struct LossCurveTests {

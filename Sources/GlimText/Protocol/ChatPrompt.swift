@@ -57,6 +57,17 @@ extension ChatPrompt {
             clearsThinking: try json.flag("clear_thinking"),
             effort: ReasoningEffort(named: json["reasoning_effort"]?.string))
     }
+
+    /// The prompt in the form that `init` reads. What is taken for granted there is left out.
+    public var json: JSON {
+        var members: [JSON.Member] = [.init("messages", .array(messages.map(\.json)))]
+        if !tools.isEmpty { members.append(.init("tools", .array(tools.map(\.json)))) }
+        if addsGenerationPrompt { members.append(.init("add_generation_prompt", .bool(true))) }
+        if !enablesThinking { members.append(.init("enable_thinking", .bool(false))) }
+        if let clearsThinking { members.append(.init("clear_thinking", .bool(clearsThinking))) }
+        if effort != .max { members.append(.init("reasoning_effort", .string(effort.rawValue))) }
+        return .object(members)
+    }
 }
 
 extension ChatMessage {

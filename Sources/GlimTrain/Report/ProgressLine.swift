@@ -12,6 +12,7 @@ import Glibc
 /// and then. This type only decides what to write and when, given the time; `write` sends it to standard error.
 public struct ProgressLine: Sendable {
     private let label: String
+    private let unit: String
     private let stepCount: Int
     private let firstStep: Int
     private let isTerminal: Bool
@@ -23,17 +24,19 @@ public struct ProgressLine: Sendable {
 
     /// - Parameters:
     ///   - label: the stage, first on the line.
+    ///   - unit: what a step is called.
     ///   - stepCount: of the whole run.
     ///   - firstStep: the step a resumed run starts from; the time left is judged by the steps since.
     ///   - isTerminal: whether to redraw in place; nil asks whether standard error is a terminal.
     ///   - width: columns to stay within; nil asks the terminal.
     ///   - interval: the least time between two showings; nil for 0.1 s on a terminal, 10 s elsewhere.
     public init(
-        label: String, stepCount: Int, firstStep: Int = 0, isTerminal: Bool? = nil, width: Int? = nil,
-        interval: Duration? = nil, now: ContinuousClock.Instant = .now
+        label: String, unit: String = "step", stepCount: Int, firstStep: Int = 0, isTerminal: Bool? = nil,
+        width: Int? = nil, interval: Duration? = nil, now: ContinuousClock.Instant = .now
     ) {
         let isTerminal = isTerminal ?? (isatty(STDERR_FILENO) == 1)
-        (self.label, self.stepCount, self.firstStep, self.isTerminal) = (label, stepCount, firstStep, isTerminal)
+        (self.label, self.unit, self.stepCount, self.firstStep) = (label, unit, stepCount, firstStep)
+        self.isTerminal = isTerminal
         self.width = max(20, width ?? Self.terminalWidth)
         self.interval = interval ?? (isTerminal ? .milliseconds(100) : .seconds(10))
         start = now
@@ -45,9 +48,18 @@ public struct ProgressLine: Sendable {
     public mutating func update(
         step: Int, loss: Double, tokensPerSecond: Double, now: ContinuousClock.Instant = .now
     ) -> String? {
+        update(step: step, figure: "loss \(loss.formatted(digits: 3))", tokensPerSecond: tokensPerSecond, now: now)
+    }
+
+    /// The same of work that has no loss.
+    ///
+    /// - Parameter figure: what is told beside the rate.
+    public mutating func update(
+        step: Int, figure: String, tokensPerSecond: Double, now: ContinuousClock.Instant = .now
+    ) -> String? {
         if let lastShown, now - lastShown < interval, step < stepCount { return nil }
         lastShown = now
-        var parts = ["\(label)  step \(step)/\(stepCount)", "loss \(loss.formatted(digits: 3))"]
+        var parts = ["\(label)  \(unit) \(step)/\(stepCount)", figure]
         parts.append("\(Self.rate(tokensPerSecond)) tok/s")
         if let left = timeLeft(step: step, now: now) { parts.append("\(Self.clock(left)) left") }
         return draw(parts.joined(separator: "  "))

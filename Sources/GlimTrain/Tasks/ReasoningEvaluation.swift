@@ -9,6 +9,17 @@ public struct ReasoningEvaluation: Sendable, Equatable {
         (self.level, self.samples, self.seed) = (level, samples, seed)
     }
 
+    private static let mostSamples = 100_000
+
+    /// Whether it can be asked at all, before a model is loaded.
+    ///
+    /// - Throws: `ReasoningError` with what to change.
+    public func check() throws(ReasoningError) {
+        guard (1...Self.mostSamples).contains(samples) else {
+            throw ReasoningError("samples is \(samples), not within 1...\(Self.mostSamples)")
+        }
+    }
+
     /// - Parameter answer: gives the answer to a question, without its thinking.
     /// - Throws: what `answer` throws.
     public func run<E: Error>(_ answer: (_ question: String) throws(E) -> String) throws(E) -> ReasoningScore {

@@ -47,7 +47,7 @@ public struct ReasoningMixture: Sendable {
     }
 }
 
-/// Why a mixture of tasks cannot be.
+/// Why a mixture of tasks cannot be, or its questions not asked.
 public struct ReasoningError: Error, Sendable, Equatable, CustomStringConvertible {
     public let description: String
     init(_ description: String) { self.description = description }

@@ -1,23 +1,26 @@
-import GlimText
-
 /// What a model needs to talk: its tokenizer, its template, and the tokens that end a reply.
 ///
 /// What a person writes is plain text: no control token can be written into it.
-struct ChatFormat {
-    let tokenizer: Tokenizer
-    let template: ChatTemplate
+public struct ChatFormat: Sendable {
+    public let tokenizer: Tokenizer
+    public let template: ChatTemplate
     /// Tokens that end a reply.
-    let stops: Set<Int32>
+    public let stops: Set<Int32>
 
-    /// - Throws: where the vocabulary has no tokens for the roles, or ids the model does not know.
-    init(_ tokenizer: Tokenizer, _ template: ChatTemplate, vocabulary: Int, endOfText: [Int]) throws {
+    /// - Parameters:
+    ///   - vocabulary: how many ids the model knows.
+    ///   - endOfText: the ids with which the model ends a text.
+    /// - Throws: `TokenizerError` where the vocabulary has no tokens for the roles, or ids that the model does not know.
+    public init(
+        _ tokenizer: Tokenizer, _ template: ChatTemplate, vocabulary: Int, endOfText: [Int]
+    ) throws(TokenizerError) {
         guard tokenizer.id(of: .user) != nil, tokenizer.id(of: .assistant) != nil else {
-            throw Failure(
-                "tokenizer.json has no <|user|> and <|assistant|>, so this model cannot chat; use glim generate")
+            throw .cannotChat(
+                why: "it has no <|user|> and <|assistant|>, with which conversations are written; use glim generate")
         }
         guard tokenizer.vocabularySize <= vocabulary else {
-            throw Failure(
-                "tokenizer.json has \(tokenizer.vocabularySize) tokens, but the model knows \(vocabulary); "
+            throw .cannotChat(
+                why: "it has \(tokenizer.vocabularySize) tokens, but the model knows \(vocabulary); "
                     + "they do not belong together")
         }
         (self.tokenizer, self.template) = (tokenizer, template)
@@ -26,14 +29,14 @@ struct ChatFormat {
     }
 
     /// Whether replies to this prompt begin within their thinking.
-    func startsThinking(_ prompt: ChatPrompt) -> Bool {
+    public func startsThinking(_ prompt: ChatPrompt) -> Bool {
         template.opensThinking(prompt) && tokenizer.id(of: .beginThink) != nil
     }
 
     /// The tokens of a prompt, replies in it as they were drawn. Control tokens that the vocabulary lacks are left out.
     ///
     /// - Parameter replies: by the number of their message.
-    func tokens(_ prompt: ChatPrompt, replies: [Int: DrawnReply]) -> [Int32] {
+    public func tokens(_ prompt: ChatPrompt, replies: [Int: DrawnReply] = [:]) -> [Int32] {
         template.pieces(prompt).flatMap { piece -> [Int32] in
             if case .control(let token) = piece.body { return tokenizer.id(of: token).map { [$0] } ?? [] }
             guard let reply = piece.message.flatMap({ replies[$0] }) else { return tokenizer.encode(piece) }
@@ -43,13 +46,13 @@ struct ChatFormat {
 }
 
 /// A reply as the tokens that were drawn.
-struct DrawnReply {
+public struct DrawnReply: Sendable {
     private let startsThinking: Bool
-    private(set) var reasoning: [Int32] = []
-    private(set) var answer: [Int32] = []
+    public private(set) var reasoning: [Int32] = []
+    public private(set) var answer: [Int32] = []
 
     /// - Parameter endThink: what divides one from the other; nil where the model does not think.
-    init(_ ids: ArraySlice<Int32>, startsThinking: Bool, endThink: Int32?) {
+    public init(_ ids: ArraySlice<Int32>, startsThinking: Bool, endThink: Int32?) {
         self.startsThinking = startsThinking
         guard startsThinking else {
             answer = Array(ids)
@@ -61,7 +64,7 @@ struct DrawnReply {
     }
 
     /// The message that tells a template where the tokens go. Its texts say no more than that there is something.
-    var message: ChatMessage {
+    public var message: ChatMessage {
         .assistant(answer.isEmpty ? "" : "…", reasoning: startsThinking ? "…" : "")
     }
 }
