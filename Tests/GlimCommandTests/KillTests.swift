@@ -18,6 +18,7 @@ import Testing
             ["pretrain", "--optimizer", "adamw"], ["pretrain", "--optimizer", "muon-split"],
             ["midtrain", "--context-lengths", "64", "128", "256"],
             ["adapt", "--sequence-length", "128", "--warmup-steps", "12", "--top-k", "32", "--share-every", "2"],
+            ["sft", "--sequence-length", "128"],
         ])
     func killed(stage: [String]) async throws {
         let folder = try TinyRun.place()

@@ -10,7 +10,8 @@ extension TrainRecipe {
     public init(stage: Stage) {
         self.init(bare: stage)
         switch stage {
-        case .pretrain, .sft: break
+        case .pretrain: break
+        case .sft: sequenceLength = 1024
         case .midtrain:
             // Long rows take long, and little of them is enough: GLM-5 gives each longer stage fewer tokens.
             (contextLengths, contextShares) = ([2048, 8192], [3, 1])
@@ -28,13 +29,15 @@ extension TrainRecipe {
     ]
 
     /// The learning rate after the warmup. The defaults are the best of those tried on `nano` (BENCHMARKS.md): of steps
-    /// of 8,192 tokens, and of smaller ones by the root of their part, as their gradients are noisier.
+    /// of 8,192 tokens, and of smaller ones by the root of their part, as their gradients are noisier. Fine-tuning's lies
+    /// between those of the stages before it.
     public var peakLearningRate: Double {
         if let learningRate { return learningRate }
         let peak = (optimizer == .adamw ? 2e-3 : 1e-2) * min(1, Double(batchTokens) / 8192).squareRoot()
         return switch stage {
-        case .pretrain, .sft: peak
+        case .pretrain: peak
         case .midtrain: peak / 5
+        case .sft: peak / 10
         case .adapt: peak / 20
         }
     }
@@ -105,8 +108,7 @@ extension TrainRecipe.Stage {
             case .topK, .shareEvery, .indexerLearningRate, .minimumIndexerLearningRateRatio: .adapt
             default: nil
             }
-        // Fine-tuning, which is not trained yet, refuses none.
-        return owner == self || self == .sft ? nil : owner
+        return owner == self ? nil : owner
     }
 }
 
