@@ -7,13 +7,16 @@ import GlimTrain
 struct StageOptions: ParsableArguments {
     @Option(help: "A TOML file with values; an option that is given as well goes before it.")
     var recipe: String?
-    @Option(parsing: .upToNextOption, help: "Files, folders, JSON lines (default: text found on this machine).")
+    @Option(
+        parsing: .upToNextOption,
+        help: "Files, folders, JSON lines (default: text found on this machine; fine-tuning has none).")
     var data: [String] = []
     @Option(
         parsing: .upToNextOption,
         help: """
             What rows are made of, in shares of tokens: text=0.8 retrieval=0.2; kinds are text, repository, interleaved, \
-            needle, retrieval and coreference (default: in pre-training text, later all but needle).
+            needle, retrieval and coreference (default: in pre-training text, then all but needle; fine-tuning takes \
+            none).
             """) var mixture: [String] = []
     @Option(help: "A tokenizer.json, or a folder with one (default: the model's, or one trained on the data).")
     var tokenizer: String?
@@ -34,8 +37,8 @@ struct StageOptions: ParsableArguments {
     var optimizer: TrainRecipe.Optimizer?
     @Option(
         help: """
-            Peak learning rate (default: 0.01, with adamw 0.002; in mid-training a fifth, in adaptation a twentieth of \
-            that; with less than 8192 tokens a step, by the root of their part).
+            Peak learning rate (default: 0.01, with adamw 0.002; in mid-training a fifth, in adaptation a twentieth, in \
+            fine-tuning a tenth of that; with less than 8192 tokens a step, by the root of their part).
             """) var learningRate: Double?
     @Option(help: "Decoupled weight decay of matrices (default: 0.1).") var weightDecay: Double?
     @Option(

@@ -5,7 +5,7 @@ public import GlimTrain
 struct Train: ParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Train a model: one stage at a time.",
-        subcommands: [Pretrain.self, Midtrain.self, Adapt.self])
+        subcommands: [Pretrain.self, Midtrain.self, Adapt.self, FineTune.self])
 }
 
 extension TrainRecipe.Optimizer: ExpressibleByArgument {}
@@ -132,6 +132,36 @@ struct Adapt: StageCommand {
     }
 
     var warmedUpFolder: String? { saveWarmedUp }
+
+    func validate() throws { try check() }
+    func run() throws { try train() }
+}
+
+struct FineTune: StageCommand {
+    static let stage = TrainRecipe.Stage.sft
+    static let configuration = CommandConfiguration(
+        commandName: "sft",
+        abstract: "Fine-tune a model on conversations.",
+        discussion: """
+            Each line of --data is a conversation as glim template reads it: messages, tools, enable_thinking, \
+            clear_thinking, reasoning_effort. Learned is what the assistant thinks, says and calls, and the token that \
+            ends its turn; a message of the assistant or a call with "error": true is read and not learned. Rows hold \
+            whole conversations, which do not see each other; one that is longer than a row is left out. The model \
+            keeps its chat template.
+
+            """ + recipeHelp("context_lengths, context_shares, "))
+
+    @Option(help: "Model folder to start from.") var model: String?
+    @Option(help: "Tokens in a row (default: 1024).") var sequenceLength: Int?
+    @Option(help: "Steps of linear warm-up (default: 5% of the run).") var warmupSteps: Int?
+    @OptionGroup var common: StageOptions
+    @OptionGroup var compute: ComputeOptions
+
+    func give(_ values: inout GivenValues) {
+        values.take(.model, model) { $0.model = $1 }
+        values.take(sequenceLength: sequenceLength)
+        values.take(.warmupSteps, warmupSteps) { $0.warmupSteps = $1 }
+    }
 
     func validate() throws { try check() }
     func run() throws { try train() }

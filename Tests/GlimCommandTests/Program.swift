@@ -96,6 +96,18 @@ enum Program {
         return !isKnown || news.si_signo == SIGCHLD
     }
 
+    /// Waits until a process that was sent SIGSTOP has stopped, with all its threads.
+    ///
+    /// - Returns: false where it has come to its end.
+    static func standsStill(_ process: pid_t) async -> Bool {
+        while true {
+            var news = siginfo_t()
+            let isKnown = waitid(P_PID, id_t(process), &news, WEXITED | WSTOPPED | WNOHANG | WNOWAIT) == 0
+            if !isKnown || news.si_signo == SIGCHLD { return isKnown && Int(news.si_code) == Int(CLD_STOPPED) }
+            await Task.yield()
+        }
+    }
+
     /// What a program exits with; the negative of the signal that ended it.
     private static func status(_ ended: TerminationStatus) -> Int32 {
         switch ended {

@@ -3,12 +3,20 @@ import Testing
 
 /// A training run of a second, and what it must leave behind.
 enum TinyRun {
-    /// Text, and a model that trains in milliseconds.
+    /// Text, conversations, and a model that trains in milliseconds.
     static func place() throws -> TemporaryFolder {
         let folder = try TemporaryFolder(inMemory: true)
         var text = ""
         for i in 0..<3000 { text += "def f\(i)(x):\n    return x + \(i * 7 % 31)\n\n" }
         _ = try folder.write(text, to: "text.py")
+        let talk = (0..<300).map { i in
+            """
+            {"messages": [{"role": "user", "content": "f\(i)?"}, {"role": "assistant", "reasoning_content": "\(i)",
+            "content": "", "tool_calls": [{"name": "run", "arguments": {"x": \(i)}, "error": \(i % 3 == 0)}]},
+            {"role": "tool", "content": "\(i * 7 % 31)"}, {"role": "assistant", "content": "return x + \(i * 7 % 31)"}]}
+            """.replacing("\n", with: " ")
+        }
+        _ = try folder.write(talk.joined(separator: "\n"), to: "talk.jsonl")
         _ = try folder.write(
             """
             {"model_type": "glm4_moe_lite", "vocab_size": 400, "hidden_size": 48, "intermediate_size": 64,
@@ -25,8 +33,9 @@ enum TinyRun {
 
     /// - Parameter stage: those after pre-training start from the run "dense".
     static func arguments(_ folder: TemporaryFolder, _ out: String, stage: String = "pretrain") -> [String] {
+        let data = stage == "sft" ? "talk.jsonl" : "text.py"
         let common = [
-            "--data", folder.path("text.py").path, "--out", folder.path(out).path, "--batch-tokens", "1024", "--seed",
+            "--data", folder.path(data).path, "--out", folder.path(out).path, "--batch-tokens", "1024", "--seed",
             "9",
         ]
         guard stage == "pretrain" else { return ["train", stage, "--model", folder.path("dense").path] + common }

@@ -26,6 +26,7 @@ import Testing
             ["train", "midtrain", "--context-lengths", "64", "--context-shares", "1", "2"],
             ["train", "midtrain", "--mixture", "text"], ["train", "adapt", "--top-k", "0"],
             ["train", "adapt", "--preset", "nano"], ["train", "pretrain", "--top-k", "8"],
+            ["train", "sft", "--preset", "nano"], ["train", "sft", "--mixture", "text=1"],
             ["quickstart", "--minutes", "0"], ["eval", "ruler", "--model", "x", "--lengths", "9"],
             ["eval", "ruler", "--model", "x", "--samples", "9223372036854775807"],
         ])
@@ -53,6 +54,7 @@ import Testing
                 "adapt", ["--top-k", "--share-every", "--save-warmed-up", "--warmup-steps"],
                 ["--preset", "--context-shares"]
             ),
+            ("sft", ["--model", "--sequence-length", "--warmup-steps"], ["--preset", "--context-lengths", "--top-k"]),
         ])
     func stageHelp(stage: String, has: [String], hasNot: [String]) async throws {
         let output = try await Program.run(["help", "train", stage])

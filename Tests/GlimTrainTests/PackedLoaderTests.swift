@@ -255,6 +255,16 @@ import Testing
         #expect(ValidationSplit([kanji], seed: 1).validation[0].bytes.count % 3 == 0)
     }
 
+    @Test("where a part is none, whole documents validate: the first of several at least", arguments: [2, 30, 400])
+    func whole(number: Int) {
+        let documents = documents(number, bytes: 3000)
+        let split = ValidationSplit(documents, cuts: false, seed: 1)
+        #expect(!split.validation.isEmpty && split.training.count + split.validation.count == number)
+        #expect((split.training + split.validation).allSatisfy(documents.contains))
+        #expect(count(split.validation) <= max(3100, count(documents) / 20))
+        #expect(ValidationSplit(Array(documents[..<1]), cuts: false, seed: 1).training.count == 1)
+    }
+
     @Test("nothing to split, and no wish to", arguments: [0.0, -1, .nan])
     func nothing(fraction: Double) {
         let documents = documents(10, bytes: 100)

@@ -10,17 +10,30 @@ import Testing
         #expect(recipe.optimizer == .muonSplit && recipe.schedule == .cosine)
     }
 
-    @Test("every key is read, and written as it was read") func everything() throws {
-        let toml = """
-            stage = "sft"
+    @Test("every key is read, and written as it was read", arguments: [TrainRecipe.Stage.pretrain, .adapt])
+    func everything(stage: TrainRecipe.Stage) throws {
+        let own =
+            stage == .pretrain
+            ? """
             preset = "micro"
             config = "a/config.json"
             depth = 12
+            vocabulary_size = 16_384
+            mtp_layers = 2
+            """
+            : """
+            top_k = 512
+            share_every = 4
+            indexer_learning_rate = 0.01
+            min_indexer_learning_rate_ratio = 0.1
+            """
+        let toml = """
+            stage = "\(stage.rawValue)"
+            \(own)
             model = 'runs/1'
             data = ["src", "docs \\"x\\""]
             out = "runs/2"
             tokenizer = "tokenizer.json"
-            vocabulary_size = 16_384
             steps = 100
             sequence_length = 1024
             context_lengths = [1024, 4096]
@@ -40,15 +53,10 @@ import Testing
             beta2 = 0.99
             epsilon = 1e-10
             clip = 0
-            mtp_layers = 2
             mtp_steps = 3
             mtp_weight = 0.1
             balance_rate = 0.01
             sequence_balance_weight = 0.0
-            top_k = 512
-            share_every = 4
-            indexer_learning_rate = 0.01
-            min_indexer_learning_rate_ratio = 0.1
             validation_fraction = 0.02
             evaluate_every = 50
             save_every = 0
@@ -57,12 +65,18 @@ import Testing
             threads = 2
             """
         let recipe = try TrainRecipe(toml: toml)
-        #expect(recipe.stage == .sft && recipe.preset == "micro" && recipe.config == "a/config.json")
-        #expect(recipe.data == ["src", "docs \"x\""] && recipe.vocabularySize == 16_384 && recipe.depth == 12)
+        #expect(recipe.stage == stage && recipe.data == ["src", "docs \"x\""])
+        if stage == .pretrain {
+            #expect(recipe.preset == "micro" && recipe.config == "a/config.json" && recipe.depth == 12)
+            #expect(recipe.vocabularySize == 16_384 && recipe.mtpLayers == 2)
+        } else {
+            #expect(recipe.topK == 512 && recipe.shareEvery == 4 && recipe.indexerLearningRate == 0.01)
+            #expect(recipe.minimumIndexerLearningRateRatio == 0.1)
+        }
         #expect(recipe.optimizer == .muonSplit && recipe.learningRate == 1e-3 && recipe.epsilon == 1e-10)
-        #expect(recipe.mtpLayers == 2 && recipe.mtpSteps == 3 && recipe.passOptions(length: 1024).mtpSteps == 3)
+        #expect(recipe.mtpSteps == 3 && recipe.passOptions(length: 1024).mtpSteps == 3)
         #expect(recipe.contextLengths == [1024, 4096] && recipe.contextShares == [3, 1.5] && recipe.recompute == true)
-        #expect(recipe.mixture == ["text=0.75", "retrieval=0.25"] && recipe.topK == 512 && recipe.shareEvery == 4)
+        #expect(recipe.mixture == ["text=0.75", "retrieval=0.25"])
         #expect(recipe.minimumLearningRateRatio == 0 && recipe.seed == 42 && recipe.saveEvery == 0)
         #expect(recipe.microBatchTokens == 4096 && recipe.validationFraction == 0.02 && recipe.steps == 100)
         #expect(try TrainRecipe(toml: recipe.toml) == recipe)
@@ -176,7 +190,8 @@ import Testing
         "a key of another stage is refused with its line",
         arguments: [
             ("pretrain", "top_k = 8", "adapt"), ("midtrain", "share_every = 2", "adapt"),
-            ("adapt", "preset = \"nano\"", "pretrain"), ("midtrain", "vocabulary_size = 4096", "pretrain"),
+            ("adapt", "preset = \"nano\"", "pretrain"), ("sft", "top_k = 8", "adapt"),
+            ("sft", "mtp_layers = 1", "pretrain"), ("midtrain", "vocabulary_size = 4096", "pretrain"),
         ])
     func otherStage(stage: String, line: String, owner: String) throws {
         let error = #expect(throws: RecipeError.self) { try TrainRecipe(toml: "stage = \"\(stage)\"\n\(line)\n") }

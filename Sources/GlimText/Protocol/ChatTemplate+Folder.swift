@@ -7,20 +7,14 @@ extension ChatTemplate {
     ///
     /// - Throws: `TokenizerError` where the template is none of those that Glim knows.
     public init(folder: URL) throws(TokenizerError) {
-        let file = folder.appending(path: "chat_template.jinja")
-        let settings = folder.appending(path: "tokenizer_config.json")
-        var source = (file, (try? Data(contentsOf: file)).map { String(decoding: $0, as: UTF8.self) })
-        if source.1 == nil, let data = try? Data(contentsOf: settings) {
-            source = (settings, (try? JSON(parsing: data))?["chat_template"]?.string)
-        }
-        guard let jinja = source.1 else {
+        guard let (file, jinja) = Self.jinja(in: folder) else {
             self = .glm5
             return
         }
         func mentions(_ words: String...) -> Bool { words.contains { jinja.contains($0) } }
         guard mentions("[gMASK]<sop>"), mentions("<arg_key>"), !mentions("/nothink") else {
             throw .unsupported(
-                path: source.0.path, what: "a chat template that is not of GLM-4.7, 5, 5.1, 5.2 or 5.3")
+                path: file.path, what: "a chat template that is not of GLM-4.7, 5, 5.1, 5.2 or 5.3")
         }
         if mentions("Reasoning Effort") {
             self = mentions("'low'", "\"low\"") ? .glm53 : .glm52
@@ -28,4 +22,15 @@ extension ChatTemplate {
             self = mentions("defer_loading") ? .glm51 : .glm5
         }
     }
+
+    /// The folder's own template as it stands, and the file that holds it; nil where there is none.
+    package static func jinja(in folder: URL) -> (file: URL, text: String)? {
+        let file = folder.appending(path: fileName)
+        if let data = try? Data(contentsOf: file) { return (file, String(decoding: data, as: UTF8.self)) }
+        let settings = folder.appending(path: "tokenizer_config.json")
+        guard let data = try? Data(contentsOf: settings) else { return nil }
+        return (try? JSON(parsing: data))?["chat_template"]?.string.map { (settings, $0) }
+    }
+
+    package static let fileName = "chat_template.jinja"
 }

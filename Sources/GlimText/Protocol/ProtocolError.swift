@@ -12,7 +12,7 @@ public enum ProtocolError: Error, Equatable, CustomStringConvertible {
         }
     }
 
-    static func malformed(_ place: String, _ found: JSON?, expected: String) -> ProtocolError {
+    package static func malformed(_ place: String, _ found: JSON?, expected: String) -> ProtocolError {
         .malformed(place: place, found: found.map { short($0.compact) } ?? "missing", expected: expected)
     }
 

@@ -37,6 +37,10 @@ public struct Corpus: Sendable {
         public var skippedUnsuited = 0
         /// Documents of which most lines came before; only `found` looks for them.
         public var skippedSimilar = 0
+        /// Conversations longer than a row.
+        public var skippedTooLong = 0
+        /// Conversations in which nothing is to be learned.
+        public var skippedUntaught = 0
 
         public init() {}
 
@@ -49,13 +53,15 @@ public struct Corpus: Sendable {
             case skippedSpecial = "skipped_special"
             case skippedUnsuited = "skipped_unsuited"
             case skippedSimilar = "skipped_similar"
+            case skippedTooLong = "skipped_too_long"
+            case skippedUntaught = "skipped_untaught"
         }
 
         public var description: String {
             let skipped = [
                 (skippedEmpty, "empty"), (skippedBinary, "binary"), (skippedUnreadable, "unreadable"),
                 (skippedDuplicate, "duplicate"), (skippedSpecial, "special"), (skippedUnsuited, "unsuited"),
-                (skippedSimilar, "similar"),
+                (skippedSimilar, "similar"), (skippedTooLong, "too long"), (skippedUntaught, "untaught"),
             ].filter { $0.0 > 0 }.map { "\($0.0) \($0.1)" }
             return "\(files) files, \(documents) documents, \(bytes) bytes"
                 + (skipped.isEmpty ? "" : "; skipped \(skipped.joined(separator: ", "))")
@@ -74,6 +80,14 @@ public struct Corpus: Sendable {
         }
     }
 
+    /// What files hold.
+    public enum Form: Sendable {
+        case text
+        /// JSON lines, each a document as it stands, whatever the file is called. In folders only `.jsonl` files are
+        /// read.
+        case conversations
+    }
+
     /// Collects the text under paths.
     ///
     /// Folders are walked in the order of their names' bytes. Inside them, hidden names and links to folders are left
@@ -82,12 +96,13 @@ public struct Corpus: Sendable {
     ///
     /// - Parameters:
     ///   - paths: files, folders, or a pipe such as `<(command)` in a shell.
+    ///   - form: what the files hold.
     ///   - progress: called now and then with the totals so far, and once at the end.
     /// - Throws: `DataError` for a named path that is missing or unreadable, a malformed line of JSONL, or no text.
     public static func collect(
-        _ paths: [String], limits: Limits = Limits(), progress: (Totals) -> Void = { _ in }
+        _ paths: [String], form: Form = .text, limits: Limits = Limits(), progress: (Totals) -> Void = { _ in }
     ) throws(DataError) -> Corpus {
-        var collector = Collector(limits: limits)
+        var collector = Collector(limits: limits, form: form)
         for path in paths {
             try collector.add(path: path, progress: progress)
             if collector.isFull { break }
@@ -107,6 +122,7 @@ struct Collector {
     private(set) var isFull = false
     private var dropped = CorpusReport.DroppedList()
     private let limits: Corpus.Limits
+    private let form: Corpus.Form
     /// The lines of all documents so far, where those like earlier ones are dropped; nil where only equals are.
     private var seenLines: Set<UInt64>?
     /// The path under which each file was read.
@@ -119,8 +135,8 @@ struct Collector {
 
     /// - Parameter dropsSimilar: whether to skip a document of which most lines came before, e.g. the same module of
     ///   another version. Training would see much of what validation asks.
-    init(limits: Corpus.Limits, dropsSimilar: Bool = false) {
-        self.limits = limits
+    init(limits: Corpus.Limits, form: Corpus.Form = .text, dropsSimilar: Bool = false) {
+        (self.limits, self.form) = (limits, form)
         seenLines = dropsSimilar ? [] : nil
     }
 
@@ -163,7 +179,12 @@ struct Collector {
                 let prefix = path.hasSuffix("/") ? path : path + "/"
                 pending += names.reversed().filter { !$0.hasPrefix(".") }.map { prefix + $0 }
             case .file:
-                if try add(file: path, entry: entry) != nil { skipUnreadable(path) }
+                if form == .conversations, !Self.isJSONL(path) {
+                    totals.files += 1
+                    skip(path, .unsuited)
+                } else if try add(file: path, entry: entry) != nil {
+                    skipUnreadable(path)
+                }
                 if totals.files % 64 == 0 { progress(totals) }
             case .pipe, .other: skip(path, .special)
             }
@@ -179,7 +200,8 @@ struct Collector {
         file path: String, entry: FileBytes.Entry, suits: ([UInt8]) -> Bool = { _ in true }
     ) throws(DataError) -> FileBytes.Problem? {
         totals.files += 1
-        let isJSONL = path.lowercased().hasSuffix(".jsonl")
+        // What a person names is what the command reads, whatever it is called: a pipe has no ending.
+        let isJSONL = form == .conversations || Self.isJSONL(path)
         let room = max(0, Self.roomBytes - totals.bytes)
         let bytes: [UInt8]
         do throws(FileBytes.Problem) {
@@ -217,6 +239,8 @@ struct Collector {
         return nil
     }
 
+    private static func isJSONL(_ path: String) -> Bool { path.lowercased().hasSuffix(".jsonl") }
+
     /// Text is held in memory, beside the tokens it becomes: half of what there is.
     private static let roomBytes = MemoryRoom.byteCount / 2
 
@@ -224,15 +248,7 @@ struct Collector {
 
     /// Counts what is left out and takes its name down.
     private mutating func skip(_ name: String, _ reason: CorpusReport.Reason, kept: String? = nil) {
-        switch reason {
-        case .empty: totals.skippedEmpty += 1
-        case .binary: totals.skippedBinary += 1
-        case .unreadable: totals.skippedUnreadable += 1
-        case .duplicate: totals.skippedDuplicate += 1
-        case .special: totals.skippedSpecial += 1
-        case .unsuited: totals.skippedUnsuited += 1
-        case .similar: totals.skippedSimilar += 1
-        }
+        totals.count(reason)
         dropped.append(.init(name: name, reason: reason, kept: kept))
     }
 
@@ -246,11 +262,16 @@ struct Collector {
             let line = bytes[start..<end]
             start = end + 1
             if line.allSatisfy({ $0 == 0x20 || $0 == 0x09 || $0 == 0x0D }) { continue }
+            let name = "\(path):\(lineNumber)"
+            if form == .conversations {
+                add(document: Document(name: name, bytes: Array(line)))
+                continue
+            }
             let text: String
             do { text = try decoder.decode(JSONLDocument.self, from: Data(line)).text } catch {
                 throw .malformedLine(file: path, line: lineNumber, why: JSONLDocument.why(error))
             }
-            add(text: Array(text.utf8), name: "\(path):\(lineNumber)")
+            add(text: Array(text.utf8), name: name)
         }
     }
 

@@ -6,6 +6,8 @@ public struct CorpusReport: Codable, Sendable, Equatable {
     /// Why a text is not in the corpus.
     public enum Reason: String, Codable, Sendable {
         case empty, binary, unreadable, duplicate, special, unsuited, similar
+        case tooLong = "too_long"
+        case untaught
     }
 
     /// One text that was left out.
@@ -51,6 +53,18 @@ public struct CorpusReport: Codable, Sendable, Equatable {
         droppedUnlisted = dropped.count - dropped.first.count
     }
 
+    /// Leaves out a document that was collected.
+    mutating func leaveOut(_ document: Document, _ reason: Reason) {
+        totals.documents -= 1
+        totals.bytes -= document.bytes.count
+        totals.count(reason)
+        if dropped.count < DroppedList.limit {
+            dropped.append(Dropped(name: document.name, reason: reason))
+        } else {
+            droppedUnlisted += 1
+        }
+    }
+
     /// Writes `data.json` into a folder: whole, or not at all.
     ///
     /// - Throws: `CheckpointError` if it cannot be written.
@@ -58,5 +72,34 @@ public struct CorpusReport: Codable, Sendable, Equatable {
         let encoder = JSONEncoder()
         encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
         try AtomicFile.write(encoder.encode(self), to: folder.appending(path: "data.json"))
+    }
+}
+
+extension Corpus.Totals {
+    mutating func count(_ reason: CorpusReport.Reason) {
+        switch reason {
+        case .empty: skippedEmpty += 1
+        case .binary: skippedBinary += 1
+        case .unreadable: skippedUnreadable += 1
+        case .duplicate: skippedDuplicate += 1
+        case .special: skippedSpecial += 1
+        case .unsuited: skippedUnsuited += 1
+        case .similar: skippedSimilar += 1
+        case .tooLong: skippedTooLong += 1
+        case .untaught: skippedUntaught += 1
+        }
+    }
+
+    /// Files that were written before there were conversations lack the counts of those.
+    public init(from decoder: any Decoder) throws {
+        let values = try decoder.container(keyedBy: CodingKeys.self)
+        func count(_ key: CodingKeys) throws -> Int { try values.decode(Int.self, forKey: key) }
+        (files, documents, bytes) = (try count(.files), try count(.documents), try count(.bytes))
+        (skippedEmpty, skippedBinary) = (try count(.skippedEmpty), try count(.skippedBinary))
+        (skippedUnreadable, skippedDuplicate) = (try count(.skippedUnreadable), try count(.skippedDuplicate))
+        (skippedSpecial, skippedUnsuited) = (try count(.skippedSpecial), try count(.skippedUnsuited))
+        skippedSimilar = try count(.skippedSimilar)
+        skippedTooLong = try values.decodeIfPresent(Int.self, forKey: .skippedTooLong) ?? 0
+        skippedUntaught = try values.decodeIfPresent(Int.self, forKey: .skippedUntaught) ?? 0
     }
 }

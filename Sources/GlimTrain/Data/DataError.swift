@@ -8,6 +8,8 @@ public enum DataError: Error, Equatable, Sendable, CustomStringConvertible {
     case unreadable(String, why: String)
     /// A line of a JSONL file is not an object with a text.
     case malformedLine(file: String, line: Int, why: String)
+    /// A line of fine-tuning data is no conversation; the place is `file:line`.
+    case malformedConversation(String, why: String)
     /// With this file there is more text than memory can hold.
     case tooLarge(String, limit: Int)
     /// The paths exist and hold no text.
@@ -29,6 +31,8 @@ public enum DataError: Error, Equatable, Sendable, CustomStringConvertible {
             "data path \(path) makes more than \(limit >> 20) MiB of text, half of this machine's memory; give less"
         case .malformedLine(let file, let line, let why):
             "\(file):\(line) is not a JSONL document: \(why); each line must be an object with a string \"text\""
+        case .malformedConversation(let place, let why):
+            "\(place) is not a conversation: \(why); mend the line or leave it out"
         case .nothingUsable(let paths, let totals):
             "no usable text in \(paths.isEmpty ? "no paths at all" : paths.joined(separator: ", ")): "
                 + "empty or binary-only data (\(totals)); give files or folders with text"

@@ -9,6 +9,10 @@ extension MixedLoader {
     ///   - say: is told the mixture.
     /// - Throws: `RunError` and `DataError`, where there is no such mixture or no text.
     package init(_ recipe: TrainRecipe, _ material: RunMaterial, say: (String) -> Void) throws {
+        if recipe.stage == .sft {
+            try self.init(recipe, conversations: material)
+            return
+        }
         let mixture = try RowMixture(recipe, material, say: say)
         self.init(try recipe.rowLengths.indices.map { try mixture.stage($0) })
     }

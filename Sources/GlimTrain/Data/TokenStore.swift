@@ -19,6 +19,16 @@ public struct TokenStore: Sendable, Equatable {
     /// The token at a place as a target: -1 where it is read but not learned.
     public func target(_ place: Int) -> Int32 { taught.isEmpty || taught[place] ? tokens[place] : -1 }
 
+    /// Whether anything in a document is a target.
+    func teaches(_ document: Int) -> Bool { range(document).dropFirst().contains { target($0) >= 0 } }
+
+    /// How many tokens are targets.
+    var targetCount: Int {
+        (0..<documentCount).reduce(0) { sum, document in
+            sum + range(document).dropFirst().count { target($0) >= 0 }
+        }
+    }
+
     /// Takes documents that are tokens already; each must end with the end-of-text token where one is wanted.
     ///
     /// - Parameter taught: for each token of each document whether it is learned; nil: all are.
@@ -45,12 +55,16 @@ public struct TokenStore: Sendable, Equatable {
         progress: @Sendable (_ bytesDone: Int) -> Void = { _ in },
         tokenize: @Sendable ([UInt8]) -> [Int32]
     ) {
-        struct State {
-            var next = 0
-            var bytesDone = 0
-            var results: [[Int32]]
-        }
-        let state = Mutex(State(results: Array(repeating: [], count: documents.count)))
+        self.init(
+            Self.map(documents, threads: threads, progress: progress) { tokenize($0.bytes) + [endOfText] })
+    }
+
+    /// What `body` makes of each document, on several threads: a pure function.
+    static func map<T: Sendable>(
+        _ documents: [Document], threads: Int?, progress: @Sendable (_ bytesDone: Int) -> Void = { _ in },
+        _ body: @Sendable (Document) -> T
+    ) -> [T] {
+        let state = Mutex(MappedDocuments<T>(results: Array(repeating: nil, count: documents.count)))
         let wanted = threads ?? ProcessInfo.processInfo.activeProcessorCount
         let workers = max(1, min(wanted, documents.count))
         DispatchQueue.concurrentPerform(iterations: workers) { _ in
@@ -61,16 +75,16 @@ public struct TokenStore: Sendable, Equatable {
                     return state.next
                 }
                 guard let i = claimed else { return }
-                let tokens = tokenize(documents[i].bytes) + [endOfText]
+                let result = body(documents[i])
                 let bytesDone = state.withLock { state in
-                    state.results[i] = tokens
+                    state.results[i] = result
                     state.bytesDone += documents[i].bytes.count
                     return state.bytesDone
                 }
                 if i % 64 == 0 { progress(bytesDone) }
             }
         }
-        self.init(state.withLock { $0.results })
+        return state.withLock { $0.results.compactMap { $0 } }
     }
 
     /// A hash of all tokens and boundaries: a run that resumes compares it, so as not to go on with other data.
@@ -79,4 +93,11 @@ public struct TokenStore: Sendable, Equatable {
         let bounded = offsets.withUnsafeBytes { ContentHash.hash($0, seed: content) }
         return taught.isEmpty ? bounded : taught.withUnsafeBytes { ContentHash.hash($0, seed: bounded) }
     }
+}
+
+/// How far the threads are that make something of each document.
+private struct MappedDocuments<T: Sendable>: Sendable {
+    var next = 0
+    var bytesDone = 0
+    var results: [T?]
 }

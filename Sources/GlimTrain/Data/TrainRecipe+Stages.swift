@@ -10,7 +10,8 @@ extension TrainRecipe {
     public init(stage: Stage) {
         self.init(bare: stage)
         switch stage {
-        case .pretrain, .sft: break
+        case .pretrain: break
+        case .sft: sequenceLength = 1024
         case .midtrain:
             contextLengths = [2048, 8192]
             mixture = Self.longMixture
@@ -29,13 +30,15 @@ extension TrainRecipe {
     ]
 
     /// The learning rate after the warmup. The defaults are the best of those tried on `nano` (BENCHMARKS.md): of steps
-    /// of 8,192 tokens, and of smaller ones by the root of their part, as their gradients are noisier.
+    /// of 8,192 tokens, and of smaller ones by the root of their part, as their gradients are noisier. Fine-tuning's lies
+    /// between those of the stages before it.
     public var peakLearningRate: Double {
         if let learningRate { return learningRate }
         let peak = (optimizer == .adamw ? 2e-3 : 1e-2) * min(1, Double(batchTokens) / 8192).squareRoot()
         return switch stage {
-        case .pretrain, .sft: peak
+        case .pretrain: peak
         case .midtrain: peak / 5
+        case .sft: peak / 10
         case .adapt: peak / 20
         }
     }
@@ -110,8 +113,7 @@ extension TrainRecipe.Stage {
             case .topK, .shareEvery, .indexerLearningRate, .minimumIndexerLearningRateRatio: .adapt
             default: nil
             }
-        // Fine-tuning, which is not trained yet, refuses none.
-        return owner == self || self == .sft ? nil : owner
+        return owner == self ? nil : owner
     }
 }
 

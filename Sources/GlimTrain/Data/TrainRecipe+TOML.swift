@@ -63,6 +63,9 @@ extension TrainRecipe {
         }
         func fail(_ key: CodingKeys, _ why: String) -> RecipeError { RecipeError(key: key.rawValue, why: why) }
         if steps != nil, minutes != nil { throw fail(.minutes, "give steps or minutes, not both") }
+        if stage == .sft, !mixture.isEmpty {
+            throw fail(.mixture, "rows of sft are the conversations in data; leave it out")
+        }
         if !contextShares.isEmpty, contextShares.count != contextLengths.count {
             throw fail(.contextShares, "\(contextShares.count) shares for \(contextLengths.count) context_lengths")
         }

@@ -30,7 +30,8 @@ public struct TrainRecipe: Codable, Sendable, Equatable {
     public var depth: Int?
     /// A model folder to start from, instead of fresh weights.
     public var model: String?
-    /// Files and folders with text; none: what is found on this machine. Relative to the working folder.
+    /// Files and folders with text, in fine-tuning with conversations; none: text that is found on this machine.
+    /// Relative to the working folder.
     public var data: [String] = []
     /// The folder of the run.
     public var out = "run"

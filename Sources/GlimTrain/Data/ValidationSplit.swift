@@ -14,8 +14,11 @@ public struct ValidationSplit: Sendable, Equatable {
         min(0.05, Double(512 << 10) / Double(max(totalBytes, 1)))
     }
 
-    /// - Parameter fraction: of the bytes, from 0 (no validation) to 1/2; nil for `defaultFraction`.
-    public init(_ documents: [Document], fraction: Double? = nil, seed: UInt64) {
+    /// - Parameters:
+    ///   - fraction: of the bytes, from 0 (no validation) to 1/2; nil for `defaultFraction`.
+    ///   - cuts: false where a part of a document is none: then the one that would exceed the fraction trains, but for
+    ///     the first of several, which validates.
+    public init(_ documents: [Document], fraction: Double? = nil, cuts: Bool = true, seed: UInt64) {
         let totalBytes = documents.reduce(0) { $0 + $1.bytes.count }
         let wanted = fraction ?? Self.defaultFraction(totalBytes: totalBytes)
         let fraction = wanted.isNaN ? 0 : min(max(wanted, 0), 0.5)
@@ -34,7 +37,11 @@ public struct ValidationSplit: Sendable, Equatable {
             let isBelow = Double(ranks[i] >> 11) * 0x1p-53 < fraction
             guard isBelow || position == 0 else { break }
             let count = documents[i].bytes.count
-            validating[i] = count <= budget ? count : Self.tail(of: documents[i].bytes, limit: budget)
+            if cuts {
+                validating[i] = count <= budget ? count : Self.tail(of: documents[i].bytes, limit: budget)
+            } else if count <= budget || position == 0 && order.count > 1 {
+                validating[i] = count
+            }
             budget -= validating[i]
             if validating[i] < count { break }
         }

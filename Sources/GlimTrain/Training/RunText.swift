@@ -6,7 +6,7 @@ package struct RunText: Sendable, Equatable {
     package var training: [Document]
     package var validation: [Document]
     /// What was left out, and why.
-    let report: CorpusReport
+    package internal(set) var report: CorpusReport
     /// What decides all of it, but for the contents of files.
     private let choice: Choice
 
@@ -14,9 +14,12 @@ package struct RunText: Sendable, Equatable {
         var data: [String]
         var validationFraction: Double?
         var seed: UInt64
+        /// Nil for text, as in files that know nothing else.
+        var isConversations: Bool?
 
         init(_ recipe: TrainRecipe) {
             (data, validationFraction, seed) = (recipe.data, recipe.validationFraction, recipe.seed)
+            isConversations = recipe.stage == .sft ? true : nil
         }
     }
 
@@ -31,10 +34,13 @@ package struct RunText: Sendable, Equatable {
         }
         let corpus =
             recipe.data.isEmpty
-            ? try Corpus.found(progress: progress) : try Corpus.collect(recipe.data, progress: progress)
+            ? try Corpus.found(progress: progress)
+            : try Corpus.collect(
+                recipe.data, form: recipe.stage == .sft ? .conversations : .text, progress: progress)
         say("text: \(corpus.totals)")
         if recipe.data.isEmpty { say("from \(Self.folders(corpus.documents))") }
-        let split = ValidationSplit(corpus.documents, fraction: recipe.validationFraction, seed: recipe.seed)
+        let split = ValidationSplit(
+            corpus.documents, fraction: recipe.validationFraction, cuts: recipe.stage != .sft, seed: recipe.seed)
         (training, validation) = (split.training, split.validation)
         (report, choice) = (corpus.report, Choice(recipe))
     }
@@ -55,7 +61,7 @@ package struct RunText: Sendable, Equatable {
 extension RunText {
     /// The first line of the file; the bytes of the documents follow.
     private struct Header: Codable {
-        var report: CorpusReport
+        package internal(set) var report: CorpusReport
         var choice: Choice
         var names: [String]
         var byteCounts: [Int]

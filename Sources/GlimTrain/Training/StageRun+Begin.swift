@@ -7,7 +7,24 @@ import GlimText
 extension StageRun {
     /// Reads tokens from text; learns a tokenizer where there is none yet.
     func makeMaterial(_ text: RunText) throws -> RunMaterial {
-        let material = RunMaterial(text, try makeTokenizer(text.training), threads: recipe.threads)
+        let tokenizer = try makeTokenizer(text.training)
+        if recipe.stage == .sft, let folder = recipe.model {
+            let template = try ChatTemplate(folder: URL(filePath: folder))
+            let material = try RunMaterial(
+                conversations: text, tokenizer, template, rowLength: recipe.longestRow, threads: recipe.threads)
+            let totals = material.text.report.totals
+            if totals.skippedTooLong + totals.skippedUntaught > 0 {
+                say(
+                    "left out: \(totals.skippedTooLong) conversations longer than a row of \(recipe.longestRow) tokens, "
+                        + "\(totals.skippedUntaught) that teach nothing; data.json names them")
+            }
+            say(
+                "\(material.store.tokenCount) training tokens in \(material.store.documentCount) conversations, "
+                    + "\(material.store.targetCount) of them taught, with the template of \(template.rawValue); "
+                    + "\(material.validation.documentCount) more conversations validate")
+            return material
+        }
+        let material = RunMaterial(text, tokenizer, threads: recipe.threads)
         say(
             "\(material.store.tokenCount) training tokens in \(material.store.documentCount) documents, "
                 + "\(material.tokenizer.vocabularySize) entries")

@@ -13,6 +13,9 @@ extension StageRun {
     func save(_ model: Model, _ tokenizer: Tokenizer, to folder: URL) throws {
         try model.save(to: folder)
         try saveTokenizer(tokenizer, to: folder)
+        if let origin = recipe.model, let (_, jinja) = ChatTemplate.jinja(in: URL(filePath: origin)) {
+            try AtomicFile.write(Data(jinja.utf8), to: folder.appending(path: ChatTemplate.fileName))
+        }
         let end = ControlToken.endOfText.rawValue
         try AtomicFile.write(
             """

@@ -6,7 +6,7 @@ extension StageRun {
     /// over the data.
     mutating func planSteps(_ config: ModelConfig, _ loader: MixedLoader, _ material: RunMaterial) throws {
         guard let minutes = recipe.minutes else {
-            recipe.steps = max(1, Int(Double(material.store.tokenCount) / recipe.stepTokens))
+            recipe.steps = max(1, Int(Double(material.tokensOfOnePass(recipe.longestRow)) / recipe.stepTokens))
             return
         }
         say("measuring a few steps and an evaluation to plan \(minutes) minutes")

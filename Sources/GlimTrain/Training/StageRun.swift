@@ -3,7 +3,7 @@ import GlimModel
 import GlimTensor
 import GlimText
 
-/// One stage of training, from text to a model folder: what `glim train pretrain`, `midtrain` and `adapt` do.
+/// One stage of training, from data to a model folder: what `glim train` does.
 ///
 /// The run's folder is itself a model folder, beside it `recipe.json` (every value, the number of steps included),
 /// `metrics.jsonl`, `samples.jsonl`, `loss.svg`, `data.json` and `training/` (what `--resume` goes on from).
@@ -67,11 +67,13 @@ public struct StageRun {
         }
         switch self.recipe.stage {
         case .pretrain: break
-        case .midtrain, .adapt:
+        case .midtrain, .adapt, .sft:
             if self.recipe.model == nil {
                 throw RunError("\(self.recipe.stage.rawValue) starts from a model: give its folder with --model")
             }
-        case .sft: throw RunError("stage is sft, which this version does not train yet")
+        }
+        if self.recipe.stage == .sft, self.recipe.data.isEmpty {
+            throw RunError("sft learns from conversations: give JSON lines with messages with --data")
         }
     }
 
@@ -174,7 +176,7 @@ public struct StageRun {
                 say("step \(step): validation loss \(loss), \(bits.formatted(digits: 3)) bits per byte")
             }
             if step == total || sampleEvery > 0 && step % sampleEvery == 0 {
-                try samples.append(step, Self.sample(trainer.model, tokenizer, seed: recipe.seed))
+                try samples.append(step, Self.sample(trainer.model, material, seed: recipe.seed))
             }
             last = metrics
             let isDue =
@@ -204,20 +206,23 @@ public struct StageRun {
         guard !rows.isEmpty else { return }
         let evaluation = Evaluation(model, rows, byteCounts: byteCounts)
         (metrics.validationLoss, metrics.validationBitsPerByte) = (evaluation.loss, evaluation.bitsPerByte)
-        guard isLast, recipe.stage != .pretrain else { return }
+        guard isLast, [.midtrain, .adapt].contains(recipe.stage) else { return }
         let length = recipe.longestRow
         let long = material.longRows(length, context: length)
         metrics.extras["val_bits_per_byte_\(length)"] = Evaluation(model, long, byteCounts: byteCounts).bitsPerByte
     }
 
     /// A few continuations, always of the same prompts with the same random numbers.
-    private static func sample(_ model: Model, _ tokenizer: Tokenizer, seed: UInt64) -> [Report.Sample] {
-        ["import ", "def ", "The "].map { prompt in
+    private static func sample(_ model: Model, _ material: RunMaterial, seed: UInt64) -> [Report.Sample] {
+        let tokenizer = material.tokenizer
+        return material.prompts.map { prompt in
             var generator = Generator(model, sampler: Sampler(temperature: 0.7, topP: 0.95, seed: seed))
-            generator.feed([tokenizer.endOfText] + tokenizer.encode(prompt))
+            generator.feed(prompt.tokens)
             var ids: [Int32] = []
-            while ids.count < 96, let token = generator.next(), token.id != tokenizer.endOfText { ids.append(token.id) }
-            return Report.Sample(prompt: prompt, continuation: (try? tokenizer.decodeText(ids)) ?? "")
+            while ids.count < 96, let token = generator.next(), !generator.stops.contains(token.id) {
+                ids.append(token.id)
+            }
+            return Report.Sample(prompt: prompt.text, continuation: (try? tokenizer.decodeText(ids)) ?? "")
         }
     }
 }
