@@ -220,13 +220,16 @@ def openai_client(chunks):
     return state.current_completion_snapshot.to_dict()
 
 
+CLAUDE_EVENT = TypeAdapter(claude.RawMessageStreamEvent)
+
+
 def claude_client(events, is_whole=True):
     """The same. Arguments that are cut off the client completes to an object, which they are not: they do not count."""
     message, buffers = None, {}
     for event in events:
         if event["type"] == "ping":
             continue
-        read = TypeAdapter(claude.RawMessageStreamEvent).validate_python(plain(event))
+        read = CLAUDE_EVENT.validate_python(plain(event))
         message = accumulate_event(event=read, current_snapshot=message, json_bufs=buffers)
     message = message.to_dict()
     message["content"] = [block for block in message["content"] if is_whole or block["type"] != "tool_use"]
