@@ -213,13 +213,14 @@ struct JSONReader {
         case UInt8(ascii: "\""): return .string(try string())
         case UInt8(ascii: "{"):
             var members: [JSON.Member] = []
-            var places: [String: Int] = [:]
+            // By bytes: two spellings of an é are two keys.
+            var places: [[UInt8]: Int] = [:]
             try object { reader, key throws(JSONError) in
                 let member = JSON.Member(key, try reader.value())
-                if let place = places[key] {
+                if let place = places[Array(key.utf8)] {
                     members[place] = member
                 } else {
-                    places[key] = members.count
+                    places[Array(key.utf8)] = members.count
                     members.append(member)
                 }
             }

@@ -13,7 +13,7 @@ import Testing
     ]
 
     /// A call as it should be, or a few pieces of anything.
-    private static func output(_ draw: inout Draw) -> [String] {
+    static func output(_ draw: inout Draw) -> [String] {
         var pieces: [String] = []
         for _ in 0..<draw.integer(0...12) {
             switch draw.integer(0...9) {
