@@ -25,7 +25,7 @@ struct TokenizerParts: Sendable {
     var addsPrefixSpace = false
     var normalizer = Normalizer.none
     /// The rest of the file, kept for saving: top-level values and those of `model`.
-    var settings = TokenizerParts.glmSettings
+    var settings = TokenizerParts.settings(.glm)
     var modelSettings: [JSON.Member] = []
 
     var count: Int { ends.count }
@@ -38,8 +38,8 @@ struct TokenizerParts: Sendable {
         spellings.append(spelling)
     }
 
-    /// The settings of GLM's own file.
-    static let glmSettings: [JSON.Member] = {
+    /// The settings of GLM's own file, but for the pattern.
+    static func settings(_ pattern: SplitPattern) -> [JSON.Member] {
         func byteLevel(addsPrefixSpace: Bool, trimsOffsets: Bool, usesRegex: Bool) -> JSON {
             .object([
                 .init("type", .string("ByteLevel")), .init("add_prefix_space", .bool(addsPrefixSpace)),
@@ -48,7 +48,7 @@ struct TokenizerParts: Sendable {
         }
         let split = JSON.object([
             .init("type", .string("Split")),
-            .init("pattern", .object([.init("Regex", .string(SplitPattern.glm.rawValue))])),
+            .init("pattern", .object([.init("Regex", .string(pattern.rawValue))])),
             .init("behavior", .string("Isolated")), .init("invert", .bool(false)),
         ])
         let pieces = [split, byteLevel(addsPrefixSpace: false, trimsOffsets: true, usesRegex: false)]
@@ -59,5 +59,5 @@ struct TokenizerParts: Sendable {
             .init("post_processor", byteLevel(addsPrefixSpace: true, trimsOffsets: false, usesRegex: true)),
             .init("decoder", byteLevel(addsPrefixSpace: true, trimsOffsets: true, usesRegex: true)),
         ]
-    }()
+    }
 }

@@ -19,6 +19,9 @@ public struct TokenizerTrainer: Sendable {
     public var spareCount = 28
     /// A pair seen less often is not merged.
     public var minimumCount = 1
+    /// Where words end; to be set before documents are added. GLM's takes up to three digits together. With Qwen's, which
+    /// takes each for itself, small models learn to copy numbers and to calculate from far fewer examples.
+    public var pattern = SplitPattern.glm
 
     private let threadCount: Int
     private var counts = WordCounts()
@@ -72,17 +75,17 @@ public struct TokenizerTrainer: Sendable {
         if stretches.isEmpty { return }
         let workers = min(threadCount, stretches.count)
         if workers == 1 {
-            for stretch in stretches { counts.add(piecesOf: stretch) }
+            for stretch in stretches { counts.add(piecesOf: stretch, pattern) }
             return
         }
         let next = Atomic(0)
         let results = Mutex<[WordCounts]>([])
-        DispatchQueue.concurrentPerform(iterations: workers) { _ in
+        DispatchQueue.concurrentPerform(iterations: workers) { [pattern] _ in
             var counts = WordCounts()
             while true {
                 let index = next.wrappingAdd(1, ordering: .relaxed).oldValue
                 if index >= stretches.count { break }
-                counts.add(piecesOf: stretches[index])
+                counts.add(piecesOf: stretches[index], pattern)
             }
             results.withLock { $0.append(counts) }
         }
@@ -97,6 +100,7 @@ public struct TokenizerTrainer: Sendable {
             throw .vocabularySize(vocabularySize, allowed: fixedCount...1 << 24)
         }
         var parts = TokenizerParts()
+        (parts.pattern, parts.settings) = (pattern, TokenizerParts.settings(pattern))
         for byte in ByteAlphabet.order { parts.append([byte], .bytes) }
         var learner = MergeLearner(counts, parts)
         learner.learn(tokenCount: vocabularySize - controls.count - max(0, spareCount), minimumCount: minimumCount)
@@ -122,9 +126,9 @@ struct WordCounts: Sendable {
     private(set) var words = ByteTable()
     private(set) var counts: [Int] = []
 
-    mutating func add(piecesOf text: ArraySlice<UInt8>) {
+    mutating func add(piecesOf text: ArraySlice<UInt8>, _ pattern: SplitPattern) {
         text.withUnsafeBufferPointer { text in
-            let scanner = PieceScanner(text, .glm)
+            let scanner = PieceScanner(text, pattern)
             var start = 0
             while start < text.count {
                 let end = scanner.end(from: start)

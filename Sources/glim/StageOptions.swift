@@ -27,7 +27,8 @@ struct StageOptions: ParsableArguments {
     @Option(help: "Folder of the run, which becomes a model folder (default: run).") var out: String?
     @Option(help: "Optimizer steps (default: one pass over the data).") var steps: Int?
     @Option(help: "Minutes of training: measured once, then a fixed number of steps.") var minutes: Double?
-    @Option(help: "Tokens in an optimizer step, one row at least (default: 8192; in adaptation 2048).") var batchTokens: Int?
+    @Option(help: "Tokens in an optimizer step, one row at least (default: 8192; in adaptation 2048).") var batchTokens:
+        Int?
     @Option(help: "Tokens in one forward and backward pass (default: 4096).") var microBatchTokens: Int?
     @Flag(
         inversion: .prefixedNo,

@@ -53,6 +53,20 @@ import Testing
         #expect(try trainer.train().json() == expected)
     }
 
+    @Test("digits stand apart where the pattern says so, in the saved file too") func digits() throws {
+        func pieces(_ pattern: SplitPattern) throws -> [Int] {
+            var trainer = TokenizerTrainer(vocabularySize: 400)
+            trainer.pattern = pattern
+            trainer.add(Array(repeating: Array("word 1234 word 1234 ".utf8), count: 50))
+            let tokenizer = try trainer.train()
+            let saved = try Tokenizer(json: tokenizer.json())
+            #expect(saved.pattern == pattern)
+            #expect(try saved.decodeText(saved.encode("1234")) == "1234")
+            return [tokenizer, saved].map { $0.encode("1234").count }
+        }
+        #expect(try pieces(.glm) == [2, 2] && pieces(.qwen2) == [4, 4])
+    }
+
     @Test("a trained tokenizer survives saving") func survives() throws {
         let corpus = [UInt8](try Golden.data("corpus.txt"))
         let tokenizer = try trained(600, [corpus])

@@ -119,7 +119,8 @@ enum LongText {
         #expect(asked.count == 5 && asked.values.allSatisfy { $0 > 50 }, "\(asked)")
     }
 
-    @Test("facts stand between lines of text, or among themselves where no text is wanted", arguments: [400, 2000, 6000])
+    @Test(
+        "facts stand between lines of text, or among themselves where no text is wanted", arguments: [400, 2000, 6000])
     func text(byteCount: Int) {
         func lines(_ builder: Retrieval) -> [(isText: Bool, count: Int)] {
             (0..<40).map { index in

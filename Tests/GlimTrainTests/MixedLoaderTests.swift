@@ -40,10 +40,10 @@ import Testing
         #expect(rows.allSatisfy { $0.tokens.count == 128 && $0.segments.reduce(0) { $0 + $1.count } == 128 })
         #expect(rows == second.batch(rows: 40, stage: 0))
         // text, repository, interleaved, retrieval, coreference
-        #expect(first.position.taken == [20, 4, 2, 12, 2])
+        #expect(first.position.taken == [12, 4, 2, 20, 2])
         let long = first.batch(rows: 20, stage: 1)
         #expect(long.allSatisfy { $0.tokens.count == 256 } && first.position.stage == 1)
-        #expect(first.position.taken == [10, 2, 1, 6, 1])
+        #expect(first.position.taken == [6, 2, 1, 10, 1])
         var other = recipe()
         other.seed = 1
         var third = try loader(other, material)

@@ -4,7 +4,7 @@ import GlimTrain
 import Testing
 
 @Suite("quickstart", .serialized) struct QuickstartTests {
-    @Test("four stages, each from the model before, a report of what they gained, and nothing to do again")
+    @Test("five stages, each from the model before, a report of what they gained, and nothing to do again")
     func stages() throws {
         let place = try RunPlace()
         let out = place.folder.appending(path: "quick")
@@ -15,7 +15,8 @@ import Testing
             job.shape.config = place.folder.appending(path: "config.json").path
             (job.shape.vocabularySize, job.shape.shortLength, job.shape.longLengths) = (384, 32, [64, 128])
             (job.shape.factLength, job.shape.factBatch) = (32, 64)
-            job.shape.shortBatch = 128
+            (job.shape.shortBatch, job.shape.chatLength, job.shape.conversations) = (256, 256, 200)
+            (job.shape.questions, job.shape.answerLength) = (1, 8)
             return job
         }
         // A model of somebody else's where the last stage belongs: said before anything is done.
@@ -27,7 +28,7 @@ import Testing
         #expect(!FileManager.default.fileExists(atPath: out.appending(path: "facts").path))
         try FileManager.default.removeItem(at: model)
         let report = try #require(try job().run())
-        #expect(report.stages.map(\.name) == ["facts", "pretrain", "midtrain", "adapt"])
+        #expect(report.stages.map(\.name) == ["facts", "pretrain", "midtrain", "adapt", "sft"])
         for stage in report.stages {
             let gain = try #require(stage.gain)
             #expect(gain.shortLength == 32 && gain.longLength == 128 && stage.steps >= 1)
@@ -35,15 +36,18 @@ import Testing
             #expect(gain.longBitsPerByte.map { $0 > 0 && $0 < 9 } ?? false)
             #expect(gain.decodeTokensPerSecond.map { $0 > 0 } ?? false)
             #expect((gain.indexerLoss != nil) == (stage.name == "adapt"))
+            #expect((gain.questionsAnswered?.samples == 5) == ["adapt", "sft"].contains(stage.name))
         }
         #expect(try ModelConfig(folder: out.appending(path: "model")).indexer?.topK == 8)
         #expect(try ModelConfig(folder: out.appending(path: "midtrain")).indexer == nil)
         let html = try String(contentsOf: out.appending(path: "report.html"), encoding: .utf8)
-        #expect(html.contains("What each stage gained") && html.contains("facts found in 32"))
+        #expect(
+            html.contains("What each stage gained") && html.contains("facts found in 32")
+                && html.contains("questions answered"))
         #expect(try job().run() == report)
         // Killed before the last stage was through: only that is done again.
         try FileManager.default.removeItem(at: out.appending(path: "model"))
         let again = try #require(try job().run())
-        #expect(Array(again.stages[..<3]) == Array(report.stages[..<3]) && again.stages[3].steps >= 1)
+        #expect(Array(again.stages[..<4]) == Array(report.stages[..<4]) && again.stages[4].steps >= 1)
     }
 }

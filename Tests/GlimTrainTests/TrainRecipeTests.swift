@@ -221,7 +221,8 @@ import Testing
         let counts = (1...10).map { recipe.contextStage(step: $0, of: 10) }
         #expect(counts == [0, 0, 0, 0, 0, 1, 1, 1, 2, 2])
         for total in 1...7 { #expect(recipe.contextStage(step: total, of: total) == 2) }
-        #expect(recipe.rowLengths.map { recipe.rowsPerBatch($0) * $0 } == [8192, 8192, 8192] && recipe.stepTokens == 8192)
+        #expect(
+            recipe.rowLengths.map { recipe.rowsPerBatch($0) * $0 } == [8192, 8192, 8192] && recipe.stepTokens == 8192)
         // A row that is longer than a step is one.
         recipe.batchTokens = 2048
         #expect(recipe.rowLengths.map { recipe.rowsPerBatch($0) } == [4, 1, 1])

@@ -75,7 +75,9 @@ extension TrainRecipe {
         if contextLengths.isEmpty, batchTokens < sequenceLength {
             throw fail(.batchTokens, "\(batchTokens) is less than a row (sequence_length = \(sequenceLength))")
         }
-        if contextLengths.count > 1, let odd = contextLengths.first(where: { $0 < batchTokens && batchTokens % $0 != 0 }) {
+        if contextLengths.count > 1,
+            let odd = contextLengths.first(where: { $0 < batchTokens && batchTokens % $0 != 0 })
+        {
             throw fail(.contextLengths, "a step (batch_tokens = \(batchTokens)) is not whole rows of \(odd)")
         }
         if let microBatchTokens {

@@ -10,6 +10,8 @@ extension Report {
         /// Of facts hidden in a text of the short length the share that is found, 0 to 1 (``RulerEvaluation``).
         public var shortFactsFound: Double?
         public var longFactsFound: Double?
+        /// Of easy questions of the reasoning family the share that is answered right, asked of models that could.
+        public var questionsAnswered: ScoreInterval?
         /// Tokens a second behind a text of the long length.
         public var decodeTokensPerSecond: Double?
         /// Of the last step, where indexers learned: nats.
@@ -26,6 +28,7 @@ extension Report {
             case longBitsPerByte = "long_bits_per_byte"
             case shortFactsFound = "short_facts_found"
             case longFactsFound = "long_facts_found"
+            case questionsAnswered = "questions_answered"
             case decodeTokensPerSecond = "decode_tokens_per_second"
             case indexerLoss = "indexer_loss"
         }
@@ -39,6 +42,7 @@ extension Report {
             try values.encode(finite: longBitsPerByte, forKey: .longBitsPerByte)
             try values.encode(finite: shortFactsFound, forKey: .shortFactsFound)
             try values.encode(finite: longFactsFound, forKey: .longFactsFound)
+            try values.encode(questionsAnswered, forKey: .questionsAnswered)
             try values.encode(finite: decodeTokensPerSecond, forKey: .decodeTokensPerSecond)
             try values.encode(finite: indexerLoss, forKey: .indexerLoss)
         }

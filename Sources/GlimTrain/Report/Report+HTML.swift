@@ -84,13 +84,14 @@ extension Report {
         let (short, long) = (Markup.grouped(first.shortLength), Markup.grouped(first.longLength))
         let head = [
             "after", "bits per byte, \(short) in sight", "\(long) in sight", "facts found in \(short)", "in \(long)",
-            "decode at \(long), tokens/s", "indexer loss",
+            "questions answered (95% interval)", "decode at \(long), tokens/s", "indexer loss",
         ].enumerated().map { i, name in "<th scope=\"col\"\(i == 0 ? "" : " class=\"n\"")>\(name)</th>" }
         let rows = gained.map { name, gain in
             let cells = [
                 gain.shortBitsPerByte.map { Self.number($0, 3) }, gain.longBitsPerByte.map { Self.number($0, 3) },
                 gain.shortFactsFound.map { Self.number($0 * 100, 0) + "\u{202F}%" },
                 gain.longFactsFound.map { Self.number($0 * 100, 0) + "\u{202F}%" },
+                gain.questionsAnswered.map(Self.interval),
                 gain.decodeTokensPerSecond.map { Self.number($0, 0) }, gain.indexerLoss.map { Self.number($0, 3) },
             ].map { "<td class=\"n\">\($0 ?? "–")</td>" }
             return "<tr><th scope=\"row\">\(Markup.escape(name))</th>\(cells.joined())</tr>"
@@ -100,6 +101,13 @@ extension Report {
             "What each stage gained",
             "<p class=\"note\">On the same long documents, none of them trained on.</p>\n<div class=\"wide\">\(table)</div>"
         )
+    }
+
+    private static func interval(_ share: ScoreInterval) -> String {
+        let (score, low, high) = (
+            number(share.score * 100, 0), number(share.low * 100, 0), number(share.high * 100, 0)
+        )
+        return "\(score)\u{202F}% (\(low) to \(high))"
     }
 
     private var samplesSection: String {

@@ -2,11 +2,12 @@ public import Foundation
 import GlimCheckpoint
 import GlimModel
 import GlimTensor
+import GlimText
 
-/// The main job on its defaults: text, tokenizer, a `nano` model in four stages, and a page that shows what came of it.
+/// The main job on its defaults: text, tokenizer, a `nano` model in five stages, and a page that shows what came of it.
 ///
-/// `DIR/model` is the last stage's run and the model folder, `DIR/facts`, `DIR/pretrain` and `DIR/midtrain` are those
-/// before it; `DIR/report.html` and `DIR/report.json` tell about them. Stopped at any moment, the same call goes on where it was.
+/// `DIR/model` is the last stage's run and the model folder, `DIR/facts`, `DIR/pretrain`, `DIR/midtrain` and `DIR/adapt`
+/// are those before it; `DIR/report.html` and `DIR/report.json` tell about them. Stopped at any moment, the same call goes on where it was.
 public struct Quickstart {
     /// The sizes of the job.
     package struct Shape: Sendable {
@@ -20,6 +21,13 @@ public struct Quickstart {
         /// In minutes there are few tokens: many small steps teach more than few large ones.
         package var factBatch = 1024
         package var shortBatch = 2048
+        /// Conversations that fine-tuning learns from: more than it has time to read.
+        package var conversations = 40_000
+        /// Tokens of its rows, at most those of a step.
+        package var chatLength = 512
+        /// Questions of each task that show what it gained, and tokens of an answer at most.
+        package var questions = 20
+        package var answerLength = 256
 
         package init() {}
 
@@ -36,7 +44,7 @@ public struct Quickstart {
     private let say: @Sendable (String) -> Void
 
     /// - Parameters:
-    ///   - minutes: of training; nil: twenty. What is given here, when going on, must be what the run began with.
+    ///   - minutes: of training; nil: 25. What is given here, when going on, must be what the run began with.
     ///   - data: none: text found on this machine.
     ///   - seed: nil: 0.
     ///   - program: how the user calls `glim`, for the command that the report ends with.
@@ -59,7 +67,9 @@ public struct Quickstart {
         let named = recipes()
         let recipes = named.map(\.recipe)
         for recipe in recipes { try recipe.validate() }
-        let runs = named.map { QuickstartStage($0.name, $0.recipe, given: given, text: textFile, shape: shape, say: say) }
+        let runs = named.map {
+            QuickstartStage($0.name, $0.recipe, of: recipes[0], given: given, text: textFile, shape: shape, say: say)
+        }
         // What cannot be is said before an hour of training, not after it.
         for run in runs { try run.check() }
         let format: Weight.Format = recipes[0].computeType == .bfloat16 ? .bf16 : .f32
@@ -71,6 +81,7 @@ public struct Quickstart {
                 stages.append(stage)
                 continue
             }
+            if run.learnsConversations { try writeConversations() }
             guard let stage = try run.train(&material) else { return nil }
             stages.append(stage)
             trained = true
@@ -114,27 +125,41 @@ public struct Quickstart {
             var recipe = TrainRecipe(stage: stage)
             recipe.out = folder.appending(path: name).path
             recipe.model = from.map { folder.appending(path: $0).path }
-            recipe.minutes = max(0.001, (minutes ?? 20) * share)
+            recipe.minutes = max(0.001, (minutes ?? 25) * share)
             (recipe.data, recipe.threads, recipe.seed) = (data, threads, seed ?? 0)
             if usesBF16 { recipe.computeType = .bfloat16 }
             return recipe
         }
-        var facts = recipe(.pretrain, "facts", share: 0.4, from: nil)
+        var facts = recipe(.pretrain, "facts", share: 0.3, from: nil)
         (facts.preset, facts.config, facts.vocabularySize) = ("nano", shape.config, shape.vocabularySize)
         (facts.sequenceLength, facts.batchTokens, facts.mixture) = (shape.factLength, shape.factBatch, ["needle=1"])
         (facts.learningRate, facts.minimumLearningRateRatio) = (2e-3, 0.5)
-        var pretrain = recipe(.pretrain, "pretrain", share: 0.2, from: "facts")
+        var pretrain = recipe(.pretrain, "pretrain", share: 0.14, from: "facts")
         (pretrain.sequenceLength, pretrain.batchTokens) = (shape.shortLength, shape.shortBatch)
         pretrain.mixture = ["text=0.5", "needle=0.1", "retrieval=0.4"]
         (pretrain.learningRate, pretrain.minimumLearningRateRatio) = (2e-3, 0.5)
-        var midtrain = recipe(.midtrain, "midtrain", share: 0.25, from: "pretrain")
+        var midtrain = recipe(.midtrain, "midtrain", share: 0.18, from: "pretrain")
         (midtrain.contextLengths, midtrain.contextShares) = (shape.longLengths, [3, 1])
         (midtrain.batchTokens, midtrain.learningRate) = (shape.shortBatch, 2e-3)
         // Of so few tokens most are facts to find: only those teach to look far back.
         midtrain.mixture = ["text=0.2", "repository=0.05", "retrieval=0.7", "coreference=0.05"]
-        var adapt = recipe(.adapt, "model", share: 0.15, from: "midtrain")
+        var adapt = recipe(.adapt, "adapt", share: 0.14, from: "midtrain")
         (adapt.contextLengths, adapt.batchTokens) = (shape.longLengths, shape.shortBatch)
-        return [("facts", facts), ("pretrain", pretrain), ("midtrain", midtrain), ("adapt", adapt)]
+        var sft = recipe(.sft, "model", share: 0.24, from: "adapt")
+        (sft.data, sft.sequenceLength, sft.batchTokens) = ([conversations.path], shape.chatLength, shape.shortBatch)
+        // It is the first to see a chat: half of pre-training's rate forgets little and learns much (BENCHMARKS.md).
+        sft.learningRate = 2e-3
+        return [("facts", facts), ("pretrain", pretrain), ("midtrain", midtrain), ("adapt", adapt), ("sft", sft)]
+    }
+
+    private var conversations: URL { folder.appending(path: "conversations.jsonl") }
+
+    /// Easy questions of the reasoning family, answered with thinking and without.
+    private func writeConversations() throws {
+        if FileManager.default.fileExists(atPath: conversations.path) { return }
+        let demonstrations = ReasoningDemonstrations(ReasoningMixture(.easy), seed: seed ?? 0)
+        let lines = (0..<shape.conversations).map { demonstrations.conversation($0).json.compact + "\n" }
+        try AtomicFile.write(Data(lines.joined().utf8), to: conversations)
     }
 
     /// All steps, one stage behind the other.
@@ -163,8 +188,8 @@ public struct Quickstart {
             title: "Glim quickstart",
             summary: "A GLM-5 model of \((Double(size.parameterCount) / 1e6).formatted(digits: 1)) million parameters, "
                 + "trained on this machine from \(source): pre-trained in contexts of \(shape.shortLength) tokens, "
-                + "mid-trained up to \(shape.longest), then adapted to sparse attention, which reads "
-                + "\(config.indexer?.topK ?? 0) positions.",
+                + "mid-trained up to \(shape.longest), adapted to sparse attention, which reads "
+                + "\(config.indexer?.topK ?? 0) positions, and fine-tuned on conversations.",
             figures: Report.Figures(
                 validationBitsPerByte: stages.last?.gain?.longBitsPerByte,
                 tokensPerSecond: seconds > 0 ? Double(tokens) / seconds : 0,

@@ -8,6 +8,8 @@ import GlimText
 struct QuickstartStage {
     private let name: String
     private let recipe: TrainRecipe
+    /// Which says what text there is.
+    private let textRecipe: TrainRecipe
     private let given: Set<TrainRecipe.CodingKeys>
     /// Where the text is kept for all stages.
     private let text: URL
@@ -16,13 +18,15 @@ struct QuickstartStage {
     private let run: URL
 
     init(
-        _ name: String, _ recipe: TrainRecipe, given: Set<TrainRecipe.CodingKeys>, text: URL,
-        shape: Quickstart.Shape, say: @escaping @Sendable (String) -> Void
+        _ name: String, _ recipe: TrainRecipe, of textRecipe: TrainRecipe, given: Set<TrainRecipe.CodingKeys>,
+        text: URL, shape: Quickstart.Shape, say: @escaping @Sendable (String) -> Void
     ) {
-        self.name = name
+        (self.name, self.textRecipe) = (name, textRecipe)
         (self.recipe, self.given, self.text, self.shape, self.say) = (recipe, given, text, shape, say)
         run = URL(filePath: recipe.out)
     }
+
+    var learnsConversations: Bool { recipe.stage == .sft }
 
     static let howToResume = "the same command goes on"
 
@@ -59,16 +63,23 @@ struct QuickstartStage {
         say(began ? "going on with \(run.path)" : "\(name): \(recipe.stage.title.lowercased())")
         var training = try StageRun(recipe, resumes: began, given: given, say: say)
         training.howToResume = Self.howToResume
-        let folders = try RunFolder(run)
-        do {
-            if material == nil { material = try training.makeMaterial(keptText(training.recipe)) }
-        } catch {
-            folders.removeIfEmpty()
-            throw error
+        if !learnsConversations {
+            let folders = try RunFolder(run)
+            do {
+                if material == nil { material = try training.makeMaterial(keptText(training.recipe)) }
+            } catch {
+                folders.removeIfEmpty()
+                throw error
+            }
+            training.material = material
         }
-        training.material = material
         let summary = try training.train()
-        guard !summary.wasInterrupted, let material else { return nil }
+        guard !summary.wasInterrupted else { return nil }
+        // Fine-tuning reads conversations; what it is measured on is the text of all stages.
+        let text =
+            try material
+            ?? RunMaterial(keptText(textRecipe), Tokenizer(folder: run), threads: recipe.threads)
+        material = text
         let metrics = try MetricsLog.read(file: run.appending(path: "metrics.jsonl"))
         // Over all processes that took part, from the log: each step says how fast it was.
         let seconds = zip(metrics, [0] + metrics.map(\.tokens)).reduce(0.0) { sum, step in
@@ -77,7 +88,7 @@ struct QuickstartStage {
         var stage = Report.Stage(
             name: name, steps: summary.steps, tokens: summary.tokens, seconds: seconds,
             finalLoss: summary.finalLoss, validationBitsPerByte: summary.validationBitsPerByte)
-        stage.gain = try gain(material)
+        stage.gain = try gain(text)
         stage.gain?.indexerLoss = metrics.last?.extras["indexer_loss"]
         try AtomicFile.write(JSONEncoder().encode(stage), to: record)
         return stage
@@ -111,15 +122,26 @@ struct QuickstartStage {
             return try evaluation.run(model, material.tokenizer, haystack: haystack).total.score
         }
         (gain.shortFactsFound, gain.longFactsFound) = (try found(shape.shortLength), try found(shape.longest))
+        if [.adapt, .sft].contains(recipe.stage) { gain.questionsAnswered = try answered(model, material.tokenizer) }
         gain.decodeTokensPerSecond = decodeRate(model, material)
         let parts = [
             gain.shortBitsPerByte.map { "\($0.formatted(digits: 3)) bits per byte with \(shape.shortLength) in sight" },
             gain.longBitsPerByte.map { "\($0.formatted(digits: 3)) with \(shape.longest)" },
             gain.shortFactsFound.map { "\(Int(($0 * 100).rounded()))% of facts found in \(shape.shortLength)" },
             gain.longFactsFound.map { "\(Int(($0 * 100).rounded()))% in \(shape.longest)" },
+            gain.questionsAnswered.map { "\(Int(($0.score * 100).rounded()))% of \($0.samples) questions answered" },
         ]
         say("\(name): \(parts.compactMap(\.self).joined(separator: ", "))")
         return gain
+    }
+
+    /// Easy questions of the reasoning family that training does not have.
+    private func answered(_ model: Model, _ tokenizer: Tokenizer) throws -> ScoreInterval {
+        let format = try ChatFormat(
+            tokenizer, ChatTemplate(folder: run), vocabulary: model.config.vocabularySize,
+            endOfText: model.config.endOfTextIDs)
+        let responder = Responder(model, format, maxTokens: shape.answerLength)
+        return try ReasoningEvaluation(.easy, samples: shape.questions, seed: recipe.seed).run(responder).total
     }
 
     /// Tokens a second behind a long text; nil without one.

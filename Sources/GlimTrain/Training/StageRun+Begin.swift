@@ -46,6 +46,8 @@ extension StageRun {
         let entries = try recipe.vocabularySize ?? baseConfig().vocabularySize
         say("training a tokenizer of \(entries) entries")
         var trainer = TokenizerTrainer(vocabularySize: entries, threads: recipe.threads)
+        // Each digit for itself: from so few tokens nobody learns what the digits of 999 numbers are.
+        trainer.pattern = .qwen2
         trainer.add(documents.lazy.map(\.bytes))
         // What is built for the rows counts as it will there, so that its words are whole tokens; but no more than the
         // text, where there is less of that in the rows, or none.
