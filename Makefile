@@ -18,7 +18,7 @@ ARGS =
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1	\2/p' Makefile | expand -t 20
 
-quickstart: build ## a small model in five stages on text found here (25 minutes of training), and quickstart/report.html
+quickstart: build ## a small model in five stages on text found here (30 minutes of training), and quickstart/report.html
 	$(GLIM) quickstart --out quickstart $(ARGS)
 
 setup: ## install what a build lacks (the Swift toolchain is yours to install)

@@ -7,15 +7,15 @@ struct Quickstart: ParsableCommand {
         abstract: "Train a small model from text found on this machine, and write a report.",
         discussion: """
             Collects text and trains a tokenizer and a nano model in five stages: pre-training on facts to find again \
-            (30% of the minutes), on text (14%), mid-training in contexts of 2048 and 8192 tokens (18%), adaptation to \
-            sparse attention (14%), fine-tuning on conversations that solve easy problems (24%). Writes DIR/report.html \
+            (25% of the minutes), on text (12%), mid-training in contexts of 2048 and 8192 tokens (15%), adaptation to \
+            sparse attention (12%), fine-tuning on conversations that solve easy problems (36%). Writes DIR/report.html \
             and DIR/report.json, which show what each stage gained, and the model folder DIR/model; those of the earlier \
             stages are DIR/facts, DIR/pretrain, DIR/midtrain and DIR/adapt. Stop it with Ctrl-C at any moment; the same \
             command goes on.
             """)
 
     @Option(help: "Folder for the report and the model.") var out = "quickstart"
-    @Option(help: "Minutes of training, all stages together (default: 25).") var minutes: Double?
+    @Option(help: "Minutes of training, all stages together (default: 30).") var minutes: Double?
     @Option(parsing: .upToNextOption, help: "Files, folders, JSON lines (default: text found on this machine).")
     var data: [String] = []
     @Option(help: "The same seed gives the same run, to the bit (default: 0).") var seed: UInt64?

@@ -44,7 +44,7 @@ public struct Quickstart {
     private let say: @Sendable (String) -> Void
 
     /// - Parameters:
-    ///   - minutes: of training; nil: 25. What is given here, when going on, must be what the run began with.
+    ///   - minutes: of training; nil: 30. What is given here, when going on, must be what the run began with.
     ///   - data: none: text found on this machine.
     ///   - seed: nil: 0.
     ///   - program: how the user calls `glim`, for the command that the report ends with.
@@ -125,27 +125,27 @@ public struct Quickstart {
             var recipe = TrainRecipe(stage: stage)
             recipe.out = folder.appending(path: name).path
             recipe.model = from.map { folder.appending(path: $0).path }
-            recipe.minutes = max(0.001, (minutes ?? 25) * share)
+            recipe.minutes = max(0.001, (minutes ?? 30) * share)
             (recipe.data, recipe.threads, recipe.seed) = (data, threads, seed ?? 0)
             if usesBF16 { recipe.computeType = .bfloat16 }
             return recipe
         }
-        var facts = recipe(.pretrain, "facts", share: 0.3, from: nil)
+        var facts = recipe(.pretrain, "facts", share: 0.25, from: nil)
         (facts.preset, facts.config, facts.vocabularySize) = ("nano", shape.config, shape.vocabularySize)
         (facts.sequenceLength, facts.batchTokens, facts.mixture) = (shape.factLength, shape.factBatch, ["needle=1"])
         (facts.learningRate, facts.minimumLearningRateRatio) = (2e-3, 0.5)
-        var pretrain = recipe(.pretrain, "pretrain", share: 0.14, from: "facts")
+        var pretrain = recipe(.pretrain, "pretrain", share: 0.12, from: "facts")
         (pretrain.sequenceLength, pretrain.batchTokens) = (shape.shortLength, shape.shortBatch)
         pretrain.mixture = ["text=0.5", "needle=0.1", "retrieval=0.4"]
         (pretrain.learningRate, pretrain.minimumLearningRateRatio) = (2e-3, 0.5)
-        var midtrain = recipe(.midtrain, "midtrain", share: 0.18, from: "pretrain")
+        var midtrain = recipe(.midtrain, "midtrain", share: 0.15, from: "pretrain")
         (midtrain.contextLengths, midtrain.contextShares) = (shape.longLengths, [3, 1])
         (midtrain.batchTokens, midtrain.learningRate) = (shape.shortBatch, 2e-3)
         // Of so few tokens most are facts to find: only those teach to look far back.
         midtrain.mixture = ["text=0.2", "repository=0.05", "retrieval=0.7", "coreference=0.05"]
-        var adapt = recipe(.adapt, "adapt", share: 0.14, from: "midtrain")
+        var adapt = recipe(.adapt, "adapt", share: 0.12, from: "midtrain")
         (adapt.contextLengths, adapt.batchTokens) = (shape.longLengths, shape.shortBatch)
-        var sft = recipe(.sft, "model", share: 0.24, from: "adapt")
+        var sft = recipe(.sft, "model", share: 0.36, from: "adapt")
         (sft.data, sft.sequenceLength, sft.batchTokens) = ([conversations.path], shape.chatLength, shape.shortBatch)
         // It is the first to see a chat: half of pre-training's rate forgets little and learns much (BENCHMARKS.md).
         sft.learningRate = 2e-3
