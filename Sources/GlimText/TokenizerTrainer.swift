@@ -20,7 +20,7 @@ public struct TokenizerTrainer: Sendable {
     /// A pair seen less often is not merged.
     public var minimumCount = 1
     /// Where words end; to be set before documents are added. GLM's takes up to three digits together. With Qwen's, which
-    /// takes each for itself, small models learn to copy numbers and to calculate from far fewer examples.
+    /// takes each for itself, a model need not learn of every number what its digits are.
     public var pattern = SplitPattern.glm
 
     private let threadCount: Int

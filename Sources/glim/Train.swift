@@ -64,8 +64,9 @@ struct Midtrain: StageCommand {
     static let configuration = CommandConfiguration(
         abstract: "Go on with a model in longer and longer contexts.",
         discussion: """
-            Rows grow from stage to stage, and every step has the same number of tokens. They are text, files of a \
-            folder packed together, similar texts interleaved, and made documents with facts to find again: the mixture.
+            Rows grow from stage to stage; a step has the same number of tokens, or one row where that is longer. \
+            They are text, files of a folder packed together, similar texts interleaved, and made documents with \
+            facts to find again: the mixture.
 
             """ + recipeHelp())
 

@@ -17,7 +17,7 @@ extension TrainRecipe {
             mixture = Self.longMixture
             (schedule, minimumLearningRateRatio, warmupRatio) = (.linear, 0.25, 0.02)
         case .adapt:
-            // Indexers learn from many small steps, and what they learn in short rows holds in long ones.
+            // What indexers learn in short rows, which take little time, holds in long ones (BENCHMARKS.md).
             (contextLengths, contextShares, batchTokens) = ([2048, 8192], [3, 1], 2048)
             mixture = Self.longMixture
             (schedule, minimumLearningRateRatio, warmupRatio) = (.constant, 1, 0.8)
@@ -54,10 +54,12 @@ extension TrainRecipe {
     /// `sequenceLength` is the one length, whatever the stage has by default.
     public mutating func useOneLength() { (contextLengths, contextShares) = ([], []) }
 
+    /// Of each context stage its share of the steps, in parts of their sum.
+    private var stepShares: [Double] { contextShares.isEmpty ? rowLengths.map { _ in 1 } : contextShares }
+
     /// The context stage of a step, from 1 to `total`. The last one has the last step, however few there are.
     public func contextStage(step: Int, of total: Int) -> Int {
-        let shares = contextShares.isEmpty ? rowLengths.map { _ in 1 } : contextShares
-        let sum = shares.reduce(0, +)
+        let (shares, sum) = (stepShares, stepShares.reduce(0, +))
         var (stage, end) = (0, 0.0)
         while stage < shares.count - 1 {
             end += shares[stage]
@@ -72,9 +74,8 @@ extension TrainRecipe {
 
     /// Tokens of an optimizer step, the mean over the context stages: the same in each where no row is longer than that.
     public var stepTokens: Double {
-        let shares = contextShares.isEmpty ? rowLengths.map { _ in 1 } : contextShares
-        let tokens = zip(rowLengths, shares).reduce(0) { $0 + Double(rowsPerBatch($1.0) * $1.0) * $1.1 }
-        return tokens / shares.reduce(0, +)
+        let tokens = zip(rowLengths, stepShares).reduce(0) { $0 + Double(rowsPerBatch($1.0) * $1.0) * $1.1 }
+        return tokens / stepShares.reduce(0, +)
     }
 
     // MARK: Passes

@@ -117,8 +117,8 @@ public struct Quickstart {
 
     /// The stages by name. The learning rate has one course over all of them.
     ///
-    /// Facts come first, alone and in short rows: to copy what followed before is learned several times sooner there than
-    /// in text, and kept (BENCHMARKS.md). Then they stand between lines of text, further and further back.
+    /// Facts come first, alone and in short rows: to copy what followed before is learned sooner there than in text,
+    /// and kept (BENCHMARKS.md). Then they stand between lines of text, further and further back.
     private func recipes() -> [(name: String, recipe: TrainRecipe)] {
         let usesBF16 = MachineProbe.prefersBF16
         func recipe(_ stage: TrainRecipe.Stage, _ name: String, share: Double, from: String?) -> TrainRecipe {
@@ -147,7 +147,7 @@ public struct Quickstart {
         (adapt.contextLengths, adapt.batchTokens) = (shape.longLengths, shape.shortBatch)
         var sft = recipe(.sft, "model", share: 0.36, from: "adapt")
         (sft.data, sft.sequenceLength, sft.batchTokens) = ([conversations.path], shape.chatLength, shape.shortBatch)
-        // It is the first to see a chat: half of pre-training's rate forgets little and learns much (BENCHMARKS.md).
+        // All of a chat is new to the model: pre-training's rate, and text is forgotten for it (BENCHMARKS.md).
         sft.learningRate = 2e-3
         return [("facts", facts), ("pretrain", pretrain), ("midtrain", midtrain), ("adapt", adapt), ("sft", sft)]
     }
