@@ -59,10 +59,22 @@ import Testing
                 == "r</think>Let me<tool_call>g</tool_call><|observation|>Done.<|user|>")
     }
 
+    @Test("of a line of text all is taught, as in pre-training, and that it ends") func text() throws {
+        let encoder = try ConversationEncoder(Self.tokenizer, .glm5)
+        let found = encoder.encode(try TaughtLine(parsing: "{\"text\": \"rain<|user|> owl\\n\"}".utf8))
+        // What looks like a control token is none.
+        let end = try #require(Self.tokenizer.id(of: .endOfText))
+        #expect(found.tokens == Self.tokenizer.encode("rain<|user|> owl\n") + [end])
+        #expect(found.tokens.count > 8 && found.taught.count == found.tokens.count && found.taught.allSatisfy(\.self))
+        let talk = "{\"messages\": [{\"role\": \"assistant\", \"content\": \"a\"}], \"text\": \"not read\"}"
+        #expect(try TaughtLine(parsing: talk.utf8) == .conversation(try Conversation(parsing: talk.utf8)))
+    }
+
     @Test(
         "a line that is no conversation is one error with its place",
         arguments: [
-            ("{\"messages\": []}", "messages is []"), ("{\"text\": \"a\"}", "messages is missing"),
+            ("{\"messages\": []}", "messages is []"), ("{\"text\": 1}", "text is 1"),
+            ("{\"text\": \"\"}", "text is \"\""), ("{}", "messages is missing"),
             ("{\"messages\": [{\"role\": \"poet\"}]}", "messages[0].role"), ("{\"messages\": [", "not JSON"),
             (
                 "{\"messages\": [{\"role\": \"assistant\", \"content\": \"a\", \"error\": \"yes\"}]}",

@@ -44,6 +44,14 @@ import Testing
         #expect(
             html.contains("What each stage gained") && html.contains("facts found in 32")
                 && html.contains("questions answered"))
+        // Among the conversations stand pieces of the text, and facts.
+        let lines = try String(contentsOf: out.appending(path: "conversations.jsonl"), encoding: .utf8)
+            .split(separator: "\n").map { try TaughtLine(parsing: $0.utf8) }
+        let pieces = lines.compactMap { if case .text(let piece) = $0 { piece } else { nil } }
+        #expect(lines.count == 210 && pieces.count == 10)
+        let texts = try place.recipe("x", steps: 1).data.map { try String(contentsOfFile: $0, encoding: .utf8) }
+        #expect(pieces.count { piece in texts.contains { $0.contains(piece) } } == 5)
+        #expect(pieces.count { piece in RetrievalForm.allCases.contains { piece.contains($0.fact + " ") } } == 5)
         #expect(try job().run() == report)
         // Killed before the last stage was through: only that is done again.
         try FileManager.default.removeItem(at: out.appending(path: "model"))

@@ -18,6 +18,10 @@ public struct Conversation: Sendable, Equatable {
     public init(parsing bytes: some Sequence<UInt8>) throws(ProtocolError) {
         let json: JSON
         do throws(JSONError) { json = try JSON(parsing: bytes) } catch { throw .notJSON(why: error.description) }
+        try self.init(json)
+    }
+
+    init(_ json: JSON) throws(ProtocolError) {
         var prompt = try ChatPrompt(json)
         prompt.addsGenerationPrompt = false
         guard !prompt.messages.isEmpty else {

@@ -1,11 +1,11 @@
 public import GlimText
 
-/// Conversations as tokens, each with whether it is learned.
+/// Conversations, and text between them, as tokens, each with whether it is learned.
 ///
 /// ```swift
 /// let encoder = try ConversationEncoder(Tokenizer(folder: model), ChatTemplate(folder: model))
 /// let lines = try Data(contentsOf: file).split(separator: UInt8(ascii: "\n"))
-/// let taught = try lines.map { encoder.encode(try Conversation(parsing: $0)) }
+/// let taught = try lines.map { encoder.encode(try TaughtLine(parsing: $0)) }
 /// let store = TokenStore(taught.map(\.tokens), taught: taught.map(\.taught))
 /// ```
 ///
@@ -41,6 +41,18 @@ public struct ConversationEncoder: Sendable {
             result.taught += Array(repeating: isTaught, count: tokens.count)
         }
         return result
+    }
+
+    /// A line of data. Of text all is learned, and that it ends.
+    public func encode(_ line: TaughtLine) -> TaughtTokens {
+        switch line {
+        case .conversation(let conversation): return encode(conversation)
+        case .text(let text):
+            var result = TaughtTokens()
+            result.tokens = tokenizer.encode(Array(text.utf8)) + [tokenizer.endOfText]
+            result.taught = Array(repeating: true, count: result.tokens.count)
+            return result
+        }
     }
 
     /// What a reply is asked for with, as text and as tokens; nil where the assistant begins.

@@ -1,11 +1,11 @@
 package import GlimText
 
 extension RunMaterial {
-    /// Conversations, one JSON line a document. Those longer than a row, and those that teach nothing, are left out,
+    /// Conversations, and text between them, one JSON line a document. Those longer than a row, and those that teach nothing, are left out,
     /// and the report says so.
     ///
     /// - Parameter rowLength: tokens of the longest row.
-    /// - Throws: `DataError` for a line that is no conversation, `RunError` where none is left to train on.
+    /// - Throws: `DataError` for a line that is neither, `RunError` where none is left to train on.
     package init(
         conversations text: RunText, _ tokenizer: Tokenizer, _ template: ChatTemplate, rowLength: Int, threads: Int?
     ) throws {
@@ -14,7 +14,7 @@ extension RunMaterial {
         func kept(_ documents: [Document]) throws(DataError) -> (documents: [Document], store: TokenStore) {
             let results = TokenStore.map(documents, threads: threads) { document -> Result<TaughtTokens, DataError> in
                 do throws(ProtocolError) {
-                    return .success(encoder.encode(try Conversation(parsing: document.bytes)))
+                    return .success(encoder.encode(try TaughtLine(parsing: document.bytes)))
                 } catch {
                     return .failure(.malformedConversation(document.name, why: error.description))
                 }

@@ -81,7 +81,6 @@ public struct Quickstart {
                 stages.append(stage)
                 continue
             }
-            if run.learnsConversations { try writeConversations() }
             guard let stage = try run.train(&material) else { return nil }
             stages.append(stage)
             trained = true
@@ -147,20 +146,12 @@ public struct Quickstart {
         (adapt.contextLengths, adapt.batchTokens) = (shape.longLengths, shape.shortBatch)
         var sft = recipe(.sft, "model", share: 0.36, from: "adapt")
         (sft.data, sft.sequenceLength, sft.batchTokens) = ([conversations.path], shape.chatLength, shape.shortBatch)
-        // All of a chat is new to the model: pre-training's rate, and text is forgotten for it (BENCHMARKS.md).
+        // All of a chat is new to the model: it takes pre-training's rate.
         sft.learningRate = 2e-3
         return [("facts", facts), ("pretrain", pretrain), ("midtrain", midtrain), ("adapt", adapt), ("sft", sft)]
     }
 
     private var conversations: URL { folder.appending(path: "conversations.jsonl") }
-
-    /// Easy questions of the reasoning family, answered with thinking and without.
-    private func writeConversations() throws {
-        if FileManager.default.fileExists(atPath: conversations.path) { return }
-        let demonstrations = ReasoningDemonstrations(ReasoningMixture(.easy), seed: seed ?? 0)
-        let lines = (0..<shape.conversations).map { demonstrations.conversation($0).json.compact + "\n" }
-        try AtomicFile.write(Data(lines.joined().utf8), to: conversations)
-    }
 
     /// All steps, one stage behind the other.
     private func metrics(_ recipes: [TrainRecipe]) throws -> [StepMetrics] {

@@ -63,23 +63,17 @@ struct QuickstartStage {
         say(began ? "going on with \(run.path)" : "\(name): \(recipe.stage.title.lowercased())")
         var training = try StageRun(recipe, resumes: began, given: given, say: say)
         training.howToResume = Self.howToResume
-        if !learnsConversations {
-            let folders = try RunFolder(run)
-            do {
-                if material == nil { material = try training.makeMaterial(keptText(training.recipe)) }
-            } catch {
-                folders.removeIfEmpty()
-                throw error
-            }
-            training.material = material
+        let folders = try RunFolder(run)
+        do {
+            if material == nil { material = try makeMaterial(training) }
+            if learnsConversations, let text = material?.text { try writeConversations(text) }
+        } catch {
+            folders.removeIfEmpty()
+            throw error
         }
+        if !learnsConversations { training.material = material }
         let summary = try training.train()
-        guard !summary.wasInterrupted else { return nil }
-        // Fine-tuning reads conversations; what it is measured on is the text of all stages.
-        let text =
-            try material
-            ?? RunMaterial(keptText(textRecipe), Tokenizer(folder: run), threads: recipe.threads)
-        material = text
+        guard !summary.wasInterrupted, let material else { return nil }
         let metrics = try MetricsLog.read(file: run.appending(path: "metrics.jsonl"))
         // Over all processes that took part, from the log: each step says how fast it was.
         let seconds = zip(metrics, [0] + metrics.map(\.tokens)).reduce(0.0) { sum, step in
@@ -88,10 +82,26 @@ struct QuickstartStage {
         var stage = Report.Stage(
             name: name, steps: summary.steps, tokens: summary.tokens, seconds: seconds,
             finalLoss: summary.finalLoss, validationBitsPerByte: summary.validationBitsPerByte)
-        stage.gain = try gain(text)
+        stage.gain = try gain(material)
         stage.gain?.indexerLoss = metrics.last?.extras["indexer_loss"]
         try AtomicFile.write(JSONEncoder().encode(stage), to: record)
         return stage
+    }
+
+    /// The text of all stages as tokens. Fine-tuning has its own material, and is measured on this.
+    private func makeMaterial(_ training: StageRun) throws -> RunMaterial {
+        guard learnsConversations, let model = recipe.model else {
+            return try training.makeMaterial(keptText(training.recipe))
+        }
+        return try RunMaterial(keptText(textRecipe), Tokenizer(folder: URL(filePath: model)), threads: recipe.threads)
+    }
+
+    private func writeConversations(_ text: RunText) throws {
+        let file = URL(filePath: recipe.data[0])
+        if FileManager.default.fileExists(atPath: file.path) { return }
+        let lines = QuickstartLines(text.training, rowLength: shape.chatLength, seed: recipe.seed)
+            .lines(shape.conversations)
+        try AtomicFile.write(Data(lines.map { $0 + "\n" }.joined().utf8), to: file)
     }
 
     /// The text that an earlier process read, or what is read now: reading takes minutes on a slow disk.
