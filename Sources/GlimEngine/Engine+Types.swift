@@ -15,6 +15,8 @@ extension Engine {
         /// What keeps prefixes across restarts.
         public var store: Store?
         package var limits = Scheduler.Limits()
+        /// What drafts are taken to cost; nil measures. Tests that mean to have drafts do not leave it to the clock.
+        package var draftCosts: DraftDepth.Costs?
 
         public init(cacheByteCount: Int) { self.cacheByteCount = cacheByteCount }
     }

@@ -17,12 +17,7 @@ public import GlimModel
 /// A loop on its own thread does the work, so none of it is on Swift's cooperative threads. Dropping the engine stops
 /// it; ``stop()`` also waits until what is to outlast it is on disk.
 public final class Engine: Sendable {
-    private let inbox: Inbox
-    private let config: ModelConfig
-    private let stepsAhead: Int
-    private let openLimit: Int
-    /// Positions that one request may come to, because the cache holds no more.
-    public let positionLimit: Int
+    private let loop: EngineLoop
 
     /// Starts an engine.
     ///
@@ -33,16 +28,16 @@ public final class Engine: Sendable {
     /// - Throws: `EngineError` for a cache without room, drafts that the model cannot make, or a folder that cannot be
     ///   used.
     public init(_ model: Model, version: Int = 0, options: Options) throws(EngineError) {
-        let loop = try EngineLoop(model, version: version, options)
-        (inbox, config, stepsAhead) = (loop.inbox, model.config, model.predictions.count)
-        openLimit = options.openLimit
-        positionLimit = loop.positionLimit
-        let thread = Thread { loop.run() }
+        loop = try EngineLoop(model, version: version, options)
+        let thread = Thread { [loop] in loop.run() }
         thread.name = "glim engine"
         thread.start()
     }
 
-    deinit { inbox.send(.stop) }
+    deinit { loop.stop() }
+
+    /// Positions that one request may come to, because the cache holds no more.
+    public var positionLimit: Int { loop.positionLimit }
 
     /// Answers a request.
     ///
@@ -51,32 +46,16 @@ public final class Engine: Sendable {
     /// - Throws: `EngineError` for a prompt that cannot be read, and where too many requests are open. The stream itself
     ///   throws `.stopped` where the engine stops first.
     public func submit(_ request: Request) throws(EngineError) -> AsyncThrowingStream<Event, any Error> {
-        try check(request)
-        let id = try inbox.admit(openLimit: openLimit)
         let (stream, continuation) = AsyncThrowingStream<Event, any Error>.makeStream()
-        continuation.onTermination = { [inbox] reason in
-            if case .cancelled = reason { inbox.send(.cancel(id: id)) }
+        _ = try loop.submit(request) { [loop] id in
+            continuation.onTermination = { reason in if case .cancelled = reason { loop.cancel(id) } }
+            return EventSink(
+                send: { continuation.yield($0) },
+                finish: { error in
+                    if let error { continuation.finish(throwing: error) } else { continuation.finish() }
+                })
         }
-        let sink = EventSink(
-            send: { continuation.yield($0) },
-            finish: { error in if let error { continuation.finish(throwing: error) } else { continuation.finish() } })
-        guard inbox.send(.submit(id: id, request, sink)) else { throw .stopped }
         return stream
-    }
-
-    private func check(_ request: Request) throws(EngineError) {
-        let prompt = request.prompt
-        if prompt.isEmpty { throw .emptyPrompt }
-        if let bad = prompt.first(where: { $0 < 0 || Int($0) >= config.vocabularySize }) {
-            throw .unknownToken(bad, vocabulary: config.vocabularySize)
-        }
-        guard prompt.count <= config.maximumPositions else {
-            throw .tooLong(count: prompt.count, context: config.maximumPositions)
-        }
-        // Without overflow, whatever was asked for.
-        let most = config.maximumPositions - prompt.count
-        let positions = prompt.count + min(max(0, request.maxTokens), most)
-        guard positions <= positionLimit else { throw .tooLarge(positions: positions, available: positionLimit) }
     }
 
     /// Goes on with other weights of the same network, from the next step on; returns when that has happened.
@@ -89,24 +68,24 @@ public final class Engine: Sendable {
     /// price is a forward pass over the running tokens, a third of what learning from as many costs.
     /// - Throws: `EngineError.otherShape`, or `.stopped`.
     public func swapWeights(_ model: Model, version: Int) async throws(EngineError) {
-        guard model.config == config, model.predictions.count == stepsAhead else { throw .otherShape }
-        let inbox = inbox
-        let isTaken = await withCheckedContinuation { (continuation: CheckedContinuation<Bool, Never>) in
-            let command = Inbox.Command.swap(model, version: version) { continuation.resume(returning: $0) }
-            if !inbox.send(command) { continuation.resume(returning: false) }
+        let problem = await withCheckedContinuation { (continuation: CheckedContinuation<EngineError?, Never>) in
+            do throws(EngineError) {
+                try loop.swap(model, version: version) { isDone in
+                    continuation.resume(returning: isDone ? nil : EngineError.stopped)
+                }
+            } catch { continuation.resume(returning: error) }
         }
-        if !isTaken { throw .stopped }
+        if let problem { throw problem }
     }
 
-    /// What the engine does and has done.
-    public var metrics: Metrics { inbox.metrics }
+    /// What the engine does and has done, as of its last step.
+    public var metrics: Metrics { loop.latestMetrics }
 
     /// Ends all requests, writes what outlasts the process, and returns when that is done.
     public func stop() async {
-        inbox.send(.stop)
-        let inbox = inbox
+        loop.stop()
         await withCheckedContinuation { (continuation: CheckedContinuation<Void, Never>) in
-            inbox.afterClose { continuation.resume() }
+            loop.afterEnd { continuation.resume() }
         }
     }
 }

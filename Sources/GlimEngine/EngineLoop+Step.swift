@@ -11,6 +11,8 @@ extension EngineLoop {
         let drafts: [Int32]
         /// Its rows of the pass.
         let rows: Range<Int>
+        /// It reads what is known, rather than what was drawn last.
+        let isPrompt: Bool
         /// Its newest token is among them: something is drawn.
         let draws: Bool
 
@@ -34,19 +36,24 @@ extension EngineLoop {
         }
         metrics.steps += 1
         for (part, drawn) in zip(parts, drawn) {
-            let kept = part.tokens.count - (drawn.map { part.drafts.count - ($0.tokens.count - 1) } ?? 0)
+            let rejected = drawn.map { part.drafts.count - ($0.tokens.count - 1) } ?? 0
+            let kept = part.tokens.count - rejected
             metrics.readTokens += kept
-            part.cache.truncate(to: part.cache.count - (part.tokens.count - kept))
+            part.cache.truncate(to: part.cache.count - rejected)
+            if part.isPrompt { keepPrompt(part) }
+            if part.draws, drawn == nil {
+                finish(part.live, .length)
+                continue
+            }
             noteForDrafts(part, hidden, kept: kept)
             scheduler.advance(part.live.id, read: kept, drawn: drawn?.tokens.count ?? 0)
-            if part.rows.count > part.drafts.count + 1 || !part.draws { keepPrompt(part) }
-            if let drawn { take(drawn, of: part) } else if part.draws { finish(part.live, .length) }
+            if let drawn { take(drawn, of: part) }
         }
     }
 
     private func parts(of step: Scheduler.Step, drafts: [Int: [Int32]]) -> [Part] {
         var (parts, row): ([Part], Int) = ([], 0)
-        func add(_ id: Int, _ count: Int, _ drafts: [Int32]) {
+        func add(_ id: Int, _ count: Int, _ drafts: [Int32], isPrompt: Bool) {
             let live = requests[id]!
             guard let cache = live.cache else { preconditionFailure("EngineLoop: request \(id) has no pages") }
             let end = cache.count + count
@@ -54,11 +61,13 @@ extension EngineLoop {
             parts.append(
                 Part(
                     live: live, cache: cache, tokens: Array(tokens), drafts: drafts, rows: row..<row + tokens.count,
-                    draws: end == live.tokens.count))
+                    isPrompt: isPrompt, draws: end == live.tokens.count))
             row += tokens.count
         }
-        for decode in step.decodes { add(decode.id, 1, drafts[decode.id] ?? []) }
-        for prefill in step.prefills { add(prefill.id, prefill.rows, []) }
+        for decode in step.decodes {
+            add(decode.id, 1, drafts[decode.id] ?? [], isPrompt: requests[decode.id]?.usage.tokens == 0)
+        }
+        for prefill in step.prefills { add(prefill.id, prefill.rows, [], isPrompt: true) }
         return parts
     }
 
@@ -164,13 +173,12 @@ extension EngineLoop {
     private func noteForDrafts(_ part: Part, _ hidden: Tensor, kept: Int) {
         let live = part.live
         guard options.drafts > 0 else { return }
-        let isPrompt = !part.draws || part.tokens.count > 1 + part.drafts.count
         // Of a prompt its end is enough.
-        let skipped = isPrompt ? max(0, live.tokens.count - Self.draftWindow - (part.cache.count - kept)) : 0
+        let skipped = part.isPrompt ? max(0, live.tokens.count - Self.draftWindow - (part.cache.count - kept)) : 0
         guard skipped < kept else { return }
         let rows = part.rows.lowerBound + skipped..<part.rows.lowerBound + kept
         let read = (tokens: Array(part.tokens[skipped..<kept]), hidden: Tensor.selectRows(hidden, Array(rows)))
-        if isPrompt, live.drafter != nil || seemsToPay(live) {
+        if part.isPrompt, live.drafter != nil || seemsToPay(live) {
             var drafter = live.drafter ?? Drafter(model, depth: options.drafts)
             drafter.read(read.tokens, read.hidden)
             (live.drafter, live.unread) = (drafter, nil)
@@ -181,14 +189,17 @@ extension EngineLoop {
     }
 
     private func seemsToPay(_ live: LiveRequest) -> Bool {
-        guard let costs = costs.costs(sequences: scheduler.decodingCount + 1) else { return true }
-        return live.depth.next(costs) > 0
+        draftCosts(sequences: scheduler.decodingCount + 1).map { live.depth.next($0) > 0 } ?? true
+    }
+
+    private func draftCosts(sequences: Int) -> DraftDepth.Costs? {
+        options.draftCosts ?? costs.costs(sequences: sequences)
     }
 
     /// Asks for as many drafts as pay, within what may still be drawn and read.
     private func wantDrafts(_ live: LiveRequest, _ cache: Cache) {
         // The first passes are without, to know what one costs.
-        guard let costs = costs.costs(sequences: scheduler.decodingCount) else { return }
+        guard let costs = draftCosts(sequences: scheduler.decodingCount) else { return }
         let depth = live.depth.next(costs)
         if depth == 0 { live.drafter = nil }
         let room = model.config.maximumPositions - cache.count

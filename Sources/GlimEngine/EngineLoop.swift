@@ -4,10 +4,14 @@ import GlimTensor
 /// What the engine does, one turn after another: on its own thread, or step by step in a test.
 ///
 /// It owns the cache, the known prefixes and every request; nothing of them is touched elsewhere.
-// @unchecked: handed to the thread that runs it, and used by no other.
+// @unchecked: the thread that runs it uses it; others call what stands under "From any thread", which only uses what is
+// constant and the inbox.
 package final class EngineLoop: @unchecked Sendable {
-    let inbox = Inbox()
+    private let inbox = Inbox()
     let options: Engine.Options
+    /// Of the network, whatever its weights are.
+    private let config: ModelConfig
+    private let stepsAhead: Int
     var model: Model
     let pool: PagePool
     let tree: PrefixTree
@@ -46,7 +50,7 @@ package final class EngineLoop: @unchecked Sendable {
                 folder: wanted.folder, identity: wanted.identity, version: version, layout: layout,
                 byteLimit: wanted.byteLimit, report: wanted.report)
         }
-        (self.model, self.options) = (model, options)
+        (self.model, self.options, config, stepsAhead) = (model, options, model.config, model.predictions.count)
         var limits = options.limits
         limits.active = options.activeLimit
         pool = PagePool(valueCount: layout.pageValueCount, limit: pages)
@@ -55,6 +59,50 @@ package final class EngineLoop: @unchecked Sendable {
         scheduler = Scheduler(limits)
         metrics.version = version
         metrics.pages = pages
+    }
+
+    // MARK: From any thread
+
+    /// - Returns: the request's number, to cancel it by.
+    /// - Throws: `EngineError` for a prompt that cannot be read, where too many are open, or after the end.
+    package func submit(_ request: Engine.Request, _ sink: (_ id: Int) -> EventSink) throws(EngineError) -> Int {
+        try check(request)
+        let id = try inbox.admit(openLimit: options.openLimit)
+        guard inbox.send(.submit(id: id, request, sink(id))) else { throw .stopped }
+        return id
+    }
+
+    package func cancel(_ id: Int) { inbox.send(.cancel(id: id)) }
+
+    /// - Parameter done: is told whether it was done, which it is not after the end.
+    package func swap(
+        _ model: Model, version: Int, done: @escaping @Sendable (Bool) -> Void
+    ) throws(EngineError) {
+        guard model.config == config, model.predictions.count == stepsAhead else { throw .otherShape }
+        if !inbox.send(.swap(model, version: version, done: done)) { done(false) }
+    }
+
+    package func stop() { inbox.send(.stop) }
+
+    /// Calls `body` once the loop has ended.
+    func afterEnd(_ body: @escaping @Sendable () -> Void) { inbox.afterClose(body) }
+
+    /// As they were after the last turn.
+    package var latestMetrics: Engine.Metrics { inbox.metrics }
+
+    private func check(_ request: Engine.Request) throws(EngineError) {
+        let prompt = request.prompt
+        if prompt.isEmpty { throw .emptyPrompt }
+        if let bad = prompt.first(where: { $0 < 0 || Int($0) >= config.vocabularySize }) {
+            throw .unknownToken(bad, vocabulary: config.vocabularySize)
+        }
+        guard prompt.count <= config.maximumPositions else {
+            throw .tooLong(count: prompt.count, context: config.maximumPositions)
+        }
+        // Without overflow, whatever was asked for.
+        let most = config.maximumPositions - prompt.count
+        let positions = prompt.count + min(max(0, request.maxTokens), most)
+        guard positions <= positionLimit else { throw .tooLarge(positions: positions, available: positionLimit) }
     }
 
     // MARK: Turns
@@ -109,6 +157,7 @@ package final class EngineLoop: @unchecked Sendable {
         }
         requests = [:]
         while tree.storeNext() {}
+        tree.store?.release()
         publishMetrics()
         for command in inbox.close() {
             switch command {

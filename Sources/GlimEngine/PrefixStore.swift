@@ -29,7 +29,8 @@ package final class PrefixStore {
     private var owner: PageFile.Owner
     private let layout: CacheLayout
     private let report: @Sendable (String) -> Void
-    private let lock: Int32
+    /// -1 once it is given up.
+    private var lock: Int32
     private var isFull = false
 
     /// Opens a folder, made where there is none, and forgets what is of no use in it.
@@ -55,7 +56,13 @@ package final class PrefixStore {
         }
     }
 
-    deinit { close(lock) }
+    deinit { release() }
+
+    /// Leaves the folder to others; nothing is read or written any more.
+    package func release() {
+        if lock >= 0 { close(lock) }
+        lock = -1
+    }
 
     private func path(_ number: UInt64) -> String { "\(folder)/\(PageFile.name(number))" }
 
@@ -67,6 +74,7 @@ package final class PrefixStore {
     /// All pages that may be used, the longest unused first. The others are removed.
     package func entries() -> [Entry] {
         var (found, foreign): ([(entry: Entry, used: Date)], Int) = ([], 0)
+        byteCount = 0
         for name in (try? FileManager.default.contentsOfDirectory(atPath: folder)) ?? [] {
             let path = "\(folder)/\(name)"
             if name.hasSuffix(PageFile.temporarySuffix) {
@@ -110,7 +118,7 @@ package final class PrefixStore {
     ///
     /// - Returns: false where the disk does not take it; it is not asked again then.
     package func write(_ page: CachePage, _ number: UInt64, tokens: [Int32], parent: UInt64) -> Bool {
-        if isFull { return false }
+        if isFull || lock < 0 { return false }
         do throws(PageFile.Damage) {
             try PageFile.write(path(number), owner: owner, number: number, parent: parent, tokens: tokens, page, layout)
         } catch {

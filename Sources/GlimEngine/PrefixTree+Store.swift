@@ -1,11 +1,11 @@
 import GlimModel
-import GlimTensor
+package import GlimTensor
 
 extension PrefixTree {
     /// Brings a node's page from disk; the caller uses it, and has made room for it.
     ///
     /// - Returns: nil where the file is damaged or gone. The node is dropped then, with everything below it.
-    func restore(_ node: Node) -> CachePage? {
+    package func restore(_ node: Node) -> CachePage? {
         guard let store, node.isStored, node.page == nil else { return nil }
         let page = pool.take()
         guard store.read(node.number, tokens: node.tokens, into: page) else {
@@ -20,7 +20,7 @@ extension PrefixTree {
     /// Writes one page that is not on disk yet: for times when nothing else is to be done.
     ///
     /// - Returns: false when there is none.
-    func storeNext() -> Bool {
+    package func storeNext() -> Bool {
         while let node = unstored.popFirst() {
             if node.isStored || node.page == nil { continue }
             store(node)

@@ -272,7 +272,9 @@ package final class PrefixTree {
         mutating func append(_ node: Node) {
             // Entries that were passed or have no ticket any more go once they are the most.
             if entries.count > 2 * tickets.count + 64 {
-                entries = entries[first...].filter { $0.map { tickets[ObjectIdentifier($0.node)] == $0.ticket } ?? false }
+                entries = entries[first...].filter {
+                    $0.map { tickets[ObjectIdentifier($0.node)] == $0.ticket } ?? false
+                }
                 first = 0
             }
             issued += 1

@@ -36,16 +36,22 @@ package struct Scheduler {
         package struct Decode: Equatable {
             package let id: Int
             package let drafts: Int
+
+            package init(id: Int, drafts: Int) { (self.id, self.drafts) = (id, drafts) }
         }
 
         /// Reads more of what is known.
         package struct Prefill: Equatable {
             package let id: Int
             package let rows: Int
+
+            package init(id: Int, rows: Int) { (self.id, self.rows) = (id, rows) }
         }
 
         package var decodes: [Decode] = []
         package var prefills: [Prefill] = []
+
+        package init() {}
     }
 
     private struct Entry {

@@ -176,7 +176,9 @@ extension Drafter {
         for d in 1...(turns.map(\.drafter.depth).max() ?? 1) {
             var rows = StepRows()
             for i in turns.indices where d <= turns[i].drafter.depth {
-                if let (inputs, tokens) = turns[i].inputs(step: d) { rows.append(i, inputs, tokens, turns[i].drafter, d) }
+                if let (inputs, tokens) = turns[i].inputs(step: d) {
+                    rows.append(i, inputs, tokens, turns[i].drafter, d)
+                }
             }
             if rows.turns.isEmpty { continue }
             let out = rows.run(model, step: d, &turns)
