@@ -134,5 +134,7 @@ extension Engine {
         public var restoredPages = 0
         public var draftsTried = 0
         public var draftsAccepted = 0
+
+        package init() {}
     }
 }

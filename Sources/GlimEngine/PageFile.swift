@@ -22,8 +22,8 @@ import Glibc
 /// | 4 each | the tokens |
 /// | … | the rows |
 enum PageFile {
-    private static let format: UInt32 = 1
-    private static let magic = Array("GLIMPAGE".utf8)
+    fileprivate static let format: UInt32 = 1
+    fileprivate static let magic = Array("GLIMPAGE".utf8)
     private static let suffix = ".page"
     static let temporarySuffix = ".page.tmp"
 
@@ -87,31 +87,6 @@ enum PageFile {
             bytes += words([number, parent, UInt64(payloadByteCount), payloadHash])
             let ids = tokens.flatMap { id in withUnsafeBytes(of: id.littleEndian) { Array($0) } }
             return bytes + words([ContentHash.hash(bytes + ids, seed: 4)]) + ids
-        }
-
-        /// - Parameter bytes: the beginning of a file, as far as the longest header reaches.
-        fileprivate init(_ bytes: [UInt8]) throws(Damage) {
-            guard bytes.count >= Self.fixedByteCount, bytes.starts(with: PageFile.magic) else {
-                throw Damage(reason: "it has no header")
-            }
-            func word(_ i: Int) -> UInt64 {
-                bytes.withUnsafeBytes { UInt64(littleEndian: $0.loadUnaligned(fromByteOffset: 8 * i, as: UInt64.self)) }
-            }
-            let count = Int(word(1) >> 32)
-            guard word(1) & 0xFFFF_FFFF == UInt64(PageFile.format), (1...KeyPages.positions).contains(count),
-                bytes.count >= Self.byteCount(tokens: count)
-            else { throw Damage(reason: "its header is not of format \(PageFile.format)") }
-            owner = Owner(model: (word(2), word(3)), version: Int64(bitPattern: word(4)), layout: word(5))
-            (number, parent, payloadHash) = (word(6), word(7), word(9))
-            guard let payload = Int(exactly: word(8)) else { throw Damage(reason: "its header is damaged") }
-            payloadByteCount = payload
-            let ids = bytes[Self.fixedByteCount..<Self.byteCount(tokens: count)]
-            guard ContentHash.hash(Array(bytes[..<80]) + ids, seed: 4) == word(10) else {
-                throw Damage(reason: "its header is damaged")
-            }
-            tokens = (0..<count).map { i in
-                ids.withUnsafeBytes { Int32(littleEndian: $0.loadUnaligned(fromByteOffset: 4 * i, as: Int32.self)) }
-            }
         }
     }
 
@@ -239,6 +214,33 @@ enum PageFile {
                 guard count > 0 else { throw Damage(reason: "it ends early") }
                 done += count
             }
+        }
+    }
+}
+
+extension PageFile.Header {
+    /// - Parameter bytes: the beginning of a file, as far as the longest header reaches.
+    fileprivate init(_ bytes: [UInt8]) throws(PageFile.Damage) {
+        guard bytes.count >= Self.fixedByteCount, bytes.starts(with: PageFile.magic) else {
+            throw PageFile.Damage(reason: "it has no header")
+        }
+        func word(_ i: Int) -> UInt64 {
+            bytes.withUnsafeBytes { UInt64(littleEndian: $0.loadUnaligned(fromByteOffset: 8 * i, as: UInt64.self)) }
+        }
+        let count = Int(word(1) >> 32)
+        guard word(1) & 0xFFFF_FFFF == UInt64(PageFile.format), (1...KeyPages.positions).contains(count),
+            bytes.count >= Self.byteCount(tokens: count)
+        else { throw PageFile.Damage(reason: "its header is not of format \(PageFile.format)") }
+        owner = PageFile.Owner(model: (word(2), word(3)), version: Int64(bitPattern: word(4)), layout: word(5))
+        (number, parent, payloadHash) = (word(6), word(7), word(9))
+        guard let payload = Int(exactly: word(8)) else { throw PageFile.Damage(reason: "its header is damaged") }
+        payloadByteCount = payload
+        let ids = bytes[Self.fixedByteCount..<Self.byteCount(tokens: count)]
+        guard ContentHash.hash(Array(bytes[..<80]) + ids, seed: 4) == word(10) else {
+            throw PageFile.Damage(reason: "its header is damaged")
+        }
+        tokens = (0..<count).map { i in
+            ids.withUnsafeBytes { Int32(littleEndian: $0.loadUnaligned(fromByteOffset: 4 * i, as: Int32.self)) }
         }
     }
 }

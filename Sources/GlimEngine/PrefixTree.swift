@@ -1,4 +1,4 @@
-import GlimModel
+package import GlimModel
 package import GlimTensor
 
 /// What has been read before: the pages of beginnings, as a tree over pages of 64 tokens.
