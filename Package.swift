@@ -34,7 +34,7 @@ let package = Package(
         .target(name: "GlimText", swiftSettings: swift),
         .target(name: "GlimCheckpoint", dependencies: ["GlimTensor"], swiftSettings: swift),
         .target(name: "GlimModel", dependencies: ["GlimTensor", "GlimCheckpoint"], swiftSettings: swift),
-        .target(name: "GlimEngine", dependencies: ["GlimTensor", "GlimModel"], swiftSettings: swift),
+        .target(name: "GlimEngine", dependencies: ["GlimTensor", "GlimText", "GlimModel"], swiftSettings: swift),
         .target(
             name: "GlimTrain",
             dependencies: [
@@ -61,7 +61,8 @@ let package = Package(
             dependencies: ["GlimModel", "GlimTensor", "GlimCheckpoint", "GlimTrain", "GlimTestSupport"],
             swiftSettings: swift),
         .testTarget(
-            name: "GlimEngineTests", dependencies: ["GlimTensor", "GlimModel", "GlimEngine", "GlimTestSupport"],
+            name: "GlimEngineTests",
+            dependencies: ["GlimTensor", "GlimText", "GlimModel", "GlimEngine", "GlimTestSupport"],
             swiftSettings: swift),
         .testTarget(
             name: "GlimTrainTests",

@@ -46,7 +46,7 @@ extension Engine {
         public var sampler: Sampler
         /// Tokens after which nothing more is drawn; nil takes the model's own end-of-text tokens.
         public var stops: Set<Int32>?
-        /// What may be drawn.
+        /// What may be drawn, and where it ends: see ``ReplyRule``.
         public var rule: (any TokenRule)?
         /// How many of the likeliest tokens to report beside each that is drawn.
         public var topLogprobs = 0
@@ -73,13 +73,8 @@ extension Engine {
         public let position: Int
         /// Of the weights it was drawn with.
         public let version: Int
-        /// The likeliest tokens in its place, as many as were asked for, by falling logprob; ties by the lower id.
-        public let top: [Alternative]
-    }
-
-    public struct Alternative: Sendable, Equatable {
-        public let id: Int32
-        public let logprob: Float
+        /// The likeliest tokens in its place, as many as were asked for.
+        public let top: [LikelyToken]
     }
 
     /// Why a request ended.

@@ -22,7 +22,9 @@ final class LiveRequest {
     let sink: EventSink
     /// The prompt, and what was drawn: known, and read as far as the cache goes.
     var tokens: [Int32]
-    var rule: (any TokenRule)?
+    private var rule: (any TokenRule)?
+    /// nil where the sampler does not ask.
+    private var counts: TokenCounts?
     /// nil while it has no pages.
     var cache: Cache?
     /// What stands for its full pages in the tree, from the first on.
@@ -41,6 +43,7 @@ final class LiveRequest {
     init(_ id: Int, _ request: Engine.Request, stops: Set<Int32>, sink: EventSink, drafts: Int) {
         (self.id, self.request, self.sink, self.stops) = (id, request, sink, request.stops ?? stops)
         (tokens, rule) = (request.prompt, request.rule)
+        counts = TokenCounts(for: request.sampler, prompt: request.prompt, drawn: [])
         usage = Engine.Usage(promptTokens: request.prompt.count, drafts: DraftStatistics(depth: drafts))
         depth = DraftDepth(most: drafts)
     }
@@ -69,14 +72,14 @@ final class LiveRequest {
     ) -> (tokens: [Engine.Token], stops: Bool) {
         var drawn: [Engine.Token] = []
         for i in 0...drafts.count {
-            let row = Tensor.selectRows(logits, [first + i])
-            let position = tokens.count + i
-            let token = row.withElements { values -> Engine.Token in
-                let id = choose(values, rule, position: position)
+            let (position, sum) = (tokens.count + i, logSums[first + i])
+            let token = Tensor.selectRows(logits, [first + i]).withElements { values in
+                let id = request.sampler.draw(values, position: position, counts: counts, mask: rule?.mask())
                 return Engine.Token(
-                    id: id, logprob: values[Int(id)] - logSums[first + i], position: position, version: version,
-                    top: alternatives(values, logSum: logSums[first + i]))
+                    id: id, logprob: values[Int(id)] - sum, position: position, version: version,
+                    top: LikelyToken.most(request.topLogprobs, of: values, logSumExp: sum))
             }
+            counts?.add(token.id)
             drawn.append(token)
             let ends = rule?.advance(token.id) ?? false
             if ends || stops.contains(token.id) { return (drawn, true) }
@@ -90,27 +93,13 @@ final class LiveRequest {
     ///
     /// - Parameter guessed: before this one.
     func guess(_ logits: UnsafeBufferPointer<Float>, after guessed: [Int32]) -> Int32 {
-        var rule = rule
-        for token in guessed { _ = rule?.advance(token) }
-        return choose(logits, rule, position: tokens.count + guessed.count)
-    }
-
-    private func choose(_ logits: UnsafeBufferPointer<Float>, _ rule: (any TokenRule)?, position: Int) -> Int32 {
-        guard let rule else { return request.sampler.draw(logits, position: position) }
-        var restricted = Array(logits)
-        restricted.withUnsafeMutableBufferPointer { rule.restrict($0) }
-        return restricted.withUnsafeBufferPointer { request.sampler.draw($0, position: position) }
-    }
-
-    private func alternatives(_ logits: UnsafeBufferPointer<Float>, logSum: Float) -> [Engine.Alternative] {
-        let count = min(request.topLogprobs, logits.count)
-        guard count > 0 else { return [] }
-        var top: [(id: Int, logit: Float)] = []
-        for (id, logit) in logits.enumerated() where top.count < count || logit > top[count - 1].logit {
-            let place = top.firstIndex { logit > $0.logit } ?? top.count
-            top.insert((id, logit), at: place)
-            if top.count > count { top.removeLast() }
+        var (rule, counts) = (rule, counts)
+        for token in guessed {
+            counts?.add(token)
+            // Behind what may be the end anything is as good as anything else.
+            if rule?.advance(token) ?? false || stops.contains(token) { rule = nil }
         }
-        return top.map { Engine.Alternative(id: Int32($0.id), logprob: $0.logit - logSum) }
+        return request.sampler.draw(
+            logits, position: tokens.count + guessed.count, counts: counts, mask: rule?.mask())
     }
 }

@@ -2,8 +2,9 @@
 ///
 /// A value: a copy goes its own way, for drafts are guessed before it is known whether they come.
 public protocol TokenRule: Sendable {
-    /// Takes tokens out that may not come next: sets their logits to -infinity.
-    func restrict(_ logits: UnsafeMutableBufferPointer<Float>)
+    /// The tokens that may come next, as `Sampler.draw` takes them; nil allows all. At least one must be allowed until
+    /// ``advance(_:)`` says that the request ends.
+    func mask() -> [UInt64]?
 
     /// Takes note of a token that was drawn.
     ///

@@ -79,7 +79,15 @@ import Testing
             request.sampler = Sampler(
                 temperature: draw.pick([0, 0.7, 6]), topP: draw.pick([1, 0.9]), seed: UInt64(draw.integer(0...3)))
             if draw.chance(0.5) { request.stops = [] }
-            if draw.chance(0.2) { request.rule = TurningRule(modulus: draw.integer(1...3), left: draw.integer(1...30)) }
+            if draw.chance(0.2) {
+                request.rule =
+                    TurningRule(
+                        vocabulary: config.vocabularySize, modulus: draw.integer(1...3), left: draw.integer(1...30))
+            }
+            if draw.chance(0.2) {
+                (request.sampler.repetitionPenalty, request.sampler.frequencyPenalty) = (1.3, 0.4)
+                (request.sampler.topK, request.sampler.minP) = (draw.pick([0, 5]), draw.pick([0, 0.05]))
+            }
             request.topLogprobs = draw.pick([0, 0, 3])
             return request
         }

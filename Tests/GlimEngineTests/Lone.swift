@@ -12,8 +12,11 @@ enum Lone {
     static func draw(
         _ model: Model, _ request: Engine.Request, after drawn: [Int32], count: Int
     ) -> (tokens: [(id: Int32, logprob: Float)], ends: Bool) {
-        guard request.rule == nil else { return ruled(model, request, after: drawn, count: count) }
-        var generator = Generator(model, sampler: request.sampler, stops: request.stops)
+        let sampler = request.sampler
+        // What was drawn before counts as drawn, and not as a part of the prompt.
+        let counts = TokenCounts(for: sampler, prompt: request.prompt, drawn: drawn)
+        guard request.rule == nil, counts == nil else { return ruled(model, request, after: drawn, count: count) }
+        var generator = Generator(model, sampler: sampler, stops: request.stops)
         generator.feed(request.prompt + drawn)
         var tokens: [(id: Int32, logprob: Float)] = []
         while tokens.count < count, let token = generator.next() { tokens.append((token.id, token.logprob)) }
@@ -27,33 +30,39 @@ enum Lone {
         _ model: Model, _ request: Engine.Request, after drawn: [Int32], count: Int
     ) -> (tokens: [(id: Int32, logprob: Float)], ends: Bool) {
         var (all, tokens): ([Int32], [(id: Int32, logprob: Float)]) = (request.prompt + drawn, [])
-        var rule = request.rule!
-        for token in drawn { _ = rule.advance(token) }
+        var (rule, counts) = (request.rule, TokenCounts(prompt: request.prompt))
+        for token in drawn {
+            _ = rule?.advance(token)
+            counts.add(token)
+        }
         let stops = request.stops ?? Set(model.config.endOfTextIDs.map { Int32($0) })
         while tokens.count < count, all.count <= model.config.maximumPositions {
             let hidden = model.hidden(Batch(tokens: all, lengths: [all.count]))
             let row = model.logits(Tensor.selectRows(hidden, [all.count - 1]))
-            var values = row.elements
-            let sum = Tensor.logSumExp(row)[0]
-            let plain = values
-            values.withUnsafeMutableBufferPointer { rule.restrict($0) }
-            let id = values.withUnsafeBufferPointer { request.sampler.draw($0, position: all.count) }
-            tokens.append((id, plain[Int(id)] - sum))
+            let values = row.elements
+            let id = values.withUnsafeBufferPointer {
+                request.sampler.draw($0, position: all.count, counts: counts, mask: rule?.mask())
+            }
+            tokens.append((id, values[Int(id)] - Tensor.logSumExp(row)[0]))
             all.append(id)
-            if rule.advance(id) || stops.contains(id) { return (tokens, true) }
+            counts.add(id)
+            if rule?.advance(id) ?? false || stops.contains(id) { return (tokens, true) }
         }
         return (tokens, all.count > model.config.maximumPositions)
     }
 }
 
-/// Allows tokens of one remainder, another after each, and ends after a number of tokens.
+/// Allows tokens of one remainder, of another after each, and ends after a number of tokens.
 struct TurningRule: TokenRule {
-    var modulus: Int
+    let vocabulary: Int
+    let modulus: Int
     var phase = 0
     var left: Int
 
-    func restrict(_ logits: UnsafeMutableBufferPointer<Float>) {
-        for id in logits.indices where id % modulus != phase % modulus { logits[id] = -.infinity }
+    func mask() -> [UInt64]? {
+        var words = [UInt64](repeating: 0, count: (vocabulary + 63) / 64)
+        for id in stride(from: phase % modulus, to: vocabulary, by: modulus) { words[id / 64] |= 1 << UInt64(id % 64) }
+        return words
     }
 
     mutating func advance(_ token: Int32) -> Bool {
