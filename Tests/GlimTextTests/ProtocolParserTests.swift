@@ -269,6 +269,20 @@ struct OutputCase: CustomTestStringConvertible, Sendable {
         #expect(argument.text == text)
     }
 
+    @Test("events of a character each are put together in a blink") func together() {
+        let count = 400_000
+        let text = String(repeating: "a", count: count)
+        let kinds: [(String) -> OutputEvent] = [{ .reasoning($0) }, { .content($0) }, { .argument($0) }]
+        for kind in kinds {
+            let pieces = [OutputEvent.reasoningEnd] + Array(repeating: kind("a"), count: count)
+            var (merged, parsed): ([OutputEvent], ParsedOutput) = ([], ParsedOutput())
+            let time = ContinuousClock().measure { (merged, parsed) = (pieces.merged(), ParsedOutput(pieces)) }
+            #expect(merged == [.reasoningEnd, kind(text)] && merged.merged() == merged)
+            #expect([parsed.reasoning, parsed.content, parsed.written].contains(text) || kind("") == .argument(""))
+            #expect(time < .seconds(3))
+        }
+    }
+
     @Test("deep nesting is text, not a trap") func depth() {
         for open in ["[", "{'a':", "{\"a\":", "("] {
             let text = String(repeating: open, count: 100_000)
