@@ -244,6 +244,9 @@ import Testing
         for event in expected + [ServerSentEvent(name: "n", data: "a\n\nb\n")] {
             #expect(ServerSentEventParser.all(Array(event.text.utf8)) == [event])
         }
+        // A byte order mark begins a stream, and nothing else.
+        let marked = "\u{FEFF}data: 1\n\n\u{FEFF}data: 2\n\n"
+        #expect(ServerSentEventParser.all(Array(marked.utf8)) == [ServerSentEvent(data: "1")])
         #expect(AnthropicStreamWriter.ping.text == "event: ping\ndata: {\"type\":\"ping\"}\n\n")
     }
 
@@ -293,6 +296,21 @@ import Testing
             let read = try api.response(api.json(response)).replies[0]
             #expect(read.message.toolCalls.map(\.id) == ["call_r_0_0", "x"])
             #expect(read.brokenCalls == [BrokenCall(place: 1, id: "call_r_0_1", name: "b", arguments: "{")])
+        }
+    }
+
+    @Test("the time is linear in the lines of an event and in the members of an object") func longBodies() throws {
+        func expectFast(_ what: String, _ body: () throws -> Void) rethrows {
+            let time = try ContinuousClock().measure(body)
+            #expect(time < .seconds(4), "\(what): \(time)")
+        }
+        let lines = Array((String(repeating: "data: 12345678\n", count: 200_000) + "\n").utf8)
+        expectFast("lines") { #expect(ServerSentEventParser.all(lines)[0].data.utf8.count == 200_000 * 9 - 1) }
+        let bias = (0..<100_000).map { "\"\($0)\":1" }.joined(separator: ",")
+        try expectFast("members") {
+            let request = try Self.openAI(
+                "\"messages\":[{\"role\":\"user\",\"content\":\"q\"}],\"logit_bias\":{\(bias)}")
+            #expect(request.sampling.tokenBias.count == 100_000)
         }
     }
 
