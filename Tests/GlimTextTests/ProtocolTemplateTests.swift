@@ -120,11 +120,14 @@ func isSame(_ a: String, _ b: String) -> Bool { a.utf8.elementsEqual(b.utf8) }
             return pieces.compactMap { $0.body == .control(.beginToolResponse) ? $0.message : nil }
         }
         #expect(order(["a", "b"], ["b", "a"]) == [2, 1])
-        for (calls, results) in [
+        let unmatched: [(calls: [String?], results: [String?])] = [
             (["a", "b"], ["b", "b"]), (["a", "a"], ["a", "b"]), (["a", nil], ["b", "a"]), (["a", "b"], ["b", nil]),
             (["a", nil], [nil, "a"]), (["a"], ["a", "a"]), (["a", "b", "a"], ["b", "a"]),
-        ] { #expect(order(calls, results) == Array(1...results.count), "\(calls), \(results)") }
-        let many = (0..<50_000).map { String($0) }
+        ]
+        for (calls, results) in unmatched {
+            #expect(order(calls, results) == Array(1...results.count), "\(calls), \(results)")
+        }
+        let many: [String?] = (0..<50_000).map { String($0) }
         var found: [Int] = []
         let time = ContinuousClock().measure { found = order(many, many.reversed()) }
         #expect(found == (1...many.count).reversed() && time < .seconds(5), "\(time)")
