@@ -200,7 +200,8 @@ public struct Quickstart {
             summary: "A GLM-5 model of \((Double(size.parameterCount) / 1e6).formatted(digits: 1)) million parameters, "
                 + "trained on this machine from \(source): pre-trained in contexts of \(shape.shortLength) tokens, "
                 + "mid-trained up to \(shape.longest), adapted to sparse attention, which reads "
-                + "\(config.indexer?.topK ?? 0) positions, and fine-tuned on conversations, which it learns at the expense of text.",
+                + "\(config.indexer?.topK ?? 0) positions, and fine-tuned on conversations, which it learns at the "
+                + "expense of text.",
             figures: Report.Figures(
                 // Of the last model that reads text: fine-tuning on conversations alone forgets much of it.
                 validationBitsPerByte: stages.last { $0.name != "sft" }?.gain?.longBitsPerByte,
