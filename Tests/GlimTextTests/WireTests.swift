@@ -286,6 +286,15 @@ import Testing
         #expect(try GenerationResponse(openAI: response.openAI) == response)
     }
 
+    @Test("a prompt of which more was cached than it has is told all the same") func cachedBeside() throws {
+        let usage = "{\"prompt_tokens\":3,\"completion_tokens\":1,\"prompt_tokens_details\":{\"cached_tokens\":5}}"
+        let choice = "{\"message\":{\"content\":\"a\"},\"finish_reason\":\"stop\"}"
+        let body = try JSON(parsing: "{\"choices\":[\(choice)],\"usage\":\(usage)}".utf8)
+        let response = try GenerationResponse(openAI: body)
+        #expect(response.usage == TokenUsage(prompt: 3, cached: 5, reply: 1))
+        #expect(try GenerationResponse(anthropic: response.anthropic).usage?.cached == 5)
+    }
+
     @Test("calls without an id get one, and none is given twice") func callIDs() throws {
         let message = ChatMessage.assistant(
             "", reasoning: "", calls: [ToolCall(name: "f"), ToolCall(id: "x", name: "g")])
