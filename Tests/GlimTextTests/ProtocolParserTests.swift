@@ -286,9 +286,11 @@ struct OutputCase: CustomTestStringConvertible, Sendable {
     }
 
     @Test("of two arguments with one name the last counts, and both are written again") func twice() {
-        let call = ToolCall(name: "f", arguments: ["1", "2", "3"].enumerated().map { i, text in
-            ToolArgument(i == 1 ? "b" : "a", written: text, as: nil)
-        })
+        let call = ToolCall(
+            name: "f",
+            arguments: ["1", "2", "3"].enumerated().map { i, text in
+                ToolArgument(i == 1 ? "b" : "a", written: text, as: nil)
+            })
         #expect(call.json.compact == "{\"a\":3,\"b\":2}")
         let written = ChatTemplate.glm5.pieces(ChatPrompt([.assistant("", calls: [call])])).text
         #expect(written.components(separatedBy: "<arg_key>a</arg_key>").count == 3)
