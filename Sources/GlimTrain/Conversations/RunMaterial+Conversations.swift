@@ -1,8 +1,8 @@
 package import GlimText
 
 extension RunMaterial {
-    /// Conversations, and text between them, one JSON line a document. Those longer than a row, and those that teach nothing, are left out,
-    /// and the report says so.
+    /// Conversations, and text between them, one JSON line a document. Those longer than a row, and those that teach
+    /// nothing, are left out, and the report says so.
     ///
     /// - Parameter rowLength: tokens of the longest row.
     /// - Throws: `DataError` for a line that is neither, `RunError` where none is left to train on.

@@ -11,7 +11,7 @@ package struct RunMaterial: Sendable {
     let fingerprint: UInt64
     /// What samples go on from.
     let prompts: [Prompt]
-    /// Whether documents are conversations, which rows hold whole.
+    /// Whether documents are lines of fine-tuning, which rows hold whole.
     let isConversations: Bool
 
     /// A beginning that the model is shown.

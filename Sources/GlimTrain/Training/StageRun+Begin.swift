@@ -15,13 +15,13 @@ extension StageRun {
             let totals = material.text.report.totals
             if totals.skippedTooLong + totals.skippedUntaught > 0 {
                 say(
-                    "left out: \(totals.skippedTooLong) conversations longer than a row of \(recipe.longestRow) tokens, "
+                    "left out: \(totals.skippedTooLong) lines longer than a row of \(recipe.longestRow) tokens, "
                         + "\(totals.skippedUntaught) that teach nothing; data.json names them")
             }
             say(
-                "\(material.store.tokenCount) training tokens in \(material.store.documentCount) conversations, "
+                "\(material.store.tokenCount) training tokens in \(material.store.documentCount) conversations and texts, "
                     + "\(material.store.targetCount) of them taught, with the template of \(template.rawValue); "
-                    + "\(material.validation.documentCount) more conversations validate")
+                    + "\(material.validation.documentCount) more validate")
             return material
         }
         let material = RunMaterial(text, tokenizer, threads: recipe.threads)
