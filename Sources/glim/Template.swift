@@ -21,6 +21,10 @@ struct Template: ParsableCommand {
 
     func run() throws {
         let folder = URL(filePath: model)
+        let files = ["config.json", "tokenizer_config.json", "tokenizer.json", ChatTemplate.fileName]
+        guard files.contains(where: { FileManager.default.fileExists(atPath: folder.appending(path: $0).path) }) else {
+            throw Failure("\(model) holds no model: there is no \(files[0]) and no \(files[2]); give a model folder")
+        }
         let template = try self.template ?? ChatTemplate(folder: folder)
         let bytes = try inputBytes(input)
         let prompt: ChatPrompt

@@ -14,6 +14,9 @@ package struct RunMaterial: Sendable {
     /// Whether documents are lines of fine-tuning, which rows hold whole.
     let isConversations: Bool
 
+    /// How many conversations have a member that nothing reads, by name.
+    var unreadMembers: [String: Int] = [:]
+
     /// A beginning that the model is shown.
     struct Prompt: Sendable {
         var text: String

@@ -12,6 +12,10 @@ extension StageRun {
             let template = try ChatTemplate(folder: URL(filePath: folder))
             let material = try RunMaterial(
                 conversations: text, tokenizer, template, rowLength: recipe.longestRow, threads: recipe.threads)
+            if !material.unreadMembers.isEmpty {
+                let names = material.unreadMembers.sorted { $0.key < $1.key }.map { "\"\($0.key)\" in \($0.value)" }
+                say("not read, for nothing has that name: \(names.joined(separator: ", ")) of the lines")
+            }
             let totals = material.text.report.totals
             if totals.skippedTooLong + totals.skippedUntaught > 0 {
                 say(
