@@ -130,10 +130,12 @@ private struct TokenIndex {
             for number in 1000..<(Self.long.map { 1000 + $0 / 400 } ?? 1020) {
                 if let (schema, _) = try Self.drawn(number) { schemas.append(schema) }
             }
+            var visited = 0
             for (number, schema) in schemas.enumerated() {
                 var (draw, visits) = (Draw(Self.seed, "masks \(number)"), Draw(Self.seed, "visits \(number)"))
                 _ = try walk(schema, trie, &draw) { constraint in
                     guard visits.chance(0.08) else { return }
+                    visited += 1
                     let mask = constraint.mask()
                     for id in 0..<Int32(trie.vocabularySize) {
                         var next = constraint
@@ -145,12 +147,14 @@ private struct TokenIndex {
                     }
                 }
             }
+            #expect(visited > 150)
         }
     }
 
     @Test("a document that fits can be drawn in any tokens that spell it") func tokenizations() throws {
         for trie in try Self.vocabularies() {
             let index = try TokenIndex(trie.tokenizer)
+            var count = 0
             for number in 2000..<(Self.long.map { 2000 + $0 / 20 } ?? 2150) {
                 guard let (schema, json) = try Self.drawn(number) else { continue }
                 let (judge, fresh) = (SchemaValidator(json), TokenConstraint(schema, trie, stops: []))
@@ -173,8 +177,10 @@ private struct TokenIndex {
                         rest = rest.dropFirst(try trie.tokenizer.bytes(of: id).count)
                     }
                     #expect(constraint.isComplete)
+                    count += 1
                 }
             }
+            #expect(count > 100)
         }
     }
 }

@@ -17,7 +17,8 @@ import Testing
             "\\s", "[^\\d\\s]",
         ]
         func branch(_ draw: inout Draw) -> String {
-            (0..<draw.integer(depth == 0 ? 1...4 : 0...3)).map { _ in
+            // Never empty: Foundation's expressions do not get over an empty group that is repeated.
+            (0..<draw.integer(1...(depth == 0 ? 4 : 3))).map { _ in
                 let atom =
                     depth < 3 && draw.chance(0.25)
                     ? draw.pick(["(", "(?:", "(?<n\(draw.integer(0...1 << 40))>"]) + pattern(&draw, depth + 1) + ")"

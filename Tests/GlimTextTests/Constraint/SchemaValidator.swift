@@ -34,7 +34,7 @@ struct SchemaValidator {
 
     func target(_ reference: String) -> JSON {
         var json = root
-        for part in reference.split(separator: "/").dropFirst() {
+        for part in reference.removingPercentEncoding!.split(separator: "/").dropFirst() {
             let key = part.replacing("~1", with: "/").replacing("~0", with: "~")
             json = json.array.map { $0[Int(key)!] } ?? json.member(String(key))!
         }
