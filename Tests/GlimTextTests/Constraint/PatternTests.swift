@@ -41,19 +41,21 @@ import Testing
             let schema: JSONSchema
             do { schema = try JSONSchema(json) } catch {
                 // Repetitions of repetitions may multiply.
-                largeCount += error.why.contains("too large") ? 1 : 1000
+                print("LARGE", pattern)
+                #expect(error.why.contains("too large"), "\(error): \(pattern)")
+                largeCount += 1
                 continue
             }
             for _ in 0..<25 {
                 let text = self.text(&draw, 6)
-                let matches = SchemaValidator.matches(text, pattern)
+                guard let matches = SchemaValidator.matchesIfKnown(text, pattern) else { continue }
                 counts[matches]! += 1
                 #expect(
                     accepts(schema, JSON.string(text).compact.utf8) == matches,
                     "\(text.debugDescription), \(matches), \(pattern)")
             }
         }
-        #expect(counts[true]! > 1000 && counts[false]! > 1000 && largeCount < 10)
+        #expect(counts[true]! > 1000 && counts[false]! > 1000 && largeCount < 40)
     }
 
     @Test(

@@ -116,6 +116,20 @@ struct SchemaValidator {
         return expression.firstMatch(in: string, range: NSRange(string.startIndex..., in: string)) != nil
     }
 
+    /// As `matches`; nil where Foundation gives up, as it does on repetitions of what may be empty.
+    static func matchesIfKnown(_ string: String, _ pattern: String) -> Bool? {
+        if matches(string, pattern) { return true }
+        guard let expression = try? NSRegularExpression(pattern: pattern.replacing("$", with: "\\z")) else {
+            return nil
+        }
+        var isKnown = true
+        let range = NSRange(string.startIndex..., in: string)
+        expression.enumerateMatches(in: string, options: .reportCompletion, range: range) { _, flags, _ in
+            if flags.contains(.internalError) { isKnown = false }
+        }
+        return isKnown ? false : nil
+    }
+
     private static func isDate(_ text: String) -> Bool {
         guard let match = text.wholeMatch(of: /([0-9]{4})-([0-9]{2})-([0-9]{2})/), let year = Int(match.1),
             let month = Int(match.2), let day = Int(match.3), (1...12).contains(month)
