@@ -60,7 +60,9 @@ public struct StopStrings: Sendable {
             }
             if nodes[Int(node)].string < 0 { nodes[Int(node)].string = Int32(number) }
         }
-        let edges = children.map { (parent: Int($0.key >> 8), byte: UInt8(truncatingIfNeeded: $0.key), child: Int($0.value)) }
+        let edges = children.map {
+            (parent: Int($0.key >> 8), byte: UInt8(truncatingIfNeeded: $0.key), child: Int($0.value))
+        }
         // Shallow ones first: a fallback is always shallower.
         for (parent, byte, child) in edges.sorted(by: { nodes[$0.child].depth < nodes[$1.child].depth }) {
             let fallback = parent == 0 ? 0 : next(nodes[parent].fallback, byte)

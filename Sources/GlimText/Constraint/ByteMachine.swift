@@ -131,7 +131,9 @@ extension ByteMachine {
         }
     }
 
-    private static func one(_ scalar: Unicode.Scalar) -> ClosedRange<UInt8> { UInt8(ascii: scalar)...UInt8(ascii: scalar) }
+    private static func one(_ scalar: Unicode.Scalar) -> ClosedRange<UInt8> {
+        UInt8(ascii: scalar)...UInt8(ascii: scalar)
+    }
 
     /// Any number, however it is spelled.
     static let number = ByteMachine(

@@ -47,11 +47,11 @@ public struct JSONSchema: Sendable {
 /// A document of a schema, as far as it has been read. A value: a copy goes its own way.
 package struct SchemaReader: Hashable, Sendable {
     let grammar: SchemaGrammar
-    /// All ways in which the bytes so far can be read, at most ``largestCount``. None is lost but where a union's members
-    /// differ in nothing so far, many times over; every one that is kept can be completed.
+    /// All ways in which the bytes so far can be read, of more than ``largestCount`` so many: a union's members are told
+    /// apart by what differs in them. Every way can be completed, so what is left out is never missed.
     private(set) var configurations: [Configuration]
 
-    static let largestCount = 64
+    static let largestCount = 1000
 
     package init(_ schema: JSONSchema) {
         grammar = schema.grammar

@@ -12,7 +12,8 @@ enum SchemaFormat {
     /// Of numbers, as OpenAPI and generators of schemas name them: the least and the greatest, where there are such.
     static let numbers: [String: (least: String, most: String)?] = [
         "int8": ("-128", "127"), "int16": ("-32768", "32767"), "int32": ("-2147483648", "2147483647"),
-        "int64": ("-9223372036854775808", "9223372036854775807"), "int": ("-9223372036854775808", "9223372036854775807"),
+        "int64": ("-9223372036854775808", "9223372036854775807"),
+        "int": ("-9223372036854775808", "9223372036854775807"),
         "uint8": ("0", "255"), "uint16": ("0", "65535"), "uint32": ("0", "4294967295"),
         "uint64": ("0", "18446744073709551615"), "uint": ("0", "18446744073709551615"),
         "float": .none, "double": .none,

@@ -107,12 +107,16 @@ struct SchemaPlace {
                 "what follows from a property is not supported; say with anyOf what may be",
                 ["dependencies", "dependentRequired", "dependentSchemas"]
             ),
-            ("rules for names are not supported; use properties or additionalProperties",
-                ["patternProperties", "propertyNames"]),
+            (
+                "rules for names are not supported; use properties or additionalProperties",
+                ["patternProperties", "propertyNames"]
+            ),
             ("an item that must be somewhere is not supported", ["contains", "minContains", "maxContains"]),
             ("multiples are not supported; use minimum and maximum, or enum", ["multipleOf"]),
-            ("what is left over is not supported; use additionalProperties or items where it is known",
-                ["unevaluatedProperties", "unevaluatedItems"]),
+            (
+                "what is left over is not supported; use additionalProperties or items where it is known",
+                ["unevaluatedProperties", "unevaluatedItems"]
+            ),
             ("only \"$ref\" to a place in the schema itself is supported", ["$dynamicRef", "$recursiveRef"]),
         ]
         return Dictionary(

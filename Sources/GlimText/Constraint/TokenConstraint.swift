@@ -43,16 +43,15 @@ public struct TokenConstraint: Sendable {
     /// Whether the document has begun, or may begin with the next token.
     public var hasBegun: Bool { phase != .before }
 
-    /// The tokens that may come next: none behind a stop token.
+    /// The tokens that may come next. Behind a stop token there are none, and where no stop token is known there may be
+    /// none behind a complete document.
     public func mask() -> TokenMask {
         switch phase {
         case .before: return tables.beforeMask
         case .over: return TokenMask(count: tables.trie.vocabularySize)
         case .within: break
         }
-        let configurations = reader.configurations
-        var mask = tables.mask(configurations[0])
-        for other in configurations.dropFirst() { mask.formUnion(tables.mask(other)) }
+        var mask = tables.mask(reader.configurations)
         if reader.isComplete { for stop in tables.stops { mask[stop] = true } }
         return mask
     }
@@ -86,7 +85,7 @@ public struct TokenConstraint: Sendable {
         let stops: Set<Int32>
         let opening: Int32?
         let beforeMask: TokenMask
-        private let masks = Mutex<[Configuration: TokenMask]>([:])
+        private let masks = Mutex<[[Configuration]: TokenMask]>([:])
         private let patternScans = Mutex<[Int32: LexerScan]>([:])
 
         /// Masks kept: of a large vocabulary, 20 MB.
@@ -100,12 +99,12 @@ public struct TokenConstraint: Sendable {
             beforeMask = mask
         }
 
-        func mask(_ configuration: Configuration) -> TokenMask {
+        func mask(_ configurations: [Configuration]) -> TokenMask {
             // Counts beyond what a token can use up make no difference.
-            let key = configuration.clamped(to: trie.longest)
+            let key = configurations.map { $0.clamped(to: trie.longest) }
             if let known = masks.withLock({ $0[key] }) { return known }
             var filler = MaskFiller(grammar, trie) { self.patternScan($0) }
-            filler.fill(key)
+            for configuration in key { filler.fill(configuration) }
             masks.withLock { masks in
                 if masks.count >= Self.largestMaskCount { masks.removeAll() }
                 masks[key] = filler.mask

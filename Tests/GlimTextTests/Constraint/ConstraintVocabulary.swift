@@ -14,17 +14,25 @@ enum ConstraintVocabulary {
 
     private static let structuralTokens: [[UInt8]] = {
         let texts = [
-            "\",\"", "\":", "\": ", "\":\"", "\": \"", "\"}", "\"}]", "\":{\"", "{\"", "[{\"", "\"a\":", "\"a\":1", "a\":1,\"",
-            "\":1,\"a\":", "a\":1,\"b\":2}", "\"b\":", "b\":null", "\\u00", "\\ud83d", "\\uD83D\\uDE00", "\\u0022", "\\\"", "\\\\",
+            "\",\"", "\":", "\": ", "\":\"", "\": \"", "\"}", "\"}]", "\":{\"", "{\"", "[{\"", "\"a\":", "\"a\":1",
+            "a\":1,\"",
+            "\":1,\"a\":", "a\":1,\"b\":2}", "\"b\":", "b\":null", "\\u00", "\\ud83d", "\\uD83D\\uDE00", "\\u0022",
+            "\\\"", "\\\\",
             "\\n", "\\/", "d83d", "de00", "中", "日本", "😀", "é", "true", "true,", "false", "fals", "null", "null}", "nul",
-            "10", "100", "1,", "12", "0.", "0,", "-1", "-", "1e", "e+1", "1e5", ".5", "00", "99", "255", "],[", "[]", "[[",
-            "]]", "{}", "{},", "\"\"", "\"\",\"\"", "\"a\",\"b\"", "abc", "abc\"", "ab", "abcd", "bc\",", " \"", "  ", "\n", "\n\n",
-            "\n  ", "\n    ", "\n  \"", "\r\n", "\t", ", ", ": ", ",\n", "}\n", "} ", "}}", "}}}", "]}", "\"]", "\"],\"", ":", ":[",
-            ":[1", "1]", "a", "name", "\"name\"", "\"name\":", "kind", "\":\"x\",\"", "x", "2024-0", "-02-29", "T1", "2:00:00",
-            "Z\"", "word word", "the", " the", " of", "{\"a\":{\"a\":{\"a\":", "[1,2,3]", "\"\\\"", "\\\"\"", "~", "\u{7f}",
+            "10", "100", "1,", "12", "0.", "0,", "-1", "-", "1e", "e+1", "1e5", ".5", "00", "99", "255", "],[", "[]",
+            "[[",
+            "]]", "{}", "{},", "\"\"", "\"\",\"\"", "\"a\",\"b\"", "abc", "abc\"", "ab", "abcd", "bc\",", " \"", "  ",
+            "\n", "\n\n",
+            "\n  ", "\n    ", "\n  \"", "\r\n", "\t", ", ", ": ", ",\n", "}\n", "} ", "}}", "}}}", "]}", "\"]",
+            "\"],\"", ":", ":[",
+            ":[1", "1]", "a", "name", "\"name\"", "\"name\":", "kind", "\":\"x\",\"", "x", "2024-0", "-02-29", "T1",
+            "2:00:00",
+            "Z\"", "word word", "the", " the", " of", "{\"a\":{\"a\":{\"a\":", "[1,2,3]", "\"\\\"", "\\\"\"", "~",
+            "\u{7f}",
         ]
         let halves: [[UInt8]] = [
-            [0xE4, 0xB8], [0xF0, 0x9F], [0xF0, 0x9F, 0x98], [0x98, 0x80], [0xB8, 0xAD, 0x22], [0xC3], [0xA9, 0x22, 0x2C],
+            [0xE4, 0xB8], [0xF0, 0x9F], [0xF0, 0x9F, 0x98], [0x98, 0x80], [0xB8, 0xAD, 0x22], [0xC3],
+            [0xA9, 0x22, 0x2C],
             [0xED, 0xA0, 0x80], [0xC0, 0x80], [0x22, 0x80], [0xFF, 0xFE],
         ]
         return texts.map { Array($0.utf8) } + halves
@@ -50,12 +58,15 @@ enum ConstraintVocabulary {
         }
         let added = control.enumerated().map { k, text in
             JSON.object([
-                .init("id", .number("\(all.count + k)")), .init("content", .string(text)), .init("special", .bool(true)),
+                .init("id", .number("\(all.count + k)")), .init("content", .string(text)),
+                .init("special", .bool(true)),
             ])
         }
         let json = JSON.object([
             .init("added_tokens", .array(added)),
-            .init("pre_tokenizer", .object([.init("type", .string("ByteLevel"))])),
+            .init(
+                "pre_tokenizer",
+                .object([.init("type", .string("ByteLevel")), .init("add_prefix_space", .bool(false))])),
             .init(
                 "model",
                 .object([
@@ -74,11 +85,16 @@ enum ConstraintVocabulary {
         }
         for spaces in 1...80 { add(String(repeating: " ", count: spaces)) }
         for number in 0...999 { add("\(number)") }
-        for lines in 1...12 { for spaces in 0...20 { add(String(repeating: "\n", count: lines) + String(repeating: " ", count: spaces)) } }
+        for lines in 1...12 {
+            for spaces in 0...20 { add(String(repeating: "\n", count: lines) + String(repeating: " ", count: spaces)) }
+        }
         let marks = Array("\"{}[],:'().;=<>/\\-_#*&|!?+$%@~`^").map(String.init)
         for a in marks { for b in marks { for c in ["", "\n", " "] + marks.prefix(8) { add(a + b + c) } } }
         for scalar in UInt32(0x4E00)..<0x7E00 { add(String(Unicode.Scalar(scalar)!)) }
-        let syllables = ["a", "be", "con", "de", "er", "fi", "gen", "ha", "ing", "ka", "la", "men", "no", "or", "per", "re", "st", "tion", "un", "ver", "é"]
+        let syllables = [
+            "a", "be", "con", "de", "er", "fi", "gen", "ha", "ing", "ka", "la", "men", "no", "or", "per", "re", "st",
+            "tion", "un", "ver", "é",
+        ]
         while tokens.count < count - 400 {
             let word = (0..<draw.integer(1...4)).map { _ in draw.pick(syllables) }.joined()
             switch draw.integer(0...9) {

@@ -8,17 +8,21 @@ struct DocumentDraw {
     init(_ seed: Int, _ purpose: String) { draw = Draw(seed, purpose) }
 
     private static let strings = [
-        "", "a", "ab", "abc", "x", "b", "中", "é", "e\u{301}", "😀", "\"", "\\", "\n", "\u{1}", "/", "AB-123", "aaz", "abba",
+        "", "a", "ab", "abc", "x", "b", "中", "é", "e\u{301}", "😀", "\"", "\\", "\n", "\u{1}", "/", "AB-123", "aaz",
+        "abba",
         "2024-02-29", "2023-02-29", "12:30:00Z", "2024-02-29T12:30:00.5+01:00", "255.0.10.1", "hello world",
         "123e4567-e89b-12d3-a456-426614174000", "</think>", "null", "P1DT2H",
     ]
     private static let names = ["a", "b", "ab", "kind", "value", "next", "", "é", "e\u{301}", "\"", "a b", "\n"]
     private static let numbers = [
-        "0", "1", "2", "3", "5", "7", "8", "10", "12", "-1", "-5", "-6", "100", "101", "250", "0.5", "2.5", "-1.25", "1.01", "0.25",
+        "0", "1", "2", "3", "5", "7", "8", "10", "12", "-1", "-5", "-6", "100", "101", "250", "0.5", "2.5", "-1.25",
+        "1.01", "0.25",
         "99999999999999999999", "-300", "40", "18446744073709551615",
     ]
     /// Each in the grammar of both this room's patterns and Foundation's.
-    private static let patterns = ["^[A-Z]{2}-\\d{3}$", "b+", "^a|b$", "^a", "z$", "^(ab|c)*$", "[^a]", "^[^\\n]{1,3}$", "^\\w+ \\w+$"]
+    private static let patterns = [
+        "^[A-Z]{2}-\\d{3}$", "b+", "^a|b$", "^a", "z$", "^(ab|c)*$", "[^a]", "^[^\\n]{1,3}$", "^\\w+ \\w+$",
+    ]
 
     // MARK: Values
 
@@ -38,7 +42,9 @@ struct DocumentDraw {
         if draw.chance(0.03) || depth > 8 { return any(depth) }
         if let reference = schema["$ref"]?.string { return value(judge.target(reference), judge, depth: depth + 1) }
         for keyword in ["anyOf", "oneOf"] {
-            if let schemas = schema[keyword]?.array { return value(both(draw.pick(schemas), schema, without: keyword), judge, depth: depth) }
+            if let schemas = schema[keyword]?.array {
+                return value(both(draw.pick(schemas), schema, without: keyword), judge, depth: depth)
+            }
         }
         if let schemas = schema["allOf"]?.array {
             let whole = schemas.reduce(schema) { both($0, $1, without: "allOf") }
@@ -71,10 +77,13 @@ struct DocumentDraw {
             }
             if member.key == "properties" {
                 let old = members[place].value.members ?? []
-                let new = (member.value.members ?? []).filter { one in !old.contains { $0.key.utf8.elementsEqual(one.key.utf8) } }
+                let new = (member.value.members ?? []).filter { one in
+                    !old.contains { $0.key.utf8.elementsEqual(one.key.utf8) }
+                }
                 members[place] = .init("properties", .object(old + new))
             } else if member.key == "required" {
-                members[place] = .init("required", .array((members[place].value.array ?? []) + (member.value.array ?? [])))
+                members[place] = .init(
+                    "required", .array((members[place].value.array ?? []) + (member.value.array ?? [])))
             }
         }
         return .object(members)
@@ -102,11 +111,14 @@ struct DocumentDraw {
             }
         }
         let additional = schema["additionalProperties"] ?? .bool(true)
-        for name in (schema["required"]?.array?.compactMap(\.string) ?? []) + draw.shuffled(Self.names).prefix(draw.integer(0...2)) {
+        for name in (schema["required"]?.array?.compactMap(\.string) ?? [])
+            + draw.shuffled(Self.names).prefix(draw.integer(0...2))
+        {
             let isNew = !members.contains { $0.key.utf8.elementsEqual(name.utf8) }
             let isRequired = required.contains(Array(name.utf8))
             if isNew, isRequired || draw.chance(additional == .bool(false) ? 0.05 : 0.5) {
-                members.append(.init(name, additional.bool != nil ? any(depth + 1) : value(additional, judge, depth: depth + 1)))
+                members.append(
+                    .init(name, additional.bool != nil ? any(depth + 1) : value(additional, judge, depth: depth + 1)))
             }
         }
         return .object(draw.shuffled(members))
@@ -152,7 +164,9 @@ struct DocumentDraw {
         case 0: add("type", .string(draw.pick(["null", "boolean", "integer", "number", "string", "object", "array"])))
         case 1:
             add("type", .string(draw.pick(["integer", "number"])))
-            for keyword in draw.shuffled(["minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"]).prefix(draw.integer(0...2)) {
+            for keyword in draw.shuffled(["minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"]).prefix(
+                draw.integer(0...2))
+            {
                 add(keyword, .number(draw.pick(Self.numbers.filter { $0.utf8.count < 10 })))
             }
         case 2:
@@ -188,7 +202,9 @@ struct DocumentDraw {
         members.append(.init("properties", .object(names.map { .init($0, part(depth + 1)) })))
         let required = draw.shuffled(Self.names).filter { name in draw.chance(names.contains(name) ? 0.5 : 0.05) }
         if draw.chance(0.7) { members.append(.init("required", .array(required.map(JSON.string)))) }
-        if draw.chance(0.7) { members.append(.init("additionalProperties", draw.chance(0.7) ? .bool(false) : part(depth + 1))) }
+        if draw.chance(0.7) {
+            members.append(.init("additionalProperties", draw.chance(0.7) ? .bool(false) : part(depth + 1)))
+        }
         if draw.chance(0.1) { members.append(.init("minProperties", .number("\(draw.integer(0...2))"))) }
         if draw.chance(0.1) { members.append(.init("maxProperties", .number("\(draw.integer(0...4))"))) }
     }

@@ -12,12 +12,17 @@ import Testing
 
     /// A pattern that both this room and Foundation read, and read alike for texts of the alphabet.
     private func pattern(_ draw: inout Draw, _ depth: Int) -> String {
-        let atoms = ["a", "b", "1", "[ab]", "[^a]", "[a-z_]", "\\d", "[\\d\\-]", "\\.", "\\\\", "\"", "😀", "\\u00e9", "\\n", "\\s", "[^\\d\\s]"]
+        let atoms = [
+            "a", "b", "1", "[ab]", "[^a]", "[a-z_]", "\\d", "[\\d\\-]", "\\.", "\\\\", "\"", "😀", "\\u00e9", "\\n",
+            "\\s", "[^\\d\\s]",
+        ]
         func branch(_ draw: inout Draw) -> String {
-            (0..<draw.integer(depth == 0 ? 1...4 : 0...3)).map { _ in
+            // Never empty: Foundation's expressions do not get over an empty group that is repeated.
+            (0..<draw.integer(1...(depth == 0 ? 4 : 3))).map { _ in
                 let atom =
                     depth < 3 && draw.chance(0.25)
-                    ? draw.pick(["(", "(?:", "(?<n\(draw.integer(0...1 << 40))>"]) + pattern(&draw, depth + 1) + ")" : draw.pick(atoms)
+                    ? draw.pick(["(", "(?:", "(?<n\(draw.integer(0...1 << 40))>"]) + pattern(&draw, depth + 1) + ")"
+                    : draw.pick(atoms)
                 return atom + draw.pick(["", "", "", "?", "*", "+", "{2}", "{1,3}", "{0,2}?", "{2,}", "*?"])
             }.joined()
         }
@@ -28,27 +33,40 @@ import Testing
     }
 
     @Test("a drawn pattern accepts what Foundation's expressions find") func drawn() throws {
-        var counts = [true: 0, false: 0]
+        var (counts, largeCount) = ([true: 0, false: 0], 0)
         for number in 0..<400 {
             var draw = Draw(number, "pattern")
             let pattern = self.pattern(&draw, 0)
-            let schema = try JSONSchema(.object([.init("type", .string("string")), .init("pattern", .string(pattern))]))
+            let json = JSON.object([.init("type", .string("string")), .init("pattern", .string(pattern))])
+            let schema: JSONSchema
+            do { schema = try JSONSchema(json) } catch {
+                // Repetitions of repetitions may multiply.
+                print("LARGE", pattern)
+                #expect(error.why.contains("too large"), "\(error): \(pattern)")
+                largeCount += 1
+                continue
+            }
             for _ in 0..<25 {
                 let text = self.text(&draw, 6)
-                let matches = SchemaValidator.matches(text, pattern)
+                guard let matches = SchemaValidator.matchesIfKnown(text, pattern) else { continue }
                 counts[matches]! += 1
                 #expect(
                     accepts(schema, JSON.string(text).compact.utf8) == matches,
                     "\(text.debugDescription), \(matches), \(pattern)")
             }
         }
-        #expect(counts[true]! > 1000 && counts[false]! > 1000)
+        #expect(counts[true]! > 1000 && counts[false]! > 1000 && largeCount < 40)
     }
 
-    @Test("classes are those of ECMA-262, for every character", arguments: ["\\d", "\\w", "\\s", "\\D", "\\W", "\\S", ".", "[^]", "[\\u{10000}-\\u{10FFFF}]"])
+    @Test(
+        "classes are those of ECMA-262, for every character",
+        arguments: ["\\d", "\\w", "\\s", "\\D", "\\W", "\\S", ".", "[^]", "[\\u{10000}-\\u{10FFFF}]"])
     func classes(name: String) throws {
-        let schema = try JSONSchema(.object([.init("type", .string("string")), .init("pattern", .string("^\(name)$"))]))
-        let space: Set<UInt32> = Set([9, 10, 11, 12, 13, 32, 0xA0, 0x1680, 0x2028, 0x2029, 0x202F, 0x205F, 0x3000, 0xFEFF] + Array(0x2000...0x200A))
+        let schema = try JSONSchema(
+            .object([.init("type", .string("string")), .init("pattern", .string("^\(name)$"))]))
+        let space: Set<UInt32> = Set(
+            [9, 10, 11, 12, 13, 32, 0xA0, 0x1680, 0x2028, 0x2029, 0x202F, 0x205F, 0x3000, 0xFEFF]
+                + Array(0x2000...0x200A))
         func isIn(_ value: UInt32) -> Bool {
             switch name {
             case "\\d": (0x30...0x39).contains(value)
@@ -59,7 +77,8 @@ import Testing
             case "[^]": true
             case "[\\u{10000}-\\u{10FFFF}]": value > 0xFFFF
             default:
-                (value < 128 && (Character(Unicode.Scalar(value)!).isLetter || Character(Unicode.Scalar(value)!).isNumber)
+                (value < 128
+                    && (Character(Unicode.Scalar(value)!).isLetter || Character(Unicode.Scalar(value)!).isNumber)
                     || value == 0x5F) == (name == "\\w")
             }
         }

@@ -20,13 +20,16 @@ import Testing
         Refused("", "#", nil), Refused("{\"a\":}", "#", nil), Refused("3", "#", nil), Refused("[]", "#", nil),
         Refused("false", "#", nil), Refused(#"{"enum": []}"#, "#", "enum"), Refused(#"{"type": "text"}"#, "#", "type"),
         Refused(#"{"type": []}"#, "#", "type"), Refused(#"{"type": ["string", 3]}"#, "#", "type"),
-        Refused(#"{"properties": {"a": 3}}"#, "#/properties/a", nil), Refused(#"{"properties": []}"#, "#", "properties"),
+        Refused(#"{"properties": {"a": 3}}"#, "#/properties/a", nil),
+        Refused(#"{"properties": []}"#, "#", "properties"),
         Refused(#"{"properties": {"a/b~": {"not": {}}}}"#, "#/properties/a~1b~0", "not"),
         Refused(#"{"items": {"multipleOf": 3}}"#, "#/items", "multipleOf"),
         Refused(#"{"required": ["a", 3]}"#, "#", "required"), Refused(#"{"required": true}"#, "#", "required"),
         Refused(#"{"if": {}}"#, "#", "if"), Refused(#"{"uniqueItems": true}"#, "#", "uniqueItems"),
-        Refused(#"{"patternProperties": {}}"#, "#", "patternProperties"), Refused(#"{"propertyNames": {}}"#, "#", "propertyNames"),
-        Refused(#"{"contains": {}}"#, "#", "contains"), Refused(#"{"dependentRequired": {}}"#, "#", "dependentRequired"),
+        Refused(#"{"patternProperties": {}}"#, "#", "patternProperties"),
+        Refused(#"{"propertyNames": {}}"#, "#", "propertyNames"),
+        Refused(#"{"contains": {}}"#, "#", "contains"),
+        Refused(#"{"dependentRequired": {}}"#, "#", "dependentRequired"),
         Refused(#"{"unevaluatedProperties": false}"#, "#", "unevaluatedProperties"),
         Refused(#"{"requierd": ["a"]}"#, "#", "requierd"),
         Refused(#"{"anyOf": [{}, {"minLength": -1}]}"#, "#/anyOf/1", "minLength"),
@@ -43,12 +46,13 @@ import Testing
         Refused(#"{"pattern": "((a{1000}){1000}){1000}"}"#, "#", "pattern"),
         Refused(#"{"pattern": "(a|b)*a(a|b){20}"}"#, "#", "pattern"),
         Refused(#"{"type": "string", "pattern": "a.*b", "minLength": 9000}"#, "#", nil),
-        Refused(#"{"$ref": "other.json"}"#, "#", "$ref"), Refused(#"{"$ref": "#name"}"#, "#", "$ref"),
-        Refused(#"{"$ref": "#/$defs/a"}"#, "#", "$ref"), Refused(#"{"$ref": 3}"#, "#", "$ref"),
-        Refused(#"{"items": {"$ref": "#/%zz"}}"#, "#/items", "$ref"), Refused(#"{"items": {"$id": "x"}}"#, "#/items", "$id"),
+        Refused(#"{"$ref": "other.json"}"#, "#", "$ref"), Refused(##"{"$ref": "#name"}"##, "#", "$ref"),
+        Refused(##"{"$ref": "#/$defs/a"}"##, "#", "$ref"), Refused(#"{"$ref": 3}"#, "#", "$ref"),
+        Refused(##"{"items": {"$ref": "#/%zz"}}"##, "#/items", "$ref"),
+        Refused(#"{"items": {"$id": "x"}}"#, "#/items", "$id"),
         // What no document fits.
-        Refused(#"{"$ref": "#"}"#, "#", nil), Refused(#"{"anyOf": [{"type": "null"}, {"$ref": "#"}]}"#, "#", nil),
-        Refused(#"{"type": "object", "properties": {"a": {"$ref": "#"}}, "required": ["a"]}"#, "#", nil),
+        Refused(##"{"$ref": "#"}"##, "#", nil), Refused(##"{"anyOf": [{"type": "null"}, {"$ref": "#"}]}"##, "#", nil),
+        Refused(##"{"type": "object", "properties": {"a": {"$ref": "#"}}, "required": ["a"]}"##, "#", nil),
         Refused(#"{"type": "string", "minLength": 3, "maxLength": 2}"#, "#", nil),
         Refused(#"{"type": "integer", "minimum": 0.1, "maximum": 0.9}"#, "#", nil),
         Refused(#"{"allOf": [{"type": "string"}, {"type": "integer"}]}"#, "#", nil),
@@ -62,7 +66,7 @@ import Testing
         do {
             _ = try JSONSchema(parsing: one.schema.utf8)
             Issue.record("\(one.schema) was taken")
-        } catch let error as SchemaError {
+        } catch {
             #expect(error.pointer == one.pointer && error.keyword == one.keyword, "\(error)")
             #expect(!error.why.isEmpty && error.description.contains(one.pointer))
             if let keyword = one.keyword { #expect(error.description.contains("\"\(keyword)\"")) }
@@ -70,7 +74,9 @@ import Testing
     }
 
     @Test("a union of unions that multiplies is refused, and soon") func large() throws {
-        let choices = (0..<40).map { #"{"type": "object", "properties": {"a\#($0)": {"const": \#($0)}}, "required": ["a\#($0)"]}"# }
+        let choices = (0..<40).map {
+            #"{"type": "object", "properties": {"a\#($0)": {"const": \#($0)}}, "required": ["a\#($0)"]}"#
+        }
         let union = #"{"anyOf": [\#(choices.joined(separator: ","))]}"#
         let schema = #"{"allOf": [\#(Array(repeating: union, count: 6).joined(separator: ","))]}"#
         let time = ContinuousClock().measure {
@@ -92,10 +98,12 @@ import Testing
                 let allowed = (0..<Int32(mask.count)).filter { mask[$0] }
                 #expect(!allowed.isEmpty)
                 guard let token = allowed.isEmpty ? nil : draw.pick(allowed) else { break }
-                #expect(constraint.advance(by: token))
+                let isTaken = constraint.advance(by: token)
+                #expect(isTaken)
                 if token == 0 { break }
             }
         }
-        #expect(outcome.accepted > 300 && outcome.refused > 300)
+        let count = outcome.accepted + outcome.refused
+        #expect(outcome.accepted > count / 50 && outcome.refused > count / 4)
     }
 }

@@ -34,7 +34,7 @@ struct SchemaValidator {
 
     func target(_ reference: String) -> JSON {
         var json = root
-        for part in reference.split(separator: "/").dropFirst() {
+        for part in reference.removingPercentEncoding!.split(separator: "/").dropFirst() {
             let key = part.replacing("~1", with: "/").replacing("~0", with: "~")
             json = json.array.map { $0[Int(key)!] } ?? json.member(String(key))!
         }
@@ -114,6 +114,20 @@ struct SchemaValidator {
             return false
         }
         return expression.firstMatch(in: string, range: NSRange(string.startIndex..., in: string)) != nil
+    }
+
+    /// As `matches`; nil where Foundation gives up, as it does on repetitions of what may be empty.
+    static func matchesIfKnown(_ string: String, _ pattern: String) -> Bool? {
+        if matches(string, pattern) { return true }
+        guard let expression = try? NSRegularExpression(pattern: pattern.replacing("$", with: "\\z")) else {
+            return nil
+        }
+        var isKnown = true
+        let range = NSRange(string.startIndex..., in: string)
+        expression.enumerateMatches(in: string, options: .reportCompletion, range: range) { _, flags, _ in
+            if flags.contains(.internalError) { isKnown = false }
+        }
+        return isKnown ? false : nil
     }
 
     private static func isDate(_ text: String) -> Bool {

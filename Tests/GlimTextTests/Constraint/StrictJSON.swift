@@ -43,14 +43,18 @@ struct StrictJSON {
         case UInt8(ascii: "["):
             var items: [JSON] = []
             position += 1
-            if next() == UInt8(ascii: "]") { position += 1 } else {
+            if next() == UInt8(ascii: "]") {
+                position += 1
+            } else {
                 repeat { items.append(try value()) } while try goesOn("]")
             }
             return .array(items)
         case UInt8(ascii: "{"):
             var (members, names) = ([JSON.Member](), Set<[UInt8]>())
             position += 1
-            if next() == UInt8(ascii: "}") { position += 1 } else {
+            if next() == UInt8(ascii: "}") {
+                position += 1
+            } else {
                 repeat {
                     guard next() == UInt8(ascii: "\"") else { throw Wrong() }
                     let key = try string()
