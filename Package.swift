@@ -18,6 +18,7 @@ let package = Package(
         .library(name: "GlimText", targets: ["GlimText"]),
         .library(name: "GlimCheckpoint", targets: ["GlimCheckpoint"]),
         .library(name: "GlimModel", targets: ["GlimModel"]),
+        .library(name: "GlimEngine", targets: ["GlimEngine"]),
         .library(name: "GlimTrain", targets: ["GlimTrain"]),
         .executable(name: "glim", targets: ["glim"]),
     ],
@@ -33,6 +34,7 @@ let package = Package(
         .target(name: "GlimText", swiftSettings: swift),
         .target(name: "GlimCheckpoint", dependencies: ["GlimTensor"], swiftSettings: swift),
         .target(name: "GlimModel", dependencies: ["GlimTensor", "GlimCheckpoint"], swiftSettings: swift),
+        .target(name: "GlimEngine", dependencies: ["GlimTensor", "GlimText", "GlimModel"], swiftSettings: swift),
         .target(
             name: "GlimTrain",
             dependencies: [
@@ -41,7 +43,7 @@ let package = Package(
         .executableTarget(
             name: "glim",
             dependencies: [
-                "GlimTensor", "GlimText", "GlimCheckpoint", "GlimModel", "GlimTrain",
+                "GlimTensor", "GlimText", "GlimCheckpoint", "GlimModel", "GlimEngine", "GlimTrain",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ], swiftSettings: swift),
 
@@ -57,6 +59,10 @@ let package = Package(
         .testTarget(
             name: "GlimModelTests",
             dependencies: ["GlimModel", "GlimTensor", "GlimCheckpoint", "GlimTrain", "GlimTestSupport"],
+            swiftSettings: swift),
+        .testTarget(
+            name: "GlimEngineTests",
+            dependencies: ["GlimTensor", "GlimText", "GlimModel", "GlimEngine", "GlimTestSupport"],
             swiftSettings: swift),
         .testTarget(
             name: "GlimTrainTests",

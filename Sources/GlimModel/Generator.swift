@@ -35,6 +35,11 @@ public struct Generator {
     private var logits: Tensor?
     private var row = 0
     private var last: Int32?
+    /// What was fed and drawn, for penalties of repetition.
+    private var fed: [Int32] = []
+    private var drawn: [Int32] = []
+    /// The same counted; nil until it is asked for.
+    private var counts: TokenCounts?
     /// Tokens that the last pass gave beyond the last: the rows of those before them lie in the cache behind its count.
     private var verified: ArraySlice<GeneratedToken> = []
     private var drafter: Drafter?
@@ -43,7 +48,7 @@ public struct Generator {
 
     /// - Parameters:
     ///   - stops: nil takes the model's own end-of-text tokens.
-    ///   - cache: of an earlier turn, to go on from; nil begins a sequence.
+    ///   - cache: of an earlier turn, to go on from; nil begins a sequence. Penalties know what is fed and drawn here.
     ///   - drafts: tokens guessed at a time, 0 for none. They need a model with multi-token prediction, and a sequence
     ///     from its beginning: further turns are fed to the same generator.
     public init(_ model: Model, sampler: Sampler, stops: Set<Int32>? = nil, cache: Cache? = nil, drafts: Int = 0) {
@@ -64,8 +69,11 @@ public struct Generator {
     /// The token drawn last is not in the sequence yet: a turn that should contain it begins with it. (A stop token
     /// such as `<|user|>` is how the next turn begins anyway.)
     public mutating func feed(_ tokens: [Int32]) {
-        last = nil
+        if last != nil { drawn.removeLast() }
+        (last, counts) = (nil, nil)
         if tokens.isEmpty { return }
+        fed += drawn + tokens
+        drawn = []
         let known = takeUnread()
         if let hidden = known.hidden { drafter?.read(known.tokens, hidden) }
         verified = []
@@ -83,20 +91,29 @@ public struct Generator {
     public mutating func next() -> GeneratedToken? {
         guard let last else {
             guard logits != nil else { return nil }
-            let token = draw(row, position: cache.count)
-            self.last = token.id
-            return token
+            var counts = currentCounts()
+            return hand(draw(row, position: cache.count, &counts))
         }
         if stops.contains(last) || room < 1 { return nil }
         if let token = verified.popFirst() {
             cache.advance(1)
             row += 1
-            self.last = token.id
-            return token
+            return hand(token)
         }
-        let token = step(after: last)
-        self.last = token.id
+        return hand(step(after: last))
+    }
+
+    /// Hands out a token: it is the last.
+    private mutating func hand(_ token: GeneratedToken) -> GeneratedToken {
+        last = token.id
+        drawn.append(token.id)
+        counts?.add(token.id)
         return token
+    }
+
+    private mutating func currentCounts() -> TokenCounts? {
+        if counts == nil { counts = TokenCounts(for: sampler, prompt: fed, drawn: drawn) }
+        return counts
     }
 
     /// Reads the last token and the drafts that follow it in one pass, and draws after each as long as they are right.
@@ -106,9 +123,9 @@ public struct Generator {
         let hidden = model.hidden(Batch([([last] + drafts, cache)]))
         (logits, row) = (model.logits(hidden), 0)
         var tokens: [GeneratedToken] = []
-        var accepted = 0
+        var (accepted, counts) = (0, currentCounts())
         for (i, draft) in (drafts.map(Optional.some) + [nil]).enumerated() {
-            let token = draw(i, position: first + 1 + i)
+            let token = draw(i, position: first + 1 + i, &counts)
             tokens.append(token)
             guard token.id == draft else { break }
             accepted += 1
@@ -128,9 +145,12 @@ public struct Generator {
     private mutating func guesses(after last: Int32) -> [Int32] {
         guard drafter != nil else { return [] }
         let (sampler, position, known) = (sampler, cache.count, takeUnread())
+        var counts = currentCounts()
         return drafter!.draft(after: last, reading: known.tokens, known.hidden) { logits, step in
             // The token's own random numbers: where the two distributions agree, so do the draws.
-            logits.withElements { sampler.draw($0, position: position + step) }
+            let token = logits.withElements { sampler.draw($0, position: position + step, counts: counts) }
+            counts?.add(token)
+            return token
         }
     }
 
@@ -143,9 +163,11 @@ public struct Generator {
         return (unread.tokens.prefix(count), Tensor.selectRows(unread.hidden, Array(0..<count)))
     }
 
-    private func draw(_ row: Int, position: Int) -> GeneratedToken {
+    /// - Parameter counts: of the tokens before; the one that is drawn is added.
+    private func draw(_ row: Int, position: Int, _ counts: inout TokenCounts?) -> GeneratedToken {
         let one = Tensor.selectRows(logits!, [row])
-        let id = one.withElements { sampler.draw($0, position: position) }
+        let id = one.withElements { sampler.draw($0, position: position, counts: counts) }
+        counts?.add(id)
         let logprob = one.withElements { $0[Int(id)] } - Tensor.logSumExp(one)[0]
         return GeneratedToken(id: id, logprob: logprob, position: position)
     }

@@ -23,10 +23,12 @@ public struct KeyPages: @unchecked Sendable {
 
     package let pages: [UnsafePointer<Float>]
     package let stride: Int
-    private let owners: [Buffer]
+    private let owner: Owner
 
-    package init(pages: [UnsafePointer<Float>], stride: Int, owners: [Buffer]) {
-        (self.pages, self.stride, self.owners) = (pages, stride, owners)
+    /// What keeps the rows in memory.
+    private enum Owner {
+        case rows(Buffer)
+        case cache([CachePage])
     }
 
     /// The pages of a sequence whose keys are consecutive rows of `keys`.
@@ -37,44 +39,16 @@ public struct KeyPages: @unchecked Sendable {
             UnsafePointer(keys.row(slice.row + $0))
         }
         stride = keys.shape.last
-        owners = [keys.buffer]
+        owner = .rows(keys.buffer)
     }
-}
 
-/// The memory of one page of a cache: 64 positions of several kinds of rows, each kind in one piece.
-// @unchecked: written by the one loop that owns the cache, before an operation reads.
-public final class CachePage: @unchecked Sendable {
-    fileprivate let buffer: Buffer
-
-    /// - Parameter valueCount: f32 numbers of the page.
-    public init(valueCount: Int) { buffer = Buffer(byteCount: valueCount * 4) }
-
-    /// Writes rows of one kind.
-    ///
-    /// - Parameters:
-    ///   - rows: `[T, width]`
-    ///   - range: which of them.
-    ///   - place: where the kind begins in the page, in numbers.
-    ///   - position: of the first row within the page.
-    public func write(_ rows: Tensor, _ range: Range<Int>, place: Int, position: Int) {
-        let width = rows.shape.last
-        precondition(
-            position >= 0 && position + range.count <= KeyPages.positions && range.upperBound <= rows.shape.rows
-                && (place + (position + range.count) * width) * 4 <= buffer.byteCount,
-            "CachePage: rows \(range) of \(rows.shape) at \(place), position \(position)")
-        (buffer.floats + place + position * width).update(
-            from: rows.row(range.lowerBound), count: range.count * width)
-    }
-}
-
-extension KeyPages {
     /// Rows of one kind, in pages of a cache.
     ///
     /// - Parameters:
-    ///   - place: where the kind begins in each page, in numbers.
+    ///   - table: where they begin in each page.
     ///   - width: numbers of a row.
-    public init(_ pages: [CachePage], place: Int, width: Int) {
-        self.init(
-            pages: pages.map { UnsafePointer($0.buffer.floats + place) }, stride: width, owners: pages.map(\.buffer))
+    ///   - pages: what the table points into.
+    package init(_ table: [UnsafePointer<Float>], width: Int, in pages: [CachePage]) {
+        (self.pages, stride, owner) = (table, width, .cache(pages))
     }
 }

@@ -1,6 +1,7 @@
 import ArgumentParser
 import Foundation
 import GlimCheckpoint
+import GlimEngine
 import GlimModel
 import GlimText
 import GlimTrain
@@ -11,7 +12,7 @@ import Glibc
 import Darwin
 #endif
 
-struct Chat: ParsableCommand {
+struct Chat: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Talk with a model in the terminal.",
         discussion: """
@@ -29,13 +30,14 @@ struct Chat: ParsableCommand {
     var thinking = Conversation.Thinking.interleaved
     @OptionGroup var sampling: SamplingOptions
     @OptionGroup var drafting: DraftOptions
+    @OptionGroup var prefixes: EngineOptions
     @OptionGroup var compute: ComputeOptions
 
     func validate() throws {
         guard maxTokens >= 1 else { throw ValidationError("--max-tokens is \(maxTokens); it must be 1 or more.") }
     }
 
-    func run() throws {
+    func run() async throws {
         compute.apply()
         let folder = URL(filePath: model)
         let config = try ModelConfig(folder: folder)
@@ -45,12 +47,17 @@ struct Chat: ParsableCommand {
             endOfText: config.endOfTextIDs)
         let network = try Model(path: model)
         try drafting.check(network.predictions.count, of: model)
+        let engine = try prefixes.start(network, path: model, drafts: drafting.drafts)
         let conversation = Conversation(
-            network, format, sampler: sampling.sampler, thinking: thinking, drafts: drafting.drafts,
+            engine, format, context: config.maximumPositions, sampler: sampling.sampler, thinking: thinking,
             maxTokens: maxTokens)
         let isTerminal = isatty(STDIN_FILENO) == 1 && isatty(STDOUT_FILENO) == 1
         var loop = ChatLoop(conversation, isTerminal: isTerminal)
-        try loop.run()
+        do { try await loop.run() } catch {
+            await engine.stop()
+            throw error
+        }
+        await engine.stop()
     }
 }
 
@@ -64,7 +71,7 @@ private struct ChatLoop {
         (self.conversation, self.isTerminal) = (conversation, isTerminal)
     }
 
-    mutating func run() throws {
+    mutating func run() async throws {
         StopSignal.catchInterrupts()
         if isTerminal { try emit("Ctrl-C ends a reply, Ctrl-D leaves, /help lists the commands.\n") }
         while true {
@@ -82,23 +89,26 @@ private struct ChatLoop {
                 if text.hasPrefix("/") {
                     if try !obey(text) { return }
                 } else {
-                    try answer(line)
+                    try await answer(line)
                 }
             }
         }
     }
 
-    private mutating func answer(_ text: String) throws {
+    private mutating func answer(_ text: String) async throws {
         StopSignal.clear()
+        var progress = ReadingProgress()
         var display = ReplyDisplay(
             conversation.format.tokenizer, startsThinking: conversation.startsThinking, isTerminal: isTerminal)
-        let fits = try conversation.reply(to: text) { id in
-            try display.show(id)
+        let fits = try await conversation.reply(to: text) { event in
+            if case .reading(let done, let count) = event { progress.show(done: done, of: count) }
+            if case .token(let token) = event { try display.show(token.id) }
             return !StopSignal.arrived
         }
+        progress.clear()
         try display.finish()
         if !fits {
-            let longest = conversation.model.config.maximumPositions
+            let longest = conversation.context
             log("The conversation would exceed the model's \(longest) tokens: say less, or begin again with /reset.")
         }
     }

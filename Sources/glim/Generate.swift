@@ -1,9 +1,10 @@
 import ArgumentParser
 import Foundation
+import GlimEngine
 import GlimModel
 import GlimText
 
-struct Generate: ParsableCommand {
+struct Generate: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Continue a text or a list of tokens.",
         discussion: """
@@ -19,6 +20,7 @@ struct Generate: ParsableCommand {
     @Option(help: "Draw at most this many tokens.") var maxTokens = 256
     @OptionGroup var sampling: SamplingOptions
     @OptionGroup var drafting: DraftOptions
+    @OptionGroup var prefixes: EngineOptions
     @Flag(help: "Let added tokens written in the prompt become control tokens.") var special = false
     @Flag(help: "Print one JSON object at the end instead of the text as it is drawn.") var json = false
     @OptionGroup var compute: ComputeOptions
@@ -28,7 +30,7 @@ struct Generate: ParsableCommand {
         guard maxTokens >= 0 else { throw ValidationError("--max-tokens is \(maxTokens); it must not be negative.") }
     }
 
-    func run() throws {
+    func run() async throws {
         compute.apply()
         let folder = URL(filePath: model)
         // What is wrong with a prompt is said before gigabytes are read.
@@ -38,8 +40,9 @@ struct Generate: ParsableCommand {
         let start = try startTokens(config, tokenizer)
         let network = try Model(path: model)
         try drafting.check(network.predictions.count, of: model)
-        let generator = Generator(network, sampler: sampling.sampler, drafts: drafting.drafts)
-        let reply = try draw(generator, start, tokenizer)
+        let engine = try prefixes.start(network, path: model, drafts: drafting.drafts)
+        let reply = try await draw(engine, start, tokenizer)
+        await engine.stop()
         if json {
             try emit(reply.jsonLine + "\n")
         } else {
@@ -87,32 +90,38 @@ struct Generate: ParsableCommand {
         return start
     }
 
-    private func draw(_ generator: Generator, _ start: [Int32], _ tokenizer: Tokenizer?) throws -> Reply {
-        var generator = generator
+    private func draw(_ engine: Engine, _ start: [Int32], _ tokenizer: Tokenizer?) async throws -> Reply {
         var decoder = tokenizer.map { StreamDecoder($0, skipsSpecial: true) }
         let clock = ContinuousClock()
         let began = clock.now
-        generator.feed(start)
-        let fed = clock.now
+        var (fed, read, progress) = (began, start.count, ReadingProgress())
         var reply = Reply(promptTokens: start.count, text: tokenizer == nil ? nil : "")
-        while reply.tokens.count < maxTokens, let token = generator.next() {
-            reply.tokens.append(token.id)
-            reply.logprobs.append(token.logprob.isFinite ? token.logprob : nil)
-            if generator.stops.contains(token.id) { reply.stopReason = .stop }
-            // A model may have more ids than its tokenizer has words: those have no text.
-            try show((try? decoder?.push(token.id)) ?? "", &reply)
+        let request = Engine.Request(prompt: start, maxTokens: maxTokens, sampler: sampling.sampler)
+        for try await event in try engine.submit(request) {
+            switch event {
+            case .reading(let done, let count):
+                progress.show(done: done, of: count)
+                // The first token comes of the prompt's own pass.
+                fed = clock.now
+            case .token(let token):
+                reply.tokens.append(token.id)
+                reply.logprobs.append(token.logprob.isFinite ? token.logprob : nil)
+                // A model may have more ids than its tokenizer has words: those have no text.
+                try show((try? decoder?.push(token.id)) ?? "", &reply)
+            case .finished(let reason, let usage):
+                reply.stopReason = reason == .stop ? .stop : reason == .context ? .context : .length
+                read -= usage.cachedTokens
+                reply.cachedTokens = prefixes.prefixCache == nil ? nil : usage.cachedTokens
+                if drafting.drafts > 0 {
+                    (reply.draftsTried, reply.draftsAccepted) = (usage.drafts.tried, usage.drafts.accepted)
+                    (reply.draftAcceptance, reply.tokensPerStep) = (usage.drafts.acceptance, usage.drafts.tokensPerStep)
+                }
+            }
         }
         let done = clock.now
         try show(decoder?.finish() ?? "", &reply)
-        if reply.stopReason != .stop, reply.tokens.count < maxTokens { reply.stopReason = .context }
-        // The first token comes of the prompt's own pass.
-        reply.prefillTokensPerSecond = rate(start.count, began.duration(to: fed))
+        reply.prefillTokensPerSecond = rate(read, began.duration(to: fed))
         reply.decodeTokensPerSecond = rate(reply.tokens.count - 1, fed.duration(to: done))
-        if drafting.drafts > 0 {
-            let statistics = generator.draftStatistics
-            (reply.draftsTried, reply.draftsAccepted) = (statistics.tried, statistics.accepted)
-            (reply.draftAcceptance, reply.tokensPerStep) = (statistics.acceptance, statistics.tokensPerStep)
-        }
         return reply
     }
 
@@ -143,6 +152,8 @@ struct Generate: ParsableCommand {
         /// nil where a broken model gave no number.
         var logprobs: [Float?] = []
         var stopReason = StopReason.length
+        /// Tokens of the prompt that a prefix cache knew; absent without one.
+        var cachedTokens: Int?
         var prefillTokensPerSecond = 0.0
         var decodeTokensPerSecond = 0.0
         /// Share of the drafts at each position that were right, nil where none got there; absent without drafts.
@@ -155,6 +166,7 @@ struct Generate: ParsableCommand {
         enum CodingKeys: String, CodingKey {
             case tokens, text, logprobs
             case promptTokens = "prompt_tokens"
+            case cachedTokens = "cached_tokens"
             case stopReason = "stop_reason"
             case prefillTokensPerSecond = "prefill_tokens_per_second"
             case decodeTokensPerSecond = "decode_tokens_per_second"

@@ -1,4 +1,5 @@
 import Foundation
+import GlimTestSupport
 import Testing
 
 @Suite("glim generate and chat") struct GenerateCommandTests {
@@ -126,6 +127,88 @@ import Testing
         let plain = try await chat("0")
         #expect(plain.count > 100)
         for drafts in ["1", "3"] { #expect(try await chat(drafts) == plain) }
+    }
+
+    @Test("a prompt is read once: the next process finds what was kept, and says the same") func prefixCache()
+        async throws
+    {
+        let (folder, speaker) = (try TemporaryFolder(), try Golden.speaker())
+        let (cache, text) = (
+            folder.path("cache").path, String(repeating: "What is known is not read again. ", count: 9)
+        )
+        func reply(_ prompt: String, _ more: String...) async throws -> [String: Any] {
+            try await Program.run(
+                ["generate", "--model", speaker.url.path, "--prompt", prompt, "--max-tokens", "8", "--json"] + more
+            ).json
+        }
+        let plain = try await reply(text + "one")
+        #expect(plain["cached_tokens"] == nil)
+        let first = try await reply(text + "one", "--prefix-cache", cache)
+        let again = try await reply(text + "one", "--prefix-cache", cache)
+        let other = try await reply(text + "two", "--prefix-cache", cache)
+        // One token a byte.
+        #expect(first["cached_tokens"] as? Int == 0 && again["cached_tokens"] as? Int == text.utf8.count + 2)
+        #expect(other["cached_tokens"] as? Int == text.utf8.count)
+        for found in [first, again] {
+            #expect(found["tokens"] as? [Int] == plain["tokens"] as? [Int])
+            #expect(found["logprobs"] as? [Double] == plain["logprobs"] as? [Double])
+        }
+        let fresh = try await reply(text + "two")
+        #expect(other["logprobs"] as? [Double] == fresh["logprobs"] as? [Double])
+
+        // Another model in the same folder finds nothing, and a folder that is none is one error.
+        let drafter = try Golden.speaker(drafts: true)
+        let strange = try await Program.succeed(
+            "generate", "--model", drafter.url.path, "--prompt", text, "--max-tokens", "1", "--json", "--prefix-cache",
+            cache)
+        #expect(try strange.json["cached_tokens"] as? Int == 0 && strange.stderr.contains("pages of another model"))
+        let file = try folder.write("x", to: "file")
+        let bad = try await Program.run([
+            "chat", "--model", speaker.url.path, "--prefix-cache", file,
+        ])
+        #expect(bad.status == 1 && bad.stderr.hasPrefix("error: ") && bad.stderr.contains(file))
+    }
+
+    @Test("a chat goes on from an earlier one's prefixes, and is the same without") func keptChat() async throws {
+        let (folder, speaker) = (try TemporaryFolder(), try Golden.speaker(drafts: true))
+        let arguments = ["chat", "--model", speaker.url.path, "--max-tokens", "20", "--seed", "3", "--drafts", "2"]
+        let input = "Hello there\nGo on\n/reset\nHello there\nGo on\n"
+        let plain = try await Program.run(arguments, input: input)
+        #expect(plain.status == 0 && plain.text.count > 60)
+        for _ in 0..<2 {
+            let kept = try await Program.run(arguments + ["--prefix-cache", folder.path("c").path], input: input)
+            #expect(kept.text == plain.text && kept.stderr.isEmpty)
+        }
+    }
+
+    @Test("a process that is killed while it keeps prefixes leaves nothing wrong") func killedWhileKeeping()
+        async throws
+    {
+        let (folder, speaker) = (try TemporaryFolder(), try Golden.speaker())
+        let cache = folder.path("cache")
+        var mutator = Mutator(seed: 1, number: 7)
+        func prompt(_ number: Int) -> [String] {
+            let text = (0..<40).map { "line \($0 + number / 3 % 2) of \(number). " }.joined()
+            return ["generate", "--model", speaker.url.path, "--prompt", text, "--max-tokens", "4", "--json"]
+        }
+        var length = Duration.milliseconds(100)
+        for number in 0..<12 {
+            let began = ContinuousClock.now
+            let moment = length * Double(mutator.below(1000)) / 800
+            let status = try await Program.run(prompt(number % 4) + ["--prefix-cache", cache.path]) { process in
+                while ContinuousClock.now - began < moment, !Program.hasEnded(process) {
+                    try await Task.sleep(for: .milliseconds(1))
+                }
+                kill(process, SIGKILL)
+            }
+            if status == 0 { length = ContinuousClock.now - began } else { length += .milliseconds(20) }
+        }
+        for number in 0..<4 {
+            let plain = try await Program.run(prompt(number)).json
+            let kept = try await Program.run(prompt(number) + ["--prefix-cache", cache.path])
+            #expect(kept.status == 0 && kept.stderr.split(separator: "\n").allSatisfy { $0.hasPrefix("note: ") })
+            #expect(try kept.json["logprobs"] as? [Double] == plain["logprobs"] as? [Double])
+        }
     }
 
     @Test("a conversation that is too long is refused and goes on") func longChat() async throws {

@@ -122,6 +122,59 @@ import Testing
         }
     }
 
+    @Test("several sequences that take their turns together guess what each would alone", arguments: seeds)
+    func together(seed: Int) {
+        let model = model(seed)
+        var draw = Draw(seed, "together")
+        let (width, depth) = (model.config.vocabularySize, 3)
+        let all = (0..<4).map { _ in draw.tokens(120, below: width) }
+        let hidden = all.map { model.hidden(Batch(tokens: $0, lengths: [$0.count])) }
+        var alone = all.map { _ in Drafter(model, depth: depth) }
+        var shared = alone.map { _ in Drafter(model, depth: depth) }
+        for _ in 0..<12 {
+            var (turns, indices, expected): ([Drafter.Turn], [Int], [[[Float]]]) = ([], [], [])
+            for i in draw.shuffled(Array(all.indices)) where draw.chance(0.7) {
+                let first = shared[i].count
+                let more = draw.integer(first == 0 ? 1...4 : 0...4)
+                let (piece, made) = (all[i][first..<first + more], rows(hidden[i], first..<first + more))
+                // Fewer guesses than there are steps, or none.
+                let guesses = draw.integer(0...depth)
+                indices.append(i)
+                var logits: [[Float]] = []
+                if guesses == 0 {
+                    if more > 0 { alone[i].read(piece, made!) }
+                    turns.append(
+                        more > 0
+                            ? .init(shared[i], reading: piece, made!)
+                            : .init(shared[i], after: 0, depth: 0, reading: [], nil))
+                } else {
+                    // Alone it guesses all it can: the first are the same.
+                    _ = alone[i].draft(after: all[i][first + more], reading: piece, made) { values, step in
+                        if step <= guesses { logits.append(values.elements) }
+                        return Int32(step % width)
+                    }
+                    turns.append(
+                        .init(shared[i], after: all[i][first + more], depth: guesses, reading: piece, made))
+                }
+                expected.append(logits)
+            }
+            var found = turns.map { _ in [[Float]]() }
+            Drafter.take(&turns) { logits, which, step in
+                for (row, turn) in which.enumerated() { found[turn].append(Tensor.selectRows(logits, [row]).elements) }
+                return which.map { _ in Int32(step % width) }
+            }
+            for (turn, i) in indices.enumerated() {
+                shared[i] = turns[turn].drafter
+                #expect(shared[i].count == alone[i].count && turns[turn].drafts.count == expected[turn].count)
+                for (a, b) in zip(found[turn], expected[turn]) { expectSame(a, b, "sequence \(i)") }
+            }
+        }
+    }
+
+    private func rows(_ hidden: Tensor, _ range: Range<Int>) -> Tensor? {
+        range.isEmpty ? nil : Tensor.selectRows(hidden, Array(range))
+    }
+
     @Test("a copy of a generator goes on from where it was made") func copies() {
         let model = model(5)
         var generator = Generator(model, sampler: Sampler(temperature: 3, seed: 2), stops: [], drafts: 4)

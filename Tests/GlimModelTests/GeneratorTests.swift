@@ -90,6 +90,38 @@ import Testing
                     Sampler(seed: 4), prompt: [1, 2, 3] + first.prefix(7).map(\.id) + turn, count: 8, stops: []))
     }
 
+    @Test("penalties know what was fed and drawn, the same with drafts and over turns") func penalties() {
+        var sampler = Sampler(temperature: 0.5, seed: 2)
+        (sampler.repetitionPenalty, sampler.frequencyPenalty, sampler.presencePenalty) = (1.2, 0.7, 0.3)
+        let model = Tiny.model(Tiny.config(5).with { $0.mtpLayerCount = 1 }, 5)
+        func run(drafts: Int) -> [[GeneratedToken]] {
+            var generator = Generator(model, sampler: sampler, stops: [], drafts: drafts)
+            return [[1, 2, 3], [4, 4]].map { turn in
+                generator.feed(turn)
+                return (0..<20).compactMap { _ in generator.next() }
+            }
+        }
+        let found = run(drafts: 0)
+        for drafts in [1, 3] { #expect(run(drafts: drafts) == found) }
+        // By the definition: a pass over everything for each token.
+        var all: [Int32] = [1, 2, 3]
+        for turn in found {
+            var counts = TokenCounts(prompt: all)
+            for token in turn {
+                let logits = Scorer(model).logits(all).suffix(model.config.vocabularySize)
+                let id = Array(logits).withUnsafeBufferPointer {
+                    sampler.draw($0, position: all.count, counts: counts)
+                }
+                #expect(token.id == id)
+                counts.add(id)
+                all.append(id)
+            }
+            // The last is not in the sequence.
+            all.removeLast()
+            all += [4, 4]
+        }
+    }
+
     @Test("one cache twice in a batch is a caller's mistake, which traps") func sameCacheTwice() async {
         await #expect(processExitsWith: .failure) {
             let model = Tiny.model(1)

@@ -1,4 +1,5 @@
 import Foundation
+import GlimTensor
 
 /// One text to train on, as bytes: tokenizers work on bytes, so nothing is lost to an encoding.
 public struct Document: Sendable, Equatable {

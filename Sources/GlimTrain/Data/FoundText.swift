@@ -1,4 +1,5 @@
 import Foundation
+import GlimTensor
 
 /// Where a machine keeps text that came with its software: what `glim quickstart` reads without `--data`.
 ///

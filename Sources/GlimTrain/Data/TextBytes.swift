@@ -1,3 +1,5 @@
+import GlimTensor
+
 /// Questions about bytes that may be text.
 package enum TextBytes {
     /// Whether bytes are anything but text: a NUL among them, or more than a tenth of them not UTF-8.

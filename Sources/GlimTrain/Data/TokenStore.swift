@@ -1,5 +1,6 @@
 import Dispatch
 import Foundation
+import GlimTensor
 import Synchronization
 
 /// Documents as tokens, one after the other in one buffer, each ending with the end-of-text token.

@@ -1,3 +1,5 @@
+import GlimTensor
+
 /// Documents kept apart from training, to measure on.
 ///
 /// Whether a document validates depends on its bytes and the seed, not on where it stands or what stands beside it:

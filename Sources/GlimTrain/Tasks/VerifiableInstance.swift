@@ -1,3 +1,5 @@
+import GlimTensor
+
 /// A question, a demonstration of how to answer it, and what counts as an answer.
 public struct VerifiableInstance: Sendable, Equatable {
     public let question: String

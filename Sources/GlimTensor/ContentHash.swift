@@ -1,7 +1,8 @@
 /// A 64-bit hash of bytes that is the same on every machine, in every run and in every version.
 ///
-/// Not cryptographic: it deduplicates documents and decides which of them validate. Eight bytes at a time are
-/// multiplied and folded into the state; the length goes in first, so that zeros at the end count.
+/// Not cryptographic: it deduplicates documents, decides which of them validate, and notices damaged pages of a store.
+/// Eight bytes at a time are multiplied and folded into the state; the length goes in first, so that zeros at the end
+/// count.
 package enum ContentHash {
     package static func hash(_ bytes: borrowing [UInt8], seed: UInt64 = 0) -> UInt64 {
         bytes.withUnsafeBytes { hash($0, seed: seed) }

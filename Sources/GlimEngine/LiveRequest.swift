@@ -1,0 +1,105 @@
+import GlimModel
+import GlimTensor
+
+/// Where the events of a request go.
+package struct EventSink: Sendable {
+    let send: @Sendable (Engine.Event) -> Void
+    /// There will be no more: the engine was stopped before the request ended, if there is an error.
+    let finish: @Sendable (EngineError?) -> Void
+
+    package init(
+        send: @escaping @Sendable (Engine.Event) -> Void, finish: @escaping @Sendable (EngineError?) -> Void
+    ) {
+        (self.send, self.finish) = (send, finish)
+    }
+}
+
+/// A request and all that the engine has of it.
+final class LiveRequest {
+    let id: Int
+    let request: Engine.Request
+    let stops: Set<Int32>
+    let sink: EventSink
+    /// The prompt, and what was drawn: known, and read as far as the cache goes.
+    var tokens: [Int32]
+    private var rule: (any TokenRule)?
+    /// nil where the sampler does not ask.
+    private var counts: TokenCounts?
+    /// nil while it has no pages.
+    var cache: Cache?
+    /// What stands for its full pages in the tree, from the first on.
+    var path: [PrefixTree.Node] = []
+    /// Pages of its prefix that are to be brought from disk, and how many positions of the last.
+    var restoring: ArraySlice<PrefixTree.Node> = []
+    var restoredPart = 0
+    var usage: Engine.Usage
+
+    // Guessing ahead.
+    var depth: DraftDepth
+    var drafter: Drafter?
+    /// What the last pass read and made of it, which the drafter does not know.
+    var unread: (tokens: [Int32], hidden: Tensor)?
+
+    init(_ id: Int, _ request: Engine.Request, stops: Set<Int32>, sink: EventSink, drafts: Int) {
+        (self.id, self.request, self.sink, self.stops) = (id, request, sink, request.stops ?? stops)
+        (tokens, rule) = (request.prompt, request.rule)
+        counts = TokenCounts(for: request.sampler, prompt: request.prompt, drawn: [])
+        usage = Engine.Usage(promptTokens: request.prompt.count, drafts: DraftStatistics(depth: drafts))
+        depth = DraftDepth(most: drafts)
+    }
+
+    /// Tokens that may still be drawn, as far as was asked for.
+    var left: Int { request.maxTokens - usage.tokens }
+
+    /// Lets go of everything that hangs on pages.
+    func forget() {
+        (cache, path, restoring, drafter, unread) = (nil, [], [], nil, nil)
+    }
+
+    // MARK: Drawing
+
+    /// Draws from rows of logits as long as drafts are right: what one after the other would be drawn, to the bit.
+    ///
+    /// - Parameters:
+    ///   - logits: `[T, W]`
+    ///   - logSums: of each row the logarithm of the sum of e^logit.
+    ///   - first: the row behind the newest token.
+    ///   - drafts: which the rows after it follow.
+    ///   - version: of the weights.
+    /// - Returns: the tokens, and whether the request ends with the last.
+    func draw(
+        _ logits: Tensor, logSums: [Float], first: Int, drafts: [Int32], version: Int
+    ) -> (tokens: [Engine.Token], stops: Bool) {
+        var drawn: [Engine.Token] = []
+        for i in 0...drafts.count {
+            let (position, sum) = (tokens.count + i, logSums[first + i])
+            let token = Tensor.selectRows(logits, [first + i]).withElements { values in
+                let id = request.sampler.draw(values, position: position, counts: counts, mask: rule?.mask())
+                return Engine.Token(
+                    id: id, logprob: values[Int(id)] - sum, position: position, version: version,
+                    top: LikelyToken.most(request.topLogprobs, of: values, logSumExp: sum))
+            }
+            counts?.add(token.id)
+            drawn.append(token)
+            let ends = rule?.advance(token.id) ?? false
+            if ends || stops.contains(token.id) { return (drawn, true) }
+            if i < drafts.count, drafts[i] != token.id { break }
+        }
+        return (drawn, false)
+    }
+
+    /// Guesses from the logits of multi-token prediction: with the random numbers of the token that is guessed, for
+    /// where two distributions agree so do the draws.
+    ///
+    /// - Parameter guessed: before this one.
+    func guess(_ logits: UnsafeBufferPointer<Float>, after guessed: [Int32]) -> Int32 {
+        var (rule, counts) = (rule, counts)
+        for token in guessed {
+            counts?.add(token)
+            // Behind what may be the end anything is as good as anything else.
+            if rule?.advance(token) ?? false || stops.contains(token) { rule = nil }
+        }
+        return request.sampler.draw(
+            logits, position: tokens.count + guessed.count, counts: counts, mask: rule?.mask())
+    }
+}

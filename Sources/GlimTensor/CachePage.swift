@@ -1,0 +1,59 @@
+/// The memory of one page of a cache: 64 positions of several kinds of rows, each kind in one piece.
+///
+/// Whoever holds it keeps it: a sequence, several that begin alike, a prefix that is kept for later. A page that more
+/// than one holds is never written; ``PagePool`` counts it until the last lets go.
+// @unchecked: written by the one loop that owns the cache, before an operation reads.
+public final class CachePage: @unchecked Sendable {
+    private let buffer: Buffer
+    private let pool: PagePool
+
+    fileprivate init(_ pool: PagePool) {
+        (self.pool, buffer) = (pool, Buffer(byteCount: pool.valueCount * 4))
+    }
+
+    deinit { pool.lend(-1) }
+
+    /// Writes rows of one kind.
+    ///
+    /// - Parameters:
+    ///   - rows: `[T, width]`
+    ///   - range: which of them.
+    ///   - place: where the kind begins in the page, in numbers.
+    ///   - position: of the first row within the page.
+    package func write(_ rows: Tensor, _ range: Range<Int>, place: Int, position: Int) {
+        let width = rows.shape.last
+        precondition(
+            position >= 0 && position + range.count <= KeyPages.positions && range.upperBound <= rows.shape.rows
+                && place + (position + range.count) * width <= pool.valueCount,
+            "CachePage: rows \(range) of \(rows.shape) at \(place), position \(position)")
+        (buffer.floats + place + position * width).update(
+            from: rows.row(range.lowerBound), count: range.count * width)
+    }
+
+    /// Where a kind of rows begins.
+    package func rows(place: Int) -> UnsafePointer<Float> { UnsafePointer(buffer.floats + place) }
+
+    /// The bytes of `count` numbers from `place` on, to be stored or filled.
+    package func bytes(place: Int, count: Int) -> UnsafeMutableRawBufferPointer {
+        precondition(place >= 0 && count >= 0 && place + count <= pool.valueCount, "CachePage: \(count) at \(place)")
+        return UnsafeMutableRawBufferPointer(start: buffer.floats + place, count: count * 4)
+    }
+}
+
+extension PagePool {
+    /// Lends a page. Its rows hold anything.
+    ///
+    /// One more than ``limit`` is a bug in the caller, who has to make room first, and traps.
+    package func take() -> CachePage {
+        precondition(lend(1) <= limit, "PagePool: more than \(limit) pages")
+        return CachePage(self)
+    }
+
+    /// Lends a page that holds what another does.
+    package func copy(of page: CachePage) -> CachePage {
+        let copy = take()
+        copy.bytes(place: 0, count: valueCount).copyMemory(
+            from: UnsafeRawBufferPointer(page.bytes(place: 0, count: valueCount)))
+        return copy
+    }
+}

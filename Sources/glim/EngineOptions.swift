@@ -1,0 +1,26 @@
+import ArgumentParser
+import Foundation
+import GlimEngine
+import GlimModel
+import GlimTrain
+
+/// Options of commands that talk with an engine.
+struct EngineOptions: ParsableArguments {
+    @Option(help: "Keep what is read in this folder, so that prompts which begin alike are read once, also later.")
+    var prefixCache: String?
+
+    /// An engine of its own for one model.
+    ///
+    /// - Parameter path: of the model's folder.
+    func start(_ model: Model, path: String, drafts: Int) throws -> Engine {
+        // Pages are taken as they are needed: this is how many may be.
+        var options = Engine.Options(cacheByteCount: MemoryRoom.byteCount / 2)
+        options.drafts = drafts
+        if let prefixCache {
+            options.store = Engine.Store(
+                folder: URL(filePath: prefixCache),
+                identity: ModelIdentity.of(folder: URL(filePath: path), model.config), report: { log("note: \($0)") })
+        }
+        return try Engine(model, options: options)
+    }
+}

@@ -1,0 +1,87 @@
+import Foundation
+import GlimEngine
+import GlimModel
+import GlimTestSupport
+import GlimText
+import Testing
+
+@Suite("rules of a reply") struct ReplyRuleTests {
+    private let tokenizer: Tokenizer
+    private let model: Model
+
+    init() throws {
+        tokenizer = try Tokenizer(file: Golden.folder.appending(path: "tokenizers/glm.json"))
+        let count = tokenizer.vocabularySize
+        model = Tiny.model(
+            Tiny.config(2).with {
+                // More ids than words, as large models have.
+                ($0.vocabularySize, $0.mtpLayerCount, $0.maximumPositions) = (count + 5, 1, 2048)
+            }, 2)
+    }
+
+    /// Answers requests by one engine, with drafts.
+    private func answer(_ requests: [Engine.Request]) throws -> [Answer] {
+        var options = Engine.Options(cacheByteCount: 200 * CacheLayout(model.config).pageByteCount)
+        options.drafts = 2
+        options.draftCosts = .init(step: 1, row: 0.01, guess: 0.01)
+        let loop = try EngineLoop(model, version: 0, options)
+        let answers = try requests.map { request in
+            let answer = Answer()
+            _ = try loop.submit(request) { _ in answer.sink }
+            return answer
+        }
+        while loop.next() {}
+        return answers
+    }
+
+    private func text(_ answer: Answer) throws -> String {
+        String(decoding: try tokenizer.decode(answer.tokens.map(\.id)), as: UTF8.self)
+    }
+
+    @Test("a reply fits its schema, alone and among others, with drafts") func schema() throws {
+        let schema = try JSONSchema(
+            parsing: """
+                {"type": "object", "properties": {"a": {"enum": ["x", "yy"]}, "b": {"type": "boolean"}},
+                "required": ["a", "b"], "additionalProperties": false}
+                """.utf8)
+        let stop = try #require(tokenizer.id(of: .endOfText))
+        let constraint = TokenConstraint(schema, TokenTrie(tokenizer), stops: [stop])
+        let requests = (0..<8).map { seed in
+            var request = Engine.Request(
+                prompt: [1, 2, 3], maxTokens: 300, sampler: Sampler(temperature: 2, seed: UInt64(seed)), stops: [stop])
+            request.rule = ReplyRule(tokenizer, constraint: constraint)
+            return request
+        }
+        var whole = 0
+        for (request, answer) in zip(requests, try answer(requests)) {
+            let lone = Lone.draw(model, request, after: [], count: 300).tokens
+            #expect(answer.tokens.map(\.id) == lone.map(\.id))
+            expectSame(answer.tokens.map(\.logprob), lone.map(\.logprob), "seed \(request.sampler.seed)")
+            guard answer.ending?.reason == .stop else { continue }
+            whole += 1
+            let reply = answer.tokens.last?.id == stop ? answer.tokens.dropLast() : answer.tokens[...]
+            let bytes = try tokenizer.decode(reply.map(\.id))
+            let value = try JSON(parsing: bytes)
+            #expect(["x", "yy"].contains(value["a"]?.string) && value["b"]?.bool != nil, "\(value)")
+        }
+        #expect(whole > 0)
+    }
+
+    @Test("a text that ends a reply ends it with the token that completes it") func stopStrings() throws {
+        let free = Engine.Request(prompt: [5, 6], maxTokens: 60, sampler: Sampler(seed: 3), stops: [])
+        let plain = try #require(try answer([free]).first)
+        let ids = plain.tokens.map(\.id)
+        for place in [3, 20, 50] {
+            // What two tokens write together.
+            let stop = String(decoding: try tokenizer.decode(Array(ids[place..<place + 2])), as: UTF8.self)
+            var request = free
+            request.rule = ReplyRule(tokenizer, stops: [stop])
+            let found = try #require(try answer([request]).first)
+            let count = found.tokens.count
+            #expect(count <= place + 2 && found.tokens.map(\.id) == Array(ids[..<count]))
+            if !stop.contains("\u{FFFD}") {
+                #expect(found.ending?.reason == .stop && (try text(found)).contains(stop))
+            }
+        }
+    }
+}
