@@ -13,6 +13,9 @@ public struct ExpertWeights: Sendable {
     public init(gate: Weight, up: Weight, down: Weight) {
         precondition(
             gate.layout == up.layout && gate.count == down.count, "ExpertWeights: \(gate.layout), \(up.layout)")
+        precondition(
+            gate.quantization?.group == up.quantization?.group,
+            "ExpertWeights: gate in \(gate.quantization ?? gate.format), up in \(up.quantization ?? up.format)")
         precondition(down.inputs == gate.outputs && down.outputs == gate.inputs, "ExpertWeights: \(down.layout)")
         (self.gate, self.up, self.down) = (gate, up, down)
     }
@@ -24,6 +27,9 @@ extension Tensor {
 
     /// `y[t] = Σ_e weight[t, e] · down_e(silu(gate_e(x)) · up_e(x))`, the experts of a token added in ascending order.
     ///
+    /// Quantised experts compute as in `linear`: a token's row is quantised once for all of its experts, and again what
+    /// `down` reads.
+    ///
     /// - Parameters:
     ///   - x: `[T, D]`
     ///   - routing: of these T tokens.
@@ -33,19 +39,20 @@ extension Tensor {
         let (T, D, F, K) = (x.shape.rows, x.shape.last, experts.gate.outputs, routing.expertsPerToken)
         precondition(experts.gate.inputs == D && routing.experts.count == T * K, "mixture: \(x.shape), \(K) each")
         let plan = ExpertPlan(routing, count: experts.gate.count)
-        let gathered = plan.gather(x)
         let (gate, up) = (Tensor(uninitialized: [T * K, F]), Tensor(uninitialized: [T * K, F]))
         let (gatePanels, upPanels, downPanels) = (experts.gate.panels(), experts.up.panels(), experts.down.panels())
+        let gathered = plan.operand(gatePanels, x)
         plan.overPieces { e, first, rows in
-            let x = gathered.row(first)
-            gatePanels.multiply(gate.row(first), stride: F, x, stride: D, matrix: e, rows: rows)
-            upPanels.multiply(up.row(first), stride: F, x, stride: D, matrix: e, rows: rows)
+            gatePanels.multiply(gate.row(first), stride: F, gathered.rows, row: first, matrix: e, rows: rows)
+            upPanels.multiply(up.row(first), stride: F, gathered.rows, row: first, matrix: e, rows: rows)
         }
         let inner = swiGLU(gate: gate, up: up)
         let outer = Tensor(uninitialized: [T * K, D])
+        let innerRows = downPanels.operand(inner.pointer, stride: F, rows: T * K)
         plan.overPieces { e, first, rows in
-            downPanels.multiply(outer.row(first), stride: D, inner.row(first), stride: F, matrix: e, rows: rows)
+            downPanels.multiply(outer.row(first), stride: D, innerRows, row: first, matrix: e, rows: rows)
         }
+        withExtendedLifetime((gathered, inner)) {}
         var y = Tensor(uninitialized: [T, D])
         overRows(T, width: K * D) { first, rows in
             for t in first..<first + rows {
@@ -59,17 +66,19 @@ extension Tensor {
         }
         tape?.record(&y) { [unowned tape] dy in
             mixturePullback(
-                dy, x, routing, experts, plan, gathered: gathered, gate: gate, up: up, inner: inner, tape: tape!)
+                dy, x, routing, experts, plan, gathered: gathered.numbers, gate: gate, up: up, inner: inner, tape: tape!)
         }
         return y
     }
 
     private static func mixturePullback(
         _ dy: Tensor, _ x: Tensor, _ routing: Routing, _ experts: ExpertWeights, _ plan: ExpertPlan,
-        gathered: Tensor, gate: Tensor, up: Tensor, inner: Tensor, tape: Tape
+        gathered: Tensor?, gate: Tensor, up: Tensor, inner: Tensor, tape: Tape
     ) {
         let (T, D, F, K) = (x.shape.rows, x.shape.last, experts.gate.outputs, routing.expertsPerToken)
         let dy_rows = plan.gather(dy)
+        // What the products saw, which where they are quantised is not what came in.
+        let (gathered, inner) = (gathered ?? plan.gather(experts.gate.seen(x)), experts.down.seen(inner))
         // What reaches the inner activations before the routing weight: it gives the weight's own gradient too, for
         // dy · outer = (dy · W_down) · inner.
         let dinner = Tensor(uninitialized: [T * K, F])
@@ -142,6 +151,16 @@ extension Tensor {
                 stride(from: rows.lowerBound, to: rows.upperBound, by: expertRows).map {
                     (e, $0, min(expertRows, rows.upperBound - $0))
                 }
+            }
+        }
+
+        /// The sorted rows as panels want them; and as numbers, where these were made.
+        func operand(_ panels: Panels, _ x: Tensor) -> (rows: Panels.Operand, numbers: Tensor?) {
+            switch panels.operand(x.pointer, stride: x.shape.last, rows: x.shape.rows) {
+            case .numbers:
+                let gathered = gather(x)
+                return (.numbers(gathered.pointer, stride: x.shape.last), gathered)
+            case .integers(let rows): return (.integers(rows.gathered(tokens)), nil)
             }
         }
 
