@@ -64,8 +64,9 @@ extension Model {
         changed()
     }
 
-    /// Saves config.json and the tensors under the names they are loaded by, f32, or quantised matrices in the integers
-    /// that their products are in; what was there before stays whole until the new files are complete.
+    /// Saves config.json and the tensors under the names they are loaded by, f32; of a quantised model matrices in the
+    /// integers that their products are in, or in bf16, stay so. What was there before stays whole until the new files are
+    /// complete.
     ///
     /// - Throws: `CheckpointError` for a disk that is full or a folder that cannot be written, and for a model that was
     ///   loaded rounded, whose numbers are lost.
@@ -74,7 +75,8 @@ extension Model {
             throw CheckpointError.cannotWrite(
                 path: folder.path, reason: "the model was loaded for inference, rounded; load it as f32")
         }
-        let stored = tensors.flatMap { $0.stored }
+        let integerWeights = integerWeights
+        let stored = tensors.flatMap { $0.stored(keepsBF16: integerWeights != nil) }
         let places = Dictionary(uniqueKeysWithValues: stored.map { ($0.declaration.name, $0) })
         try CheckpointWriter(folder: folder).write(stored.map(\.declaration)) { declaration, sink in
             try places[declaration.name]?.write(to: &sink)
@@ -104,9 +106,12 @@ private struct StoredTensor {
 
 extension CheckpointTensor {
     /// As it is saved.
-    fileprivate var stored: [StoredTensor] {
+    ///
+    /// - Parameter keepsBF16: what is held in bf16 is not widened.
+    fileprivate func stored(keepsBF16: Bool) -> [StoredTensor] {
         guard let format = integerFormat else {
-            return [StoredTensor(declaration: .init(name, .f32, shape), tensor: self, part: nil)]
+            let isBF16 = keepsBF16 && parts.allSatisfy { $0.weight.format == .bf16 }
+            return [StoredTensor(declaration: .init(name, isBF16 ? .bf16 : .f32, shape), tensor: self, part: nil)]
         }
         return TensorDeclaration.integers(name, format, outputs: shape[0], inputs: shape[1]).map {
             StoredTensor(declaration: $0.declaration, tensor: self, part: $0.part)

@@ -119,9 +119,10 @@ struct WeightMaker {
         let rounds = computesInBF16 && !decides
         let form = self.form(
             MatrixRequest(
-                tensor: tensor, outputs: outputs, inputs: inputs, use: isLookedUp ? .other : use, isAhead: isAhead,
-                isOnlyRounded: rounds && !isLookedUp))
-        return Weight(
+                tensor: tensor, outputs: outputs, inputs: inputs, use: isLookedUp ? .other : use, decides: decides,
+                isAhead: isAhead, isOnlyRounded: rounds && !isLookedUp))
+        return form.shared
+            ?? Weight(
             outputs: outputs, inputs: inputs, count: count, format: form.format, computesInBF16: rounds,
             quantization: form.quantization, isBlueprint: isBlueprint)
     }

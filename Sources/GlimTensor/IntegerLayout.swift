@@ -31,6 +31,17 @@ extension Weight.Format {
     }
 }
 
+extension Weight.Format: CustomStringConvertible {
+    public var description: String {
+        switch self {
+        case .f32: "f32"
+        case .bf16: "bf16"
+        case .int8(let group): "int8 in groups of \(group)"
+        case .int4(let group): "int4 in groups of \(group)"
+        }
+    }
+}
+
 /// How one matrix of integers lies in memory: its panels of 32 outputs, then those of its scales.
 struct IntegerLayout {
     let bits: Int

@@ -53,6 +53,8 @@ extension Tensor {
             downPanels.multiply(outer.row(first), stride: D, innerRows, row: first, matrix: e, rows: rows)
         }
         withExtendedLifetime((gathered, inner)) {}
+        plan.observe(gathered.numbers, by: experts.gate)
+        plan.observe(inner, by: experts.down)
         var y = Tensor(uninitialized: [T, D])
         overRows(T, width: K * D) { first, rows in
             for t in first..<first + rows {
@@ -171,6 +173,14 @@ extension Tensor {
                 for i in first..<first + n { y.row(i).update(from: x.row(Int(tokens[i])), count: width) }
             }
             return y
+        }
+
+        /// Tells a calibration what each expert's product met.
+        func observe(_ x: Tensor?, by weight: Weight) {
+            guard let statistics = weight.statistics, let x else { return }
+            for (e, rows) in range.enumerated() where !rows.isEmpty {
+                statistics.add(x.row(rows.lowerBound), stride: x.shape.last, rows: rows.count, matrix: e)
+            }
         }
 
         func overPieces(_ body: (Int, Int, Int) -> Void) {

@@ -44,6 +44,7 @@ package enum Product {
         _ y: UnsafeMutablePointer<Float>, stride ldy: Int, _ x: UnsafePointer<Float>, stride ldx: Int,
         _ weight: Weight, matrix: Int, rows: Int, accumulate: Bool = false
     ) {
+        weight.statistics?.add(x, stride: ldx, rows: rows, matrix: matrix)
         multiply(y, ldy, x, ldx, weight.panels(), matrix, rows, accumulate)
     }
 

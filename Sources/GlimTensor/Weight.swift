@@ -55,6 +55,9 @@ public final class Weight: @unchecked Sendable {
     /// trained as they are, through the quantised ones (quantisation-aware training).
     public let quantization: Format?
 
+    /// Gathers what products with this weight meet; nil but in calibration.
+    package var statistics: ActivationStatistics?
+
     package let buffer: Buffer
     let rounded = DerivedPanels()
     let quantized = DerivedPanels()

@@ -59,6 +59,8 @@ struct MatrixRequest {
     let outputs: Int
     let inputs: Int
     let use: Use
+    /// A choice of experts or positions hangs on its products.
+    let decides: Bool
     /// Of a layer of multi-token prediction. An int4 head accepts none of its own drafts, so these keep eight bits.
     let isAhead: Bool
     /// Nothing but numbers rounded to bf16 is ever read from it.
@@ -76,4 +78,6 @@ struct MatrixForm {
     var format = Weight.Format.f32
     /// What trained numbers are quantised to.
     var quantization: Weight.Format?
+    /// Another model's weight, to be used instead of a new one.
+    var shared: Weight?
 }
