@@ -82,7 +82,10 @@ extension Model {
             try places[declaration.name]?.write(to: &sink)
         }
         // What is written is f32, or integers, whatever the model was loaded from.
-        let saved = config.with { ($0.dtype, $0.scaleBlock, $0.integerWeights) = (.float32, nil, integerWeights) }
+        let isBF16 = integerWeights != nil && embedding.format == .bf16
+        let saved = config.with {
+            ($0.dtype, $0.scaleBlock, $0.integerWeights) = (isBF16 ? .bfloat16 : .float32, nil, integerWeights)
+        }
         try AtomicFile.write(saved.json, to: folder.appending(path: "config.json"))
     }
 }

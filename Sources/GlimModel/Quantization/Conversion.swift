@@ -1,5 +1,5 @@
 public import Foundation
-import GlimCheckpoint
+public import GlimCheckpoint
 import GlimTensor
 
 /// Makes a quantised copy of a model folder, tensor by tensor: the model need not fit into memory.
@@ -36,7 +36,6 @@ public struct Conversion {
         public let shardCount: Int
     }
 
-    /// Data of one shard at most, unless one tensor has more.
     private static let shardBytes = 2_000_000_000
     private static let copied = [
         "tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "generation_config.json",
@@ -49,6 +48,11 @@ public struct Conversion {
     /// - Throws: `ConfigError`, `CheckpointError`, and `QuantizationError` for a source that is quantised already, or a
     ///   folder with something else.
     public init(_ source: URL, to folder: URL, _ scheme: Scheme) throws {
+        try self.init(source, to: folder, scheme, shardBytes: Self.shardBytes)
+    }
+
+    /// - Parameter shardBytes: data of one shard at most, unless one tensor has more.
+    package init(_ source: URL, to folder: URL, _ scheme: Scheme, shardBytes: Int) throws {
         (self.source, self.folder, self.scheme) = (source, folder, scheme)
         plan = try LoadPlan(folder: source, format: .f32, scheme: scheme)
         if plan.config.integerWeights != nil { throw QuantizationError.alreadyQuantized(path: source.path) }
@@ -56,7 +60,7 @@ public struct Conversion {
         var (shards, first, bytes) = ([Range<Int>](), 0, 0)
         for (i, tensor) in tensors.enumerated() {
             let size = try Self.declarations(tensor, plan).reduce(0) { $0 + $1.byteCount }
-            if bytes + size > Self.shardBytes, i > first {
+            if bytes + size > shardBytes, i > first {
                 shards.append(first..<i)
                 (first, bytes) = (i, 0)
             }
@@ -114,17 +118,23 @@ public struct Conversion {
             return !isStopped()
         }
         guard isWhole else { return nil }
-        for name in Self.copied {
-            let path = source.appending(path: name).path
-            guard let data = FileManager.default.contents(atPath: path) else { continue }
-            try AtomicFile.write(data, to: folder.appending(path: name))
-        }
+        try Self.copyFiles(from: source, to: folder)
         let model = plan.blueprint
         let config = plan.config.with { ($0.scaleBlock, $0.integerWeights) = (nil, model.integerWeights) }
         // Last: with it the folder is a model.
         try AtomicFile.write(config.json, to: folder.appending(path: "config.json"))
         try ConversionRecord.remove(from: folder)
-        return inOrder(record.shards.values.flatMap { $0 })
+        return inOrder(shards.indices.flatMap { record.shards["\($0)"] ?? [] })
+    }
+
+    /// Copies tokenizer, chat template and generation defaults, those that there are.
+    ///
+    /// - Throws: `CheckpointError.cannotWrite`.
+    public static func copyFiles(from source: URL, to folder: URL) throws(CheckpointError) {
+        for name in copied {
+            guard let data = FileManager.default.contents(atPath: source.appending(path: name).path) else { continue }
+            try AtomicFile.write(data, to: folder.appending(path: name))
+        }
     }
 
     /// Sums by module, in the checkpoint's order.

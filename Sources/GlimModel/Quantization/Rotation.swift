@@ -100,7 +100,7 @@ extension Model {
     /// bits. Rotated keys and the latent of keys and values stay as they are: RoPE acts on the one, and what reads the
     /// other is not quantised.
     /// - Returns: whether the residual stream was among them.
-    func rotate(seed: UInt64) -> Bool {
+    package func rotate(seed: UInt64) -> Bool {
         let all = layers + predictions.map(\.layer)
         for (i, layer) in all.enumerated() {
             let attention = layer.attention
