@@ -162,6 +162,8 @@ extension TensorSink {
     }
 
     private mutating func append<T>(rawBytes: [T]) throws(CheckpointError) {
-        try rawBytes.withUnsafeBytes { bytes throws(CheckpointError) in try append(bytes: bytes) }
+        try rawBytes.withUnsafeBufferPointer { bytes throws(CheckpointError) in
+            try append(bytes: UnsafeRawBufferPointer(bytes))
+        }
     }
 }

@@ -86,7 +86,8 @@ import Testing
             let rows: [Float] = (0..<64).map { $0 == 40 ? bad : Float($0) }
             let matrix = rows.withUnsafeBufferPointer { Quantizer(.int8(group: 32), inputs: 64)($0) }
             #expect(matrix.scales[0].isFinite && matrix.scales[1].isNaN)
-            #expect(matrix.numbers[..<32].allSatisfy(\.isFinite) && matrix.numbers[32...].allSatisfy(\.isNaN))
+            #expect(matrix.numbers[..<32].allSatisfy { $0.isFinite })
+            #expect(matrix.numbers[32...].allSatisfy { $0.isNaN })
         }
     }
 

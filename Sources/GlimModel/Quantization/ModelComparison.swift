@@ -1,5 +1,5 @@
 import Foundation
-public import GlimTensor
+import GlimTensor
 
 /// What one model predicts beside what another does, on the same text: a quantised model beside the one it was made of.
 public struct ModelComparison: Sendable, Equatable {

@@ -1,4 +1,4 @@
-public import GlimTensor
+import GlimTensor
 
 /// Which matrices of a model are integers, and of how many bits.
 ///
