@@ -28,6 +28,9 @@ package struct Panels {
         if case .f32 = arithmetic { Self.columns * inputs } else { Self.columns * ((inputs + 1) / 2 * 2) }
     }
 
+    /// Inputs that share a scale; nil in floating point.
+    var group: Int? { if case .integers(let layout) = arithmetic { layout.group } else { nil } }
+
     /// The rows that panels are multiplied with, in the form that their arithmetic wants.
     enum Operand {
         case numbers(UnsafePointer<Float>, stride: Int)

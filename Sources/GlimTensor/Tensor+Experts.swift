@@ -13,9 +13,6 @@ public struct ExpertWeights: Sendable {
     public init(gate: Weight, up: Weight, down: Weight) {
         precondition(
             gate.layout == up.layout && gate.count == down.count, "ExpertWeights: \(gate.layout), \(up.layout)")
-        precondition(
-            gate.quantization?.group == up.quantization?.group,
-            "ExpertWeights: gate in \(gate.quantization ?? gate.format), up in \(up.quantization ?? up.format)")
         precondition(down.inputs == gate.outputs && down.outputs == gate.inputs, "ExpertWeights: \(down.layout)")
         (self.gate, self.up, self.down) = (gate, up, down)
     }
@@ -41,10 +38,11 @@ extension Tensor {
         let plan = ExpertPlan(routing, count: experts.gate.count)
         let (gate, up) = (Tensor(uninitialized: [T * K, F]), Tensor(uninitialized: [T * K, F]))
         let (gatePanels, upPanels, downPanels) = (experts.gate.panels(), experts.up.panels(), experts.down.panels())
-        let gathered = plan.operand(gatePanels, x)
+        let gateRows = plan.operand(gatePanels, x)
+        let upRows = upPanels.group == gatePanels.group ? gateRows : plan.operand(upPanels, x)
         plan.overPieces { e, first, rows in
-            gatePanels.multiply(gate.row(first), stride: F, gathered.rows, row: first, matrix: e, rows: rows)
-            upPanels.multiply(up.row(first), stride: F, gathered.rows, row: first, matrix: e, rows: rows)
+            gatePanels.multiply(gate.row(first), stride: F, gateRows.rows, row: first, matrix: e, rows: rows)
+            upPanels.multiply(up.row(first), stride: F, upRows.rows, row: first, matrix: e, rows: rows)
         }
         let inner = swiGLU(gate: gate, up: up)
         let outer = Tensor(uninitialized: [T * K, D])
@@ -52,8 +50,8 @@ extension Tensor {
         plan.overPieces { e, first, rows in
             downPanels.multiply(outer.row(first), stride: D, innerRows, row: first, matrix: e, rows: rows)
         }
-        withExtendedLifetime((gathered, inner)) {}
-        plan.observe(gathered.numbers, by: experts.gate)
+        withExtendedLifetime((gateRows, upRows, inner)) {}
+        plan.observe(gateRows.numbers, by: experts.gate)
         plan.observe(inner, by: experts.down)
         var y = Tensor(uninitialized: [T, D])
         overRows(T, width: K * D) { first, rows in
@@ -68,19 +66,22 @@ extension Tensor {
         }
         tape?.record(&y) { [unowned tape] dy in
             mixturePullback(
-                dy, x, routing, experts, plan, gathered: gathered.numbers, gate: gate, up: up, inner: inner, tape: tape!)
+                dy, x, routing, experts, plan, seen: (gateRows.numbers, upRows.numbers), gate: gate, up: up,
+                inner: inner, tape: tape!)
         }
         return y
     }
 
     private static func mixturePullback(
         _ dy: Tensor, _ x: Tensor, _ routing: Routing, _ experts: ExpertWeights, _ plan: ExpertPlan,
-        gathered: Tensor?, gate: Tensor, up: Tensor, inner: Tensor, tape: Tape
+        seen: (gate: Tensor?, up: Tensor?), gate: Tensor, up: Tensor, inner: Tensor, tape: Tape
     ) {
         let (T, D, F, K) = (x.shape.rows, x.shape.last, experts.gate.outputs, routing.expertsPerToken)
         let dy_rows = plan.gather(dy)
         // What the products saw, which where they are quantised is not what came in.
-        let (gathered, inner) = (gathered ?? plan.gather(experts.gate.seen(x)), experts.down.seen(inner))
+        let gateSaw = seen.gate ?? plan.gather(experts.gate.seen(x))
+        let upSaw = seen.up ?? plan.gather(experts.up.seen(x))
+        let inner = experts.down.seen(inner)
         // What reaches the inner activations before the routing weight: it gives the weight's own gradient too, for
         // dy · outer = (dy · W_down) · inner.
         let dinner = Tensor(uninitialized: [T * K, F])
@@ -107,8 +108,8 @@ extension Tensor {
             kernels.pointee.swiglu_backward(
                 dgate.pointer + i, dup.pointer + i, dinner.pointer + i, gate.pointer + i, up.pointer + i, Int64(n))
         }
-        plan.weightGradient(of: experts.gate, dgate, gathered, tape)
-        plan.weightGradient(of: experts.up, dup, gathered, tape)
+        plan.weightGradient(of: experts.gate, dgate, gateSaw, tape)
+        plan.weightGradient(of: experts.up, dup, upSaw, tape)
         let dx_rows = Tensor(uninitialized: [T * K, D])
         let (gateTurned, upTurned) = (experts.gate.transposedPanels(), experts.up.transposedPanels())
         plan.overPieces { e, first, rows in

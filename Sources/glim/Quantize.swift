@@ -93,7 +93,8 @@ struct Quantize: ParsableCommand {
             log("the residual stream was not rotated: the head is tied, or MTP norms what the last norm made")
         }
         report.bytesBefore = try Conversion(source, to: URL(filePath: out), Scheme(scheme)).byteCounts.before
-        report.bytesAfter = try Model.byteCount(ofFolder: URL(filePath: out), format: .asStored)
+        let written = try Checkpoint(folder: URL(filePath: out))
+        report.bytesAfter = try written.names.reduce(0) { $0 + (try written.info($1).byteCount) }
         report.modules = result.modules.map { Report.Module($0) }
         (report.comparison, report.nearest) = (result.after, result.before)
     }

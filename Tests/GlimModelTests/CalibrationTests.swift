@@ -21,8 +21,11 @@ import Testing
     @Test("a calibrated model is saved as it is, and no worse than one that is rounded", arguments: [Scheme.Name.w4a8, .w8a8])
     func calibrated(name: Scheme.Name) throws {
         var draw = Draw(3, "text")
-        let config = Tiny.wideConfig(2).with {
+        // Dense attention: which positions one chooses hangs on the last bits.
+        let config = Tiny.wideConfig(9).with {
             ($0.computeType, $0.expertWidth, $0.hiddenSize, $0.initializerRange) = (.float32, 64, 96, 0.1)
+            ($0.layerCount, $0.denseLayerCount, $0.routedExpertCount, $0.groupCount) = (2, 1, 4, 1)
+            ($0.groupsKept, $0.expertsPerToken) = (1, 2)
         }
         let sequences = (0..<6).map { _ in draw.tokens(40, below: config.vocabularySize) }
         try withTemporaryFolder { folder in

@@ -193,6 +193,37 @@ import Testing
             down: weight(&draw, D, F, count: E, bits: bits, trained: trained))
     }
 
+    @Test("gates and ups may differ in their formats, as others' files have them") func mixedMixture() {
+        var draw = Draw(5)
+        let (T, D, F, E) = (9, 256, 64, 3)
+        let numbers = (0..<E).map { _ in draw.floats(F * D) }
+        func weight(_ format: Weight.Format) -> Weight {
+            let weight = Weight(outputs: F, inputs: D, count: E, format: format)
+            for e in 0..<E { numbers[e].withUnsafeBufferPointer { weight.set($0, matrix: e) } }
+            return weight
+        }
+        let (down, x, logits) = (draw.weight(D, F, count: E), draw.tensor([T, D]), draw.tensor([T, E]))
+        func route(_ logits: Tensor) -> Routing {
+            let rule = RouterRule(expertsPerToken: 2, groupCount: 1, groupsKept: 1, scale: 1, normalises: true)
+            let slice = SequenceSlice(row: 0, count: logits.shape.rows, position: 0)
+            return Tensor.route(logits, bias: Weight(vector: [0, 0, 0]), rule, slices: [slice])
+        }
+        let routing = route(logits)
+        let formats: [Weight.Format] = [.int8(group: 128), .int4(group: 32), .f32, .bf16]
+        let plain = Tensor.mixture(x, routing, ExpertWeights(gate: weight(.f32), up: weight(.f32), down: down)).elements
+        for (gate, up) in formats.flatMap({ gate in formats.map { (gate, $0) } }) {
+            let experts = ExpertWeights(gate: weight(gate), up: weight(up), down: down)
+            let mixed = Tensor.mixture(x, routing, experts)
+            #expect(relativeDistance(mixed.elements, plain) < 0.2, "\(gate), \(up)")
+            for t in 0..<T {
+                let alone = route(Tensor.selectRows(logits, [t]))
+                expectSame(
+                    Tensor.mixture(Tensor.selectRows(x, [t]), alone, experts).elements,
+                    Array(mixed.elements[t * D..<(t + 1) * D]), "\(gate), \(up)")
+            }
+        }
+    }
+
     private static func routing(_ draw: inout Draw, _ T: Int, _ E: Int, _ K: Int, tape: Tape? = nil) -> Routing {
         let rule = RouterRule(expertsPerToken: K, groupCount: 1, groupsKept: 1, scale: 1.5, normalises: true)
         return Tensor.route(

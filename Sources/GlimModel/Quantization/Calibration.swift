@@ -41,6 +41,8 @@ public struct Calibration {
 
     /// A layer's experts keep 8 bits where they cost so many times what those of a layer do on average.
     private static let sensitivity = 3.0
+    /// Sequences that measure each module; all of them measure the whole model.
+    private static let rowsForEach = 4
 
     /// - Parameters:
     ///   - folder: a model in floating point, read twice into memory as f32.
@@ -57,6 +59,7 @@ public struct Calibration {
         if original.config.integerWeights != nil { throw QuantizationError.alreadyQuantized(path: folder.path) }
         let changed = try Model(folder: folder, format: .f32)
         let predictions = ModelComparison.Predictions(original, heldOut)
+        let some = predictions.prefix(Self.rowsForEach)
 
         progress("measuring what products meet")
         let plain = ModuleErrors(nearest: original, scheme, original.measured(scheme, sequences))
@@ -78,10 +81,10 @@ public struct Calibration {
             modules.append(
                 Module(
                     name: name, bits: plain.bits[name] ?? 8,
-                    before: .init(plain.relative(name), .init(predictions, original.quantized(scheme, only: [name]))),
+                    before: .init(plain.relative(name), .init(some, original.quantized(scheme, only: [name]))),
                     after: .init(
                         search.relative(name),
-                        .init(predictions, changed.quantized(scheme, clips: search.clips, only: [name])))))
+                        .init(some, changed.quantized(scheme, clips: search.clips, only: [name])))))
         }
         let small = modules.indices.filter { modules[$0].bits == 4 }
         let mean = small.reduce(0) { $0 + modules[$1].after.divergence } / Double(max(1, small.count))
@@ -95,7 +98,7 @@ public struct Calibration {
                 modules[i].bits = 8
                 modules[i].after = .init(
                     search.relative(name),
-                    .init(predictions, changed.quantized(final, clips: search.clips, only: [name])))
+                    .init(some, changed.quantized(final, clips: search.clips, only: [name])))
             }
         }
         progress("comparing")

@@ -53,8 +53,18 @@ public struct ModelComparison: Sendable, Equatable {
 
         /// - Parameter sequences: of two tokens or more each.
         public init(_ model: Model, _ sequences: [[Int32]]) {
-            (self.model, self.sequences) = (model, sequences)
-            hidden = sequences.map { model.hidden(Batch(tokens: $0, lengths: [$0.count])) }
+            let hidden = sequences.map { model.hidden(Batch(tokens: $0, lengths: [$0.count])) }
+            self.init(model: model, sequences: sequences, hidden: hidden)
+        }
+
+        private init(model: Model, sequences: [[Int32]], hidden: [Tensor]) {
+            (self.model, self.sequences, self.hidden) = (model, sequences, hidden)
+        }
+
+        /// Those of the first sequences.
+        func prefix(_ count: Int) -> Predictions {
+            Predictions(
+                model: model, sequences: Array(sequences.prefix(count)), hidden: Array(hidden.prefix(count)))
         }
     }
 }
