@@ -26,7 +26,9 @@ extension CheckpointWriter {
         let names = Self.shardNames(count: shards.count)
         var first = 0
         for (i, shard) in shards.enumerated() {
-            let tensors = Array(zip(shard, byteCounts[first..<first + shard.count])).map { (declaration: $0, byteCount: $1) }
+            let tensors = Array(zip(shard, byteCounts[first..<first + shard.count])).map {
+                (declaration: $0, byteCount: $1)
+            }
             first += shard.count
             if isWritten(i), Self.holds("\(folder.path)/\(names[i])", shard) { continue }
             let file = try TemporaryFile(in: folder.path)

@@ -113,7 +113,8 @@ struct WeightMaker {
     ///   - decides: a choice hangs on these products (experts, positions), so they are never rounded to bf16.
     ///   - isLookedUp: rows are also used as they are, so all of their bits are held.
     func matrix(
-        _ tensor: String, _ outputs: Int, _ inputs: Int, count: Int = 1, decides: Bool = false, isLookedUp: Bool = false,
+        _ tensor: String, _ outputs: Int, _ inputs: Int, count: Int = 1, decides: Bool = false,
+        isLookedUp: Bool = false,
         use: MatrixRequest.Use = .linear
     ) -> Weight {
         let rounds = computesInBF16 && !decides
@@ -123,8 +124,8 @@ struct WeightMaker {
                 isAhead: isAhead, isOnlyRounded: rounds && !isLookedUp))
         return form.shared
             ?? Weight(
-            outputs: outputs, inputs: inputs, count: count, format: form.format, computesInBF16: rounds,
-            quantization: form.quantization, isBlueprint: isBlueprint)
+                outputs: outputs, inputs: inputs, count: count, format: form.format, computesInBF16: rounds,
+                quantization: form.quantization, isBlueprint: isBlueprint)
     }
 
     func vector(_ width: Int, filledWith value: Float = 1) -> Weight {

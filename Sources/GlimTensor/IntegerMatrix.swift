@@ -17,7 +17,8 @@ public struct IntegerMatrix: Sendable, Equatable {
         }
         precondition(
             integers.count == outputs * inputs && scales.count == outputs * layout.groupCount,
-            "IntegerMatrix: \(integers.count) integers, \(scales.count) scales for [\(outputs), \(inputs)] in \(format)")
+            "IntegerMatrix: \(integers.count) integers, \(scales.count) scales for [\(outputs), \(inputs)] in \(format)"
+        )
         (self.format, self.outputs, self.inputs) = (format, outputs, inputs)
         (self.integers, self.scales) = (integers, scales)
     }

@@ -3,8 +3,9 @@ import CGlimKernels
 /// Trained numbers as operations want them: packed, in one number format, with a version.
 ///
 /// A matrix `[out, in]` lies in panels of 32 outputs: the k group innermost (1 for f32, 2 for bf16, 4 or 8 for
-/// integers), then the columns of a panel, then k. One row streams it at memory bandwidth, many rows are a blocked product, and both do
-/// the same multiply-adds in the same order. A weight may hold several matrices of one shape (heads, experts).
+/// integers), then the columns of a panel, then k. One row streams it at memory bandwidth, many rows are a blocked
+/// product, and both do the same multiply-adds in the same order. A weight may hold several matrices of one shape
+/// (heads, experts).
 ///
 /// Where the bytes live is the weight's own business: owned memory, a mapped file, or memory that a source of experts
 /// filled from disk.

@@ -18,7 +18,9 @@ import Testing
         #expect(changed > 0)
     }
 
-    @Test("a calibrated model is saved as it is, and no worse than one that is rounded", arguments: [Scheme.Name.w4a8, .w8a8])
+    @Test(
+        "a calibrated model is saved as it is, and no worse than one that is rounded",
+        arguments: [Scheme.Name.w4a8, .w8a8])
     func calibrated(name: Scheme.Name) throws {
         var draw = Draw(3, "text")
         // Dense attention: which positions one chooses hangs on the last bits.

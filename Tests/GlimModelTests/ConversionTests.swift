@@ -171,7 +171,9 @@ import Testing
             ).save(to: plain)
             _ = try Conversion(plain, to: quantised, Scheme(.w4a8)).run()
             let source = try Checkpoint(folder: quantised)
-            let (eight, four) = ("model.layers.0.self_attn.kv_a_proj_with_mqa.weight", "model.layers.0.mlp.experts.1.up_proj.weight")
+            let (eight, four) = (
+                "model.layers.0.self_attn.kv_a_proj_with_mqa.weight", "model.layers.0.mlp.experts.1.up_proj.weight"
+            )
             /// Writes the checkpoint again with one tensor changed, or left out.
             func error(_ name: String, _ change: (StoredType, [Int])?, extra: TensorDeclaration? = nil) -> String {
                 let broken = folder.appending(path: "broken")
@@ -186,7 +188,8 @@ import Testing
                             declarations.append(TensorDeclaration(each, change.0, change.1))
                         }
                     }
-                    try CheckpointWriter(folder: broken).write(declarations + [extra].compactMap(\.self)) { declaration, sink in
+                    try CheckpointWriter(folder: broken).write(declarations + [extra].compactMap(\.self)) {
+                        declaration, sink in
                         let size = declaration.shape.reduce(1, *) * declaration.dtype.bitCount / 8
                         let isOld = declaration.name != name && declaration != extra
                         let bytes =
@@ -211,7 +214,10 @@ import Testing
                 ("\(eight)_scale", (.f32, [rows, 64]), nil, ["3 columns share a scale"]),
                 (eight, (.i8, [rows, D - 1]), nil, ["kv_a_proj_with_mqa.weight", "expected [\(rows), \(D)]"]),
                 ("none", nil, TensorDeclaration("\(eight)_zero_point", .i8, [rows, 3]), ["zero_point"]),
-                ("\(four)_packed", (.i32, [F, D / 8 + 1]), nil, ["up_proj.weight_packed", "expected [\(F), \(D / 8)]"]),
+                (
+                    "\(four)_packed", (.i32, [F, D / 8 + 1]), nil,
+                    ["up_proj.weight_packed", "expected [\(F), \(D / 8)]"]
+                ),
                 ("\(four)_packed", (.f32, [F, D / 8]), nil, ["up_proj.weight_packed", "F32", "I32"]),
                 ("\(four)_shape", nil, nil, ["no tensor", "up_proj.weight_shape"]),
                 // Eight bytes of 3 each.

@@ -226,7 +226,9 @@ import Testing
         #expect(again.json == json)
     }
 
-    @Test("weights in integers are written as compressed-tensors has them, and read back the same") func integers() throws {
+    @Test("weights in integers are written as compressed-tensors has them, and read back the same") func integers()
+        throws
+    {
         let weights = ModelConfig.IntegerWeights(
             groups: [
                 .init(targets: [#"re:^model\.layers\.[0-9]+\.mlp\.experts\.[0-9]+\.up_proj$"#], bits: 4, size: 64),

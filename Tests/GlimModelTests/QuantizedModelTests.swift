@@ -29,7 +29,8 @@ import Testing
             #expect(model.config.tiesEmbeddings || model.head.quantization?.bits == 8)
             for (i, layer) in (model.layers + model.predictions.map(\.layer)).enumerated() {
                 let attention = layer.attention
-                for weight in [attention.queryDown, attention.queryUp, attention.keyDown, attention.output].compactMap(\.self)
+                for weight in [attention.queryDown, attention.queryUp, attention.keyDown, attention.output].compactMap(
+                    \.self)
                 {
                     #expect(weight.format.bits == 8)
                 }

@@ -94,7 +94,9 @@ import Testing
         let x = draw.tensor([3, 64])
         var broken = x.elements
         broken[64 + 5] = .infinity
-        let (found, expected) = (Tensor.linear(Tensor(broken, [3, 64]), weight).elements, Tensor.linear(x, weight).elements)
+        let (found, expected) = (
+            Tensor.linear(Tensor(broken, [3, 64]), weight).elements, Tensor.linear(x, weight).elements
+        )
         #expect(found[33..<66].allSatisfy { $0.isNaN })
         expectSame(Array(found[..<33] + found[66...]), Array(expected[..<33] + expected[66...]))
     }
@@ -186,7 +188,9 @@ import Testing
 
     // MARK: Experts
 
-    private static func experts(_ draw: inout Draw, _ D: Int, _ F: Int, _ E: Int, bits: Int, trained: Bool) -> ExpertWeights {
+    private static func experts(_ draw: inout Draw, _ D: Int, _ F: Int, _ E: Int, bits: Int, trained: Bool)
+        -> ExpertWeights
+    {
         ExpertWeights(
             gate: weight(&draw, F, D, count: E, bits: bits, trained: trained),
             up: weight(&draw, F, D, count: E, bits: bits, trained: trained),
@@ -231,7 +235,8 @@ import Testing
             slices: [SequenceSlice(row: 0, count: T, position: 0)], tape: tape)
     }
 
-    @Test("quantised experts compute a token alone as among others", arguments: [8, 4], [(96, 64), (50, 33), (256, 128)])
+    @Test(
+        "quantised experts compute a token alone as among others", arguments: [8, 4], [(96, 64), (50, 33), (256, 128)])
     func mixture(bits: Int, shape: (Int, Int)) {
         var draw = Draw(bits)
         let (T, D, F, E, K) = (40, shape.0, shape.1, 5, 2)
@@ -291,7 +296,8 @@ import Testing
                 let inside = Tape()
                 let row = inside.follow(Tensor.selectRows(x, [t]))
                 let inner = Tensor.swiGLU(
-                    gate: Tensor.linear(row, gate, tape: inside), up: Tensor.linear(row, up, tape: inside), tape: inside)
+                    gate: Tensor.linear(row, gate, tape: inside), up: Tensor.linear(row, up, tape: inside), tape: inside
+                )
                 let out = Tensor.linear(inner, down, tape: inside)
                 let by = routing.weights.elements[i]
                 inside.backward(from: [(out, Tensor(dy.elements[t * D..<(t + 1) * D].map { $0 * by }, [1, D]))])

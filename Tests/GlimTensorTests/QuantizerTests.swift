@@ -119,7 +119,8 @@ import Testing
         #expect(found.integers == expected.integers && found.sums.map(\.sum) == expected.sums.map(\.sum))
         // Within half a step of what they were made of.
         for i in rows.indices {
-            #expect(abs(found.restored[i] - rows[i]) <= 0.51 * found.sums[i / inputs * groups + i % inputs / group].scale)
+            #expect(
+                abs(found.restored[i] - rows[i]) <= 0.51 * found.sums[i / inputs * groups + i % inputs / group].scale)
         }
     }
 }

@@ -105,7 +105,9 @@ import Testing
         #expect(try losses(whole) == losses(cut))
     }
 
-    @Test("training for integers saves what it measured, and a cut run goes on to the same file", arguments: Scheme.Name.allCases)
+    @Test(
+        "training for integers saves what it measured, and a cut run goes on to the same file",
+        arguments: Scheme.Name.allCases)
     func quantised(scheme: Scheme.Name) throws {
         let place = try RunPlace()
         var first = try StageRun(place.recipe("base", steps: 2), resumes: false) { _ in }

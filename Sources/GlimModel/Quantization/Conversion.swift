@@ -105,8 +105,12 @@ public struct Conversion {
             })
         var errors: [String: ModuleError] = [:]
         let writer = CheckpointWriter(folder: folder)
-        let declarations = try shards.map { try $0.flatMap { try Self.declarations(tensors[$0], plan).map(\.declaration) } }
-        let isWhole = try writer.writeShards(declarations) { record.shards["\($0)"] != nil } provide: {
+        let declarations = try shards.map {
+            try $0.flatMap { try Self.declarations(tensors[$0], plan).map(\.declaration) }
+        }
+        let isWhole = try writer.writeShards(declarations) {
+            record.shards["\($0)"] != nil
+        } provide: {
             declaration, sink in
             guard let (tensor, part) = byName[declaration.name] else { return }
             try Self.write(tensor, part, plan, &errors, to: &sink)

@@ -8,7 +8,8 @@ extension Model {
     ///   - modules: to quantise no others.
     ///   - holdsRestInBF16: embeddings and `kv_b_proj` are rounded to bf16, as files of such models have them.
     func quantized(
-        _ scheme: Scheme, clips: [String: [Float]] = [:], only modules: Set<String>? = nil, holdsRestInBF16: Bool = false
+        _ scheme: Scheme, clips: [String: [Float]] = [:], only modules: Set<String>? = nil,
+        holdsRestInBF16: Bool = false
     ) -> Model {
         var own: [String: [Weight]] = [:]
         for tensor in tensors where tensor.shape.count == 2 {

@@ -42,7 +42,8 @@ extension ModelConfig.IntegerWeights {
         }
         if let scheme = plan["kv_cache_scheme"] {
             throw .unsupported(
-                key: plan.prefix + "kv_cache_scheme", found: "\(scheme)", why: "the cache of these models is not quantised")
+                key: plan.prefix + "kv_cache_scheme", found: "\(scheme)",
+                why: "the cache of these models is not quantised")
         }
         ignored = try plan.texts("ignore") ?? []
     }
@@ -68,7 +69,8 @@ extension ModelConfig.IntegerWeights.Group {
         }
         guard try inputs.flag("dynamic") == true else {
             throw .unsupported(
-                key: inputs.prefix + "dynamic", found: "false", why: "inputs are quantised by their own largest numbers")
+                key: inputs.prefix + "dynamic", found: "false", why: "inputs are quantised by their own largest numbers"
+            )
         }
         let inputSize = try inputs.groupSize(oneScaleARow: "token")
         guard inputSize == size else {

@@ -151,7 +151,8 @@ extension DecoderLayer {
         let next: [Weight] =
             switch feedForward {
             case .dense(let mlp): [mlp.down]
-            case .experts(let experts): (experts.resident.map { [$0.down] } ?? []) + (experts.shared.map { [$0.down] } ?? [])
+            case .experts(let experts):
+                (experts.resident.map { [$0.down] } ?? []) + (experts.shared.map { [$0.down] } ?? [])
             }
         return [attention.output] + next
     }

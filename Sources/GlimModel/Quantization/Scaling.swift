@@ -82,13 +82,15 @@ extension DecoderLayer {
             }
             pairs.append(
                 Scaling.Pair(
-                    maker: norm, makerMatrix: nil, readers: readers.map { reader($0) }, statistics: statistics.means(0)))
+                    maker: norm, makerMatrix: nil, readers: readers.map { reader($0) }, statistics: statistics.means(0))
+            )
         }
         if let norm = attention.queryNorm, let statistics = statistics(attention.queryUp) {
             let readers = [attention.queryUp] + (attention.indexer.map { [$0.query] } ?? [])
             pairs.append(
                 Scaling.Pair(
-                    maker: norm, makerMatrix: nil, readers: readers.map { reader($0) }, statistics: statistics.means(0)))
+                    maker: norm, makerMatrix: nil, readers: readers.map { reader($0) }, statistics: statistics.means(0))
+            )
         }
         func inner(_ up: Weight, _ down: Weight) {
             guard let statistics = statistics(down) else { return }
