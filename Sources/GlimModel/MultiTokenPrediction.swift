@@ -62,7 +62,8 @@ extension Model {
     ///   - step: from 1.
     ///   - recomputes: with a tape, keep only `hidden_TD` and compute the step again on the way back.
     ///   - indexers: are told what the step's own indexer learns.
-    ///   - sharing: what the first step chose for these rows (its observer tells), where the config has later steps share it.
+    ///   - sharing: what the first step chose for these rows (its observer tells), where the config has later steps share
+    ///     it.
     /// - Returns: `[T, D]`, ready for `aheadHead` and for the next step.
     public func predictAhead(
         _ hidden_TD: Tensor, next: [Int32], _ batch: Batch, step: Int = 1, sharing: Selection? = nil,

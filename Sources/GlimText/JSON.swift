@@ -56,6 +56,22 @@ public indirect enum JSON: Sendable, Equatable {
     }
 }
 
+/// The members of an object in the making: of two with one key the last counts, as in Python, in the place of the first.
+struct JSONMembers {
+    private(set) var all: [JSON.Member] = []
+    /// By bytes: two spellings of an é are two keys.
+    private var places: [[UInt8]: Int] = [:]
+
+    mutating func set(_ key: String, _ value: JSON) {
+        if let place = places[Array(key.utf8)] {
+            all[place] = JSON.Member(key, value)
+        } else {
+            places[Array(key.utf8)] = all.count
+            all.append(JSON.Member(key, value))
+        }
+    }
+}
+
 /// What is wrong with a JSON text, and at which byte.
 public struct JSONError: Error, Equatable, CustomStringConvertible {
     public let offset: Int
@@ -212,19 +228,9 @@ struct JSONReader {
         switch peek() {
         case UInt8(ascii: "\""): return .string(try string())
         case UInt8(ascii: "{"):
-            var members: [JSON.Member] = []
-            // By bytes: two spellings of an é are two keys.
-            var places: [[UInt8]: Int] = [:]
-            try object { reader, key throws(JSONError) in
-                let member = JSON.Member(key, try reader.value())
-                if let place = places[Array(key.utf8)] {
-                    members[place] = member
-                } else {
-                    places[Array(key.utf8)] = members.count
-                    members.append(member)
-                }
-            }
-            return .object(members)
+            var members = JSONMembers()
+            try object { reader, key throws(JSONError) in members.set(key, try reader.value()) }
+            return .object(members.all)
         case UInt8(ascii: "["):
             var values: [JSON] = []
             try array { reader throws(JSONError) in values.append(try reader.value()) }

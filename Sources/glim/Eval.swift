@@ -26,14 +26,13 @@ struct EvalRuler: ParsableCommand {
         commandName: "ruler",
         abstract: "Score retrieval from long texts, as RULER asks for it.",
         discussion: """
-            Facts such as "#note eel ray sand fog" are hidden in real text, and the model continues "#recall eel ray". Tasks: \
-            needle, multi-key, multi-value, multi-query, variable-tracking, aggregation. A sample's score is the \
-            fraction of expected answers in what it writes greedily; the interval is Wilson's, 95%. A needle is alone \
-            in its text; of other tasks five samples share a text, which is read once, so they are not quite \
+            Facts such as "#note eel ray sand fog" are hidden in real text, and the model continues "#recall eel ray". \
+            Tasks: needle, multi-key, multi-value, multi-query, variable-tracking, aggregation. A sample's score is \
+            the fraction of expected answers in what it writes greedily; the interval is Wilson's, 95%. A needle is \
+            alone in its text; of other tasks five samples share a text, which is read once, so they are not quite \
             independent. No pair of words asked for is in glim's own training documents; but a model that did not \
             train on documents of this form has never seen the form. Text of --data should be what the model did not \
-            train on. A length beyond the model's longest \
-            context is asked all the same.
+            train on. A length beyond the model's longest context is asked all the same.
             """)
 
     @Option(help: "Model folder: config.json, *.safetensors and tokenizer.json.") var model: String

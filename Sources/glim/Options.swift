@@ -54,8 +54,8 @@ struct DraftOptions: ParsableArguments {
     func check(_ layerCount: Int, of model: String) throws {
         guard drafts == 0 || layerCount > 0 else {
             throw Failure(
-                "--drafts is \(drafts), but \(model) has no MTP layer to draft with; leave it out, or train a model with --mtp-layers 1"
-            )
+                "--drafts is \(drafts), but \(model) has no MTP layer to draft with; leave it out, or train a model with "
+                    + "--mtp-layers 1")
         }
     }
 }

@@ -9,8 +9,8 @@ struct Template: ParsableCommand {
         discussion: """
             The input is one JSON object as Hugging Face's apply_chat_template takes it: messages, and if wanted tools, \
             add_generation_prompt, enable_thinking, clear_thinking and reasoning_effort. The template is that of the \
-            model's folder, or GLM-5's where the folder has none. Tags written in a message stay text in the tokens. The text is printed as it is, without a line break \
-            behind it.
+            model's folder, or GLM-5's where the folder has none. Tags written in a message stay text in the tokens. \
+            The text is printed as it is, without a line break behind it.
             """)
 
     @Option(help: "Model folder with tokenizer.json, and with chat_template.jinja where it has one.") var model: String
@@ -21,6 +21,10 @@ struct Template: ParsableCommand {
 
     func run() throws {
         let folder = URL(filePath: model)
+        let files = ["config.json", "tokenizer_config.json", "tokenizer.json", ChatTemplate.fileName]
+        guard files.contains(where: { FileManager.default.fileExists(atPath: folder.appending(path: $0).path) }) else {
+            throw Failure("\(model) holds no model: there is no \(files[0]) and no \(files[2]); give a model folder")
+        }
         let template = try self.template ?? ChatTemplate(folder: folder)
         let bytes = try inputBytes(input)
         let prompt: ChatPrompt

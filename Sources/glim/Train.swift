@@ -147,9 +147,10 @@ struct FineTune: StageCommand {
         discussion: """
             Each line of --data is a conversation as glim template reads it: messages, tools, enable_thinking, \
             clear_thinking, reasoning_effort. Learned is what the assistant thinks, says and calls, and the token that \
-            ends its turn; a message of the assistant or a call with "error": true is read and not learned. Rows hold \
-            whole conversations, which do not see each other; one that is longer than a row is left out. The model \
-            keeps its chat template.
+            ends its turn; a message of the assistant or a call with "error": true is read and not learned. A line \
+            {"text": "..."} is learned whole, as in pre-training, so that less is forgotten. Rows hold whole \
+            conversations, which do not see each other; one that is longer than a row is left out. The model keeps its \
+            chat template.
 
             """ + recipeHelp("context_lengths, context_shares, "))
 

@@ -66,6 +66,7 @@ import Testing
         for (arguments, word) in [
             (["template", "--model", folder.url.path, "--input", input], "messages[0].role"),
             (["template", "--model", folder.url.path, "--input", folder.path("none").path], "none"),
+            (["template", "--model", folder.path("none").path, "--input", input], "holds no model"),
             (["parse", "--input", folder.path("none").path], "none"),
             (["parse", "--input", input, "--tools", input], "a list of tools"),
         ] {

@@ -122,6 +122,59 @@ import Testing
         }
     }
 
+    @Test("a model that reads one position, or nearly, is asked what can be asked of it", arguments: [1, 2])
+    func fewChosen(topK: Int) throws {
+        let network = try #require(ConformanceNetwork.builtIn.first { $0.name == "sparse" })
+        var config = network.config
+        config.indexer?.topK = topK
+        let changed = ConformanceNetwork("few", config) { network.tensor($0) }
+        let subject = try #require(try ModelEngine().subject(changed) as? ModelSubject)
+        let results = ConformanceSuite(model: subject.model).run([
+            "causality where everything is selected", "causality beyond index_topk", "causality within a chunk",
+            "chunks around index_topk", "edges of cache pages", "dense where everything is selected",
+            "selections are well formed", "selection by index score", "attention reads the selection",
+        ])
+        #expect(results.count == 9 && results.allSatisfy { $0.status == .passed }, "\(Self.describe(results))")
+    }
+
+    @Test("chunks that a short subject has no room for are not asked, and not passed") func tooShort() throws {
+        let network = try #require(ConformanceNetwork.builtIn.first { $0.name == "sparse" })
+        var config = network.config
+        config.indexer?.topK = 8
+        let changed = ConformanceNetwork("short", config) { network.tensor($0) }
+        let suite = ConformanceSuite(subject: Veiled(subject: PlainEngine().subject(changed)), beyond: 20)
+        for (name, status) in [
+            ("causality within a chunk", ConformanceResult.Status.notAsked), ("chunks around index_topk", .passed),
+            ("edges of cache pages", .passed), ("causality beyond index_topk", .passed),
+        ] { #expect(suite.run([name]).map(\.status) == [status], "\(name)") }
+    }
+
+    /// One number less than there are tokens.
+    private struct Short: ConformanceSubject {
+        let subject: any ConformanceSubject
+        var facts: ConformanceFacts { subject.facts }
+
+        func read(
+            _ tokens: [Int32], _ feeding: ConformanceFeeding, rows: Range<Int>
+        ) throws -> ConformanceReading {
+            var reading = try subject.read(tokens, feeding, rows: rows)
+            reading.outputs = reading.outputs.map { Array($0.dropLast()) }
+            return reading
+        }
+    }
+
+    private struct Shortening: ConformanceEngine {
+        func subject(_ network: ConformanceNetwork) -> any ConformanceSubject {
+            Short(subject: PlainEngine().subject(network))
+        }
+    }
+
+    @Test("outputs of which some are missing are a flaw") func missingOutputs() {
+        let results = ConformanceSuite(Shortening()).run(["attention reads the selection"])
+        #expect(results.map(\.status) == [.failed], "\(Self.describe(results))")
+        #expect(results[0].detail.contains("47 outputs for 48 tokens"), "\(Self.describe(results))")
+    }
+
     @Test("an engine that cannot load a network fails, with its own words") func unloadable() {
         struct Refusal: Error, CustomStringConvertible { let description = "no such thing" }
         struct Refusing: ConformanceEngine {

@@ -262,11 +262,38 @@ struct OutputCase: CustomTestStringConvertible, Sendable {
             ("'open", "\"'open\""), ("{1, 2}", "\"{1, 2}\""), ("[1 2]", "\"[1 2]\""), ("01", "\"01\""), ("", "\"\""),
             ("[1,", "\"[1,\""), ("a: b", "\"a: b\""), ("{'a' 1}", "\"{'a' 1}\""), ("'\\q'", "\"'\\\\q'\""),
             ("{\"a\": 1, \"b\": 2, \"a\": 3}", "{\"a\":3,\"b\":2}"),
+            ("{'a': 1, 'b': 2, 'a': None}", "{\"a\":null,\"b\":2}"), ("('a')", "\"a\""), ("((1))", "1"),
+            ("(1,)", "[1]"), ("()", "[]"), ("(,)", "\"(,)\""), ("'\\x+1'", "\"'\\\\x+1'\""),
         ])
     func values(text: String, json: String) {
         let argument = ToolArgument("k", written: text, as: nil)
         #expect(argument.value.compact == json)
         #expect(argument.text == text)
+    }
+
+    @Test("events of a character each are put together in a blink") func together() {
+        let count = 400_000
+        let text = String(repeating: "a", count: count)
+        let kinds: [(String) -> OutputEvent] = [{ .reasoning($0) }, { .content($0) }, { .argument($0) }]
+        for kind in kinds {
+            let pieces = [OutputEvent.reasoningEnd] + Array(repeating: kind("a"), count: count)
+            var (merged, parsed): ([OutputEvent], ParsedOutput) = ([], ParsedOutput())
+            let time = ContinuousClock().measure { (merged, parsed) = (pieces.merged(), ParsedOutput(pieces)) }
+            #expect(merged == [.reasoningEnd, kind(text)] && merged.merged() == merged)
+            #expect([parsed.reasoning, parsed.content, parsed.written].contains(text) || kind("") == .argument(""))
+            #expect(time < .seconds(3))
+        }
+    }
+
+    @Test("of two arguments with one name the last counts, and both are written again") func twice() {
+        let call = ToolCall(
+            name: "f",
+            arguments: ["1", "2", "3"].enumerated().map { i, text in
+                ToolArgument(i == 1 ? "b" : "a", written: text, as: nil)
+            })
+        #expect(call.json.compact == "{\"a\":3,\"b\":2}")
+        let written = ChatTemplate.glm5.pieces(ChatPrompt([.assistant("", calls: [call])])).text
+        #expect(written.components(separatedBy: "<arg_key>a</arg_key>").count == 3)
     }
 
     @Test("deep nesting is text, not a trap") func depth() {

@@ -110,6 +110,29 @@ func isSame(_ a: String, _ b: String) -> Bool { a.utf8.elementsEqual(b.utf8) }
         #expect(results("b") == "<tool_response>rb</tool_response>")
     }
 
+    @Test("results that do not match the calls one to one stay as they came, and fifty thousand that do take no time")
+    func unmatchedOrder() {
+        func order(_ calls: [String?], _ results: [String?]) -> [Int] {
+            let messages =
+                [ChatMessage.assistant("", calls: calls.map { ToolCall(id: $0, name: "f") })]
+                + results.map { .tool("r", answering: $0) }
+            let pieces = ChatTemplate.glm53.pieces(ChatPrompt(messages))
+            return pieces.compactMap { $0.body == .control(.beginToolResponse) ? $0.message : nil }
+        }
+        #expect(order(["a", "b"], ["b", "a"]) == [2, 1])
+        let unmatched: [(calls: [String?], results: [String?])] = [
+            (["a", "b"], ["b", "b"]), (["a", "a"], ["a", "b"]), (["a", nil], ["b", "a"]), (["a", "b"], ["b", nil]),
+            (["a", nil], [nil, "a"]), (["a"], ["a", "a"]), (["a", "b", "a"], ["b", "a"]),
+        ]
+        for (calls, results) in unmatched {
+            #expect(order(calls, results) == Array(1...results.count), "\(calls), \(results)")
+        }
+        let many: [String?] = (0..<50_000).map { String($0) }
+        var found: [Int] = []
+        let time = ContinuousClock().measure { found = order(many, many.reversed()) }
+        #expect(found == (1...many.count).reversed() && time < .seconds(5), "\(time)")
+    }
+
     @Test("no text of a conversation becomes a control token") func textStaysText() throws {
         let tokenizer = try TokenizerTrainer(vocabularySize: 400).train()
         let added = Set(tokenizer.addedTokens.map(\.id))
@@ -153,6 +176,9 @@ func isSame(_ a: String, _ b: String) -> Bool { a.utf8.elementsEqual(b.utf8) }
                 + "<|assistant|><think>«z</think>b<|user|>»n<|assistant|></think>«c»<|assistant|><think>")
         for (count, end) in [(3, "<|observation|>"), (5, nil), (6, "<|user|>"), (0, nil)] {
             let prompt = ChatPrompt(Array(messages.prefix(count)))
+            var asking = prompt
+            asking.addsGenerationPrompt = true
+            #expect(ChatTemplate.glm5.trainingPieces(asking) == ChatTemplate.glm5.trainingPieces(prompt))
             let last = ChatTemplate.glm5.trainingPieces(prompt).dropFirst(ChatTemplate.glm5.pieces(prompt).count)
             #expect(last.map(\.text) == (end.map { [$0] } ?? []) && last.allSatisfy(\.isProduced))
         }

@@ -244,6 +244,9 @@ import Testing
         for event in expected + [ServerSentEvent(name: "n", data: "a\n\nb\n")] {
             #expect(ServerSentEventParser.all(Array(event.text.utf8)) == [event])
         }
+        // A byte order mark begins a stream, and nothing else.
+        let marked = "\u{FEFF}data: 1\n\n\u{FEFF}data: 2\n\n"
+        #expect(ServerSentEventParser.all(Array(marked.utf8)) == [ServerSentEvent(data: "1")])
         #expect(AnthropicStreamWriter.ping.text == "event: ping\ndata: {\"type\":\"ping\"}\n\n")
     }
 
@@ -283,6 +286,15 @@ import Testing
         #expect(try GenerationResponse(openAI: response.openAI) == response)
     }
 
+    @Test("a prompt of which more was cached than it has is told all the same") func cachedBeside() throws {
+        let usage = "{\"prompt_tokens\":3,\"completion_tokens\":1,\"prompt_tokens_details\":{\"cached_tokens\":5}}"
+        let choice = "{\"message\":{\"content\":\"a\"},\"finish_reason\":\"stop\"}"
+        let body = try JSON(parsing: "{\"choices\":[\(choice)],\"usage\":\(usage)}".utf8)
+        let response = try GenerationResponse(openAI: body)
+        #expect(response.usage == TokenUsage(prompt: 3, cached: 5, reply: 1))
+        #expect(try GenerationResponse(anthropic: response.anthropic).usage?.cached == 5)
+    }
+
     @Test("calls without an id get one, and none is given twice") func callIDs() throws {
         let message = ChatMessage.assistant(
             "", reasoning: "", calls: [ToolCall(name: "f"), ToolCall(id: "x", name: "g")])
@@ -293,6 +305,21 @@ import Testing
             let read = try api.response(api.json(response)).replies[0]
             #expect(read.message.toolCalls.map(\.id) == ["call_r_0_0", "x"])
             #expect(read.brokenCalls == [BrokenCall(place: 1, id: "call_r_0_1", name: "b", arguments: "{")])
+        }
+    }
+
+    @Test("the time is linear in the lines of an event and in the members of an object") func longBodies() throws {
+        func expectFast(_ what: String, _ body: () throws -> Void) rethrows {
+            let time = try ContinuousClock().measure(body)
+            #expect(time < .seconds(4), "\(what): \(time)")
+        }
+        let lines = Array((String(repeating: "data: 12345678\n", count: 200_000) + "\n").utf8)
+        expectFast("lines") { #expect(ServerSentEventParser.all(lines)[0].data.utf8.count == 200_000 * 9 - 1) }
+        let bias = (0..<100_000).map { "\"\($0)\":1" }.joined(separator: ",")
+        try expectFast("members") {
+            let request = try Self.openAI(
+                "\"messages\":[{\"role\":\"user\",\"content\":\"q\"}],\"logit_bias\":{\(bias)}")
+            #expect(request.sampling.tokenBias.count == 100_000)
         }
     }
 

@@ -99,6 +99,29 @@ import Testing
         #expect(said.hasPrefix("\(file):3 is not a conversation: ") && said.contains(why), "\(said)")
     }
 
+    @Test("of several wrong lines the first is named, and how many more there are") func firstOfMany() throws {
+        let folder = try TemporaryFolder()
+        let lines = (0..<40).map { "{\"messages\": \($0)}" }
+        var recipe = TrainRecipe(stage: .sft)
+        recipe.data = [try folder.write("talk.jsonl", lines.joined(separator: "\n"))]
+        recipe.validationFraction = 0.3
+        let text = try RunText(recipe) { _ in }
+        #expect(text.validation.count > 3)
+        let error = #expect(throws: DataError.self) {
+            _ = try RunMaterial(conversations: text, Self.tokenizer, .glm5, rowLength: 64, threads: 2)
+        }
+        let said = error.map { "\($0)" } ?? ""
+        #expect(said.hasPrefix("\(recipe.data[0]):1 is") && said.contains("(39 more lines cannot be read"), "\(said)")
+    }
+
+    @Test("members that nothing reads are known by name: one may be misspelt") func unread() throws {
+        let line = """
+            {"messages": [{"role": "assistant", "content": "a", "thinking": "b", "Error": true, "name": "c"},
+            {"role": "user", "content": "a", "thinking": "b"}], "text": "d", "tools": []}
+            """
+        #expect(try Conversation(parsing: line.utf8).unreadMembers == ["Error", "text", "thinking"])
+    }
+
     @Test("lines are documents as they stand, equal ones once, and in folders nothing else is read") func lines() throws
     {
         let folder = try TemporaryFolder()

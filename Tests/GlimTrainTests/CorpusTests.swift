@@ -96,6 +96,10 @@ import Testing
         let pieces = TextBytes.pieces(text, limit: limit)
         #expect(pieces.flatMap { $0 } == text)
         #expect(pieces.allSatisfy { !$0.isEmpty && $0.count <= limit })
+        for piece in pieces {
+            let first = TextBytes.firstPiece(text[piece.startIndex...], limit: limit)
+            #expect(first == piece && first.startIndex == piece.startIndex)
+        }
         if limit >= 4 { #expect(pieces.allSatisfy { String(validating: $0, as: UTF8.self) != nil }) }
     }
 

@@ -69,6 +69,14 @@ import Testing
         #expect(throws: DataError.badPosition("in 4 sources", why: "the mixture has 5")) {
             try whole.moved(to: position)
         }
+        // Of each kind of source: no place in a damaged file is gone on from, and none traps.
+        for source in 0..<5 {
+            for row in [-1, .max] {
+                position = loader.position
+                position.sources[source].row = row
+                #expect(throws: DataError.self) { try whole.moved(to: position) }
+            }
+        }
     }
 
     @Test("what is not taught is no target") func masks() throws {

@@ -8,10 +8,15 @@ import Testing
     func stages() throws {
         let place = try RunPlace()
         let out = place.folder.appending(path: "quick")
-        func job() -> Quickstart {
-            var job = Quickstart(
-                folder: out, minutes: 0.001, data: place.recipe("x", steps: 1).data, program: "glim"
-            ) { _ in }
+        // Paths that only mean something in this folder.
+        let up = String(
+            repeating: "../", count: FileManager.default.currentDirectoryPath.split(separator: "/").count)
+        let data = place.recipe("x", steps: 1).data.map { up + $0.dropFirst() }
+        func job(isToldAll: Bool = true) -> Quickstart {
+            var job =
+                isToldAll
+                ? Quickstart(folder: out, minutes: 0.004, data: data, seed: 3, program: "glim") { _ in }
+                : Quickstart(folder: out, program: "glim") { _ in }
             job.shape.config = place.folder.appending(path: "config.json").path
             (job.shape.vocabularySize, job.shape.shortLength, job.shape.longLengths) = (384, 32, [64, 128])
             (job.shape.factLength, job.shape.factBatch) = (32, 64)
@@ -53,9 +58,19 @@ import Testing
         #expect(pieces.count { piece in texts.contains { $0.contains(piece) } } == 5)
         #expect(pieces.count { piece in RetrievalForm.allCases.contains { piece.contains($0.fact + " ") } } == 5)
         #expect(try job().run() == report)
-        // Killed before the last stage was through: only that is done again.
+        // Killed before the last stage had begun: only that is done again, as the job was begun, whatever is told now.
+        let text = try Data(contentsOf: out.appending(path: "text"))
+        let recorded = try Data(contentsOf: out.appending(path: "model/recipe.json"))
         try FileManager.default.removeItem(at: out.appending(path: "model"))
-        let again = try #require(try job().run())
+        let again = try #require(try job(isToldAll: false).run())
         #expect(Array(again.stages[..<4]) == Array(report.stages[..<4]) && again.stages[4].steps >= 1)
+        #expect(again.summary == report.summary && again.summary.contains("from the text given"))
+        #expect(try Data(contentsOf: out.appending(path: "text")) == text)
+        let (before, after) = (
+            try JSONDecoder().decode(TrainRecipe.self, from: recorded),
+            try JSONDecoder().decode(
+                TrainRecipe.self, from: try Data(contentsOf: out.appending(path: "model/recipe.json")))
+        )
+        #expect(after.seed == 3 && after.minutes == before.minutes && after.data == before.data)
     }
 }

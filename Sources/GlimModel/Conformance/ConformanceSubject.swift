@@ -58,8 +58,8 @@ public struct ConformanceFacts: Sendable, Equatable {
 public struct ConformanceReading: Sendable, Equatable {
     /// Logits or log-probabilities of the whole vocabulary; empty where a subject shows selections only.
     public var outputs: [[Float]]
-    /// By trunk layer (for a step of a draft: its MTP layer alone) and row: the positions that attention read, as the subject
-    /// orders them. Nil where attention is dense or a subject cannot tell.
+    /// By trunk layer (for a step of a draft: its MTP layer alone) and row: the positions that attention read, as the
+    /// subject orders them. Nil where attention is dense or a subject cannot tell.
     public var selections: [[[Int32]]]?
 
     public init(outputs: [[Float]], selections: [[[Int32]]]?) {

@@ -55,12 +55,14 @@ public struct ConformanceSuite {
 
     /// Something whose weights nobody sees.
     ///
-    /// - Parameter beyond: a length past `index_topk` that it can be asked for many times.
+    /// - Parameter beyond: a length past `index_topk` that it can be asked for many times; a shorter one traps.
     public init(subject: any ConformanceSubject, beyond: Int) {
+        let topK = subject.facts.topK ?? 1
+        precondition(beyond > topK + 1, "ConformanceSuite: \(beyond) tokens are not beyond \(topK)")
         cases = [
             ConformanceCase(
                 name: "subject", subject: subject, network: nil, engine: nil,
-                below: min(subject.facts.topK ?? beyond, beyond), beyond: beyond, isBuiltIn: false)
+                below: subject.facts.topK ?? beyond, beyond: beyond, isBuiltIn: false)
         ]
         failure = nil
     }
@@ -288,6 +290,9 @@ struct ConformanceCase {
     {
         for (i, row) in rows.enumerated() {
             let found = PlainNetwork.logSoftmax(reading.outputs[i].map { Double($0) })
+            guard found.count == plain[i].count else {
+                throw Flaw("position \(row)\(place): \(found.count) outputs for \(plain[i].count) tokens")
+            }
             for (entry, (x, y)) in zip(found, plain[i]).enumerated() where !(abs(x - y) <= facts.rounding) {
                 throw Flaw("position \(row)\(place): log-probability of token \(entry) is \(x), plainly computed \(y)")
             }

@@ -25,8 +25,10 @@ public enum ChatTemplate: String, Sendable, CaseIterable {
     }
 
     /// The pieces to train on: those of a conversation that ends with the assistant, and the token with which it should
-    /// have ended. Nothing more where somebody else has the last word.
+    /// have ended. Nothing more where somebody else has the last word: nothing is asked for, whatever the prompt says.
     public func trainingPieces(_ prompt: ChatPrompt) -> [PromptPiece] {
+        var prompt = prompt
+        prompt.addsGenerationPrompt = false
         guard let last = prompt.messages.last, last.role == .assistant else { return pieces(prompt) }
         let end = PromptPiece(.control(Self.stop(after: last)), .marker, message: nil, isProduced: true)
         return pieces(prompt) + [end]

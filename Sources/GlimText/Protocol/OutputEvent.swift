@@ -30,15 +30,43 @@ extension Sequence<OutputEvent> {
     /// The same events, each run of deltas as one.
     public func merged() -> [OutputEvent] {
         var merged: [OutputEvent] = []
+        // A run is joined in place: within its event it would be copied at each delta.
+        var run: (kind: OutputEvent.Delta, text: String)?
         for event in self {
-            switch (merged.last, event) {
-            case (.reasoning(let a)?, .reasoning(let b)): merged[merged.count - 1] = .reasoning(a + b)
-            case (.content(let a)?, .content(let b)): merged[merged.count - 1] = .content(a + b)
-            case (.argument(let a)?, .argument(let b)): merged[merged.count - 1] = .argument(a + b)
-            default: merged.append(event)
+            if let (kind, text) = event.delta, kind == run?.kind {
+                run?.text += text
+                continue
+            }
+            if let run { merged.append(run.kind.event(run.text)) }
+            run = event.delta
+            if run == nil { merged.append(event) }
+        }
+        if let run { merged.append(run.kind.event(run.text)) }
+        return merged
+    }
+}
+
+extension OutputEvent {
+    /// Events that are more of what the one before began.
+    fileprivate enum Delta {
+        case reasoning, content, argument
+
+        func event(_ text: String) -> OutputEvent {
+            switch self {
+            case .reasoning: .reasoning(text)
+            case .content: .content(text)
+            case .argument: .argument(text)
             }
         }
-        return merged
+    }
+
+    fileprivate var delta: (kind: Delta, text: String)? {
+        switch self {
+        case .reasoning(let text): (.reasoning, text)
+        case .content(let text): (.content, text)
+        case .argument(let text): (.argument, text)
+        default: nil
+        }
     }
 }
 
@@ -61,7 +89,9 @@ public struct ParsedOutput: Sendable, Equatable {
 
     public mutating func add(_ event: OutputEvent) {
         switch event {
-        case .reasoning(let text): reasoning = (reasoning ?? "") + text
+        case .reasoning(let text):
+            reasoning = reasoning ?? ""
+            reasoning?.append(text)
         case .reasoningEnd: reasoning = reasoning ?? ""
         case .content(let text):
             content += text

@@ -30,37 +30,42 @@ struct PythonLiteral {
         skipSpace()
         switch byte {
         case UInt8(ascii: "'"), UInt8(ascii: "\""): return .string(try string())
-        case UInt8(ascii: "["): return .array(try list(until: UInt8(ascii: "]")))
-        case UInt8(ascii: "("): return .array(try list(until: UInt8(ascii: ")")))
+        case UInt8(ascii: "["): return .array(try list(until: UInt8(ascii: "]")).values)
+        case UInt8(ascii: "("):
+            let (values, hasComma) = try list(until: UInt8(ascii: ")"))
+            return values.count == 1 && !hasComma ? values[0] : .array(values)
         case UInt8(ascii: "{"): return try dictionary()
         default: return try word()
         }
     }
 
-    private mutating func list(until close: UInt8) throws(Unreadable) -> [JSON] {
+    private mutating func list(until close: UInt8) throws(Unreadable) -> (values: [JSON], hasComma: Bool) {
         var values: [JSON] = []
-        try items(until: close) { reader throws(Unreadable) in values.append(try reader.value()) }
-        return values
+        let hasComma = try items(until: close) { reader throws(Unreadable) in values.append(try reader.value()) }
+        return (values, hasComma)
     }
 
     private mutating func dictionary() throws(Unreadable) -> JSON {
-        var members: [JSON.Member] = []
-        try items(until: UInt8(ascii: "}")) { reader throws(Unreadable) in
+        var members = JSONMembers()
+        _ = try items(until: UInt8(ascii: "}")) { reader throws(Unreadable) in
             reader.skipSpace()
             guard reader.byte == UInt8(ascii: "'") || reader.byte == UInt8(ascii: "\"") else { throw Unreadable() }
             let key = try reader.string()
             reader.skipSpace()
             guard reader.byte == UInt8(ascii: ":") else { throw Unreadable() }
             reader.position += 1
-            members.append(.init(key, try reader.value()))
+            members.set(key, try reader.value())
         }
-        return .object(members)
+        return .object(members.all)
     }
 
     /// Reads from the opening bracket to the closing one; a comma may stand before it.
+    ///
+    /// - Returns: whether there is a comma at all: brackets around one value without are no tuple.
     private mutating func items(
         until close: UInt8, _ body: (inout PythonLiteral) throws(Unreadable) -> Void
-    ) throws(Unreadable) {
+    ) throws(Unreadable) -> Bool {
+        var hasComma = false
         depth += 1
         if depth > Self.maximumDepth { throw Unreadable() }
         position += 1
@@ -68,11 +73,17 @@ struct PythonLiteral {
         while byte != close {
             try body(&self)
             skipSpace()
-            if byte == UInt8(ascii: ",") { position += 1 } else if byte != close { throw Unreadable() }
+            if byte == UInt8(ascii: ",") {
+                position += 1
+                hasComma = true
+            } else if byte != close {
+                throw Unreadable()
+            }
             skipSpace()
         }
         position += 1
         depth -= 1
+        return hasComma
     }
 
     private mutating func string() throws(Unreadable) -> String {
@@ -104,8 +115,10 @@ struct PythonLiteral {
     }
 
     private mutating func scalar(digits: Int, into text: inout [UInt8]) throws(Unreadable) {
-        guard bytes.count - position >= digits,
-            let value = UInt32(String(decoding: bytes[position..<position + digits], as: UTF8.self), radix: 16),
+        let hex = bytes[position...].prefix(digits)
+        // A number may have a sign, an escape may not.
+        guard hex.count == digits, hex.first != UInt8(ascii: "+"), hex.first != UInt8(ascii: "-"),
+            let value = UInt32(String(decoding: hex, as: UTF8.self), radix: 16),
             let scalar = Unicode.Scalar(value)
         else { throw Unreadable() }
         position += digits

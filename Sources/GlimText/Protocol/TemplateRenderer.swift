@@ -277,12 +277,12 @@ struct TemplateRenderer {
         while start < messages.count {
             let end = messages[start...].firstIndex { $0.role != .tool } ?? messages.count
             if start > 0, end > start {
-                let calls = messages[start - 1].toolCalls.map(\.id)
-                let results = messages[start..<end].map(\.toolCallID)
-                if !calls.contains(nil), Set(calls).count == calls.count, results.count == calls.count,
-                    Set(results) == Set(calls)
-                {
-                    order.replaceSubrange(start..<end, with: calls.map { start + results.firstIndex(of: $0)! })
+                let calls = messages[start - 1].toolCalls.compactMap(\.id)
+                let places = Dictionary(
+                    zip(messages[start..<end].map(\.toolCallID), start..<end), uniquingKeysWith: { first, _ in first })
+                let found = calls.compactMap { places[$0] }
+                if messages[start - 1].toolCalls.count == end - start, Set(found).count == end - start {
+                    order.replaceSubrange(start..<end, with: found)
                 }
             }
             start = end + 1

@@ -10,8 +10,12 @@ public struct ToolCall: Sendable, Equatable {
         (self.id, self.name, self.arguments) = (id, name, arguments)
     }
 
-    /// All arguments as one JSON object.
-    public var json: JSON { .object(arguments.map { .init($0.name, $0.value) }) }
+    /// All arguments as one JSON object. Of two with one name, which a model may write, the last counts.
+    public var json: JSON {
+        var members = JSONMembers()
+        for argument in arguments { members.set(argument.name, argument.value) }
+        return .object(members.all)
+    }
 }
 
 /// An argument of a call: a value, and the text that stands for it between `<arg_value>` and `</arg_value>`.

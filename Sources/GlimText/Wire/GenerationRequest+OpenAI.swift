@@ -150,11 +150,9 @@ extension SamplingOptions {
 
         let bias = body["logit_bias"]
         try bias.mustBeObjectIfPresent("an object of token ids and what to add to their logits")
-        for member in bias.json?.members ?? [] {
-            guard let id = Int(member.key) else {
-                throw bias[member.key].cannotBeUsed("its key is not the id of a token")
-            }
-            tokenBias[id] = try bias[member.key].number(-100...100)
+        for (key, added) in bias.members {
+            guard let id = Int(key) else { throw added.cannotBeUsed("its key is not the id of a token") }
+            tokenBias[id] = try added.number(-100...100)
         }
 
         let wantsLogprobs = try body["logprobs"].flag() ?? false

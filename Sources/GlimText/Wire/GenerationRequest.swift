@@ -1,7 +1,9 @@
 /// What a client asks a model for, whichever API it speaks.
 ///
 /// Reading a request and writing it are inverse: whatever ``ChatPrompt`` and the options here can say comes back from
-/// either API as it was. What an API cannot say is refused when it is written, never left out.
+/// either API as it was. What an API cannot say is refused when it is written, never left out. Anthropic's tells fewer
+/// things apart: an absent text, null and an empty one are alike there, and so are no reasoning and one that nobody
+/// knows of; a schema has no name, description or strictness.
 ///
 /// ```swift
 /// let request = try GenerationRequest(openAI: body)  // a server reads

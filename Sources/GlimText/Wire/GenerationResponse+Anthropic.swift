@@ -154,7 +154,8 @@ extension TokenUsage {
     /// There the tokens of the prompt are only those that no cache had.
     var anthropic: JSON {
         .object(of: [
-            "input_tokens": .integer(prompt - cached), "cache_creation_input_tokens": .integer(0),
+            // Some servers do not count what was cached among the prompt.
+            "input_tokens": .integer(max(0, prompt - cached)), "cache_creation_input_tokens": .integer(0),
             "cache_read_input_tokens": .integer(cached), "output_tokens": .integer(reply),
             "output_tokens_details": reasoning.map { .object(of: ["thinking_tokens": .integer($0)]) },
         ])

@@ -23,6 +23,8 @@ public struct ServerSentEvent: Sendable, Equatable {
 /// Reads a stream of events from bytes that may be cut anywhere, within a character too.
 public struct ServerSentEventParser: Sendable {
     private var line: [UInt8] = []
+    /// No line has ended yet: a byte order mark may stand before the first.
+    private var isFirstLine = true
     /// The last byte was a carriage return, whose line feed belongs to the same line break.
     private var isAfterReturn = false
     private var name: String?
@@ -49,6 +51,8 @@ public struct ServerSentEventParser: Sendable {
 
     private mutating func endLine() -> ServerSentEvent? {
         defer { line.removeAll(keepingCapacity: true) }
+        if isFirstLine, line.starts(with: "\u{FEFF}".utf8) { line.removeFirst(3) }
+        isFirstLine = false
         if line.isEmpty {
             defer { (name, data) = (nil, nil) }
             return data.map { ServerSentEvent(name: name, data: $0) }
@@ -59,7 +63,8 @@ public struct ServerSentEventParser: Sendable {
         let text = String(decoding: value, as: UTF8.self)
         switch String(decoding: line[..<colon], as: UTF8.self) {
         case "event": name = text
-        case "data": data = data.map { "\($0)\n\(text)" } ?? text
+        case "data":
+            if data == nil { data = text } else { data?.append("\n\(text)") }
         default: break  // a comment, or what an event has no use for
         }
         return nil

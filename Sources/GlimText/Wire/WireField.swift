@@ -9,8 +9,13 @@ struct WireField {
 
     init(_ json: JSON?, path: String = "") { (self.json, self.path) = (json, path) }
 
-    subscript(key: String) -> WireField {
-        WireField(json?.member(key), path: path.isEmpty ? key : "\(path).\(key)")
+    subscript(key: String) -> WireField { WireField(json?.member(key), path: path(of: key)) }
+
+    private func path(of key: String) -> String { path.isEmpty ? key : "\(path).\(key)" }
+
+    /// The members of an object, none of anything else: to ask for each by its key would take time by the square.
+    var members: [(key: String, field: WireField)] {
+        (json?.members ?? []).map { ($0.key, WireField($0.value, path: path(of: $0.key))) }
     }
 
     /// The path, also of the whole.

@@ -11,6 +11,9 @@ public struct Conversation: Sendable, Equatable {
     private let wrongMessages: Set<Int>
     /// Calls that are, by message.
     private let wrongCalls: [Int: Set<Int>]
+    /// Members of the line and of its messages that mean nothing here, each once, in the order of their letters: a name
+    /// may be misspelt.
+    public let unreadMembers: [String]
 
     /// Reads one line.
     ///
@@ -38,7 +41,17 @@ public struct Conversation: Sendable, Equatable {
             }
         }
         (self.prompt, wrongMessages, wrongCalls) = (prompt, messages, calls)
+        let names = json.members?.map(\.key).filter { !Self.members.contains($0) } ?? []
+        let inMessages = (json["messages"]?.array ?? []).flatMap { $0.members?.map(\.key) ?? [] }
+        unreadMembers = Set(names + inMessages.filter { !Self.messageMembers.contains($0) }).sorted()
     }
+
+    private static let members: Set = [
+        "messages", "tools", "add_generation_prompt", "enable_thinking", "clear_thinking", "reasoning_effort",
+    ]
+    private static let messageMembers: Set = [
+        "role", "content", "reasoning_content", "tool_calls", "tool_call_id", "name", "error",
+    ]
 
     private static func isWrong(_ json: JSON, at place: String) throws(ProtocolError) -> Bool {
         guard let value = json["error"] else { return false }

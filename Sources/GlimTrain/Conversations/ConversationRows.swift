@@ -1,7 +1,7 @@
 import GlimTensor
 
-/// Rows of whole conversations, epoch after epoch, without end: none is cut, and none sees another, for attention and
-/// positions restart in each.
+/// Rows of whole conversations (or texts between them), epoch after epoch, without end: none is cut, and none sees
+/// another, for attention and positions restart in each.
 ///
 /// Every epoch has an order of its conversations drawn from the seed and the epoch. A row begins with the first that
 /// waits, takes of the next 256 the longest that still fits, again and again, and is filled up without targets. The

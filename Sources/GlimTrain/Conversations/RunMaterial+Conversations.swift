@@ -1,8 +1,9 @@
+import Foundation
 package import GlimText
 
 extension RunMaterial {
-    /// Conversations, and text between them, one JSON line a document. Those longer than a row, and those that teach nothing, are left out,
-    /// and the report says so.
+    /// Conversations, and text between them, one JSON line a document. Those longer than a row, and those that teach
+    /// nothing, are left out, and the report says so.
     ///
     /// - Parameter rowLength: tokens of the longest row.
     /// - Throws: `DataError` for a line that is neither, `RunError` where none is left to train on.
@@ -11,15 +12,18 @@ extension RunMaterial {
     ) throws {
         let encoder = try ConversationEncoder(tokenizer, template)
         var report = text.report
-        func kept(_ documents: [Document]) throws(DataError) -> (documents: [Document], store: TokenStore) {
-            let results = TokenStore.map(documents, threads: threads) { document -> Result<TaughtTokens, DataError> in
+        typealias Encoded = (tokens: TaughtTokens, unread: [String])
+        func encode(_ documents: [Document]) -> [Result<Encoded, DataError>] {
+            TokenStore.map(documents, threads: threads) { document -> Result<Encoded, DataError> in
                 do throws(ProtocolError) {
-                    return .success(encoder.encode(try TaughtLine(parsing: document.bytes)))
+                    let line = try TaughtLine(parsing: document.bytes)
+                    return .success((encoder.encode(line), line.unreadMembers))
                 } catch {
                     return .failure(.malformedConversation(document.name, why: error.description))
                 }
             }
-            let encoded = try results.map { result throws(DataError) in try result.get() }
+        }
+        func kept(_ documents: [Document], _ encoded: [TaughtTokens]) -> (documents: [Document], store: TokenStore) {
             let all = TokenStore(encoded.map(\.tokens), taught: encoded.map(\.taught))
             var places: [Int] = []
             for place in documents.indices {
@@ -34,7 +38,9 @@ extension RunMaterial {
                 TokenStore(places.map { encoded[$0].tokens }, taught: places.map { encoded[$0].taught })
             )
         }
-        let (training, validation) = (try kept(text.training), try kept(text.validation))
+        let lines = try Self.read(encode(text.training + text.validation))
+        let training = kept(text.training, lines.prefix(text.training.count).map(\.tokens))
+        let validation = kept(text.validation, lines.dropFirst(text.training.count).map(\.tokens))
         let totals = report.totals
         guard !training.documents.isEmpty else {
             throw RunError(
@@ -50,6 +56,23 @@ extension RunMaterial {
         self.init(
             text: text, tokenizer: tokenizer, store: training.store, validation: validation.store,
             prompts: Array(prompts.prefix(Self.promptCount)), isConversations: true)
+        for name in lines.flatMap(\.unread) { unreadMembers[name, default: 0] += 1 }
+    }
+
+    /// What all lines hold.
+    ///
+    /// - Throws: `DataError` of the first that cannot be read, which tells how many more there are.
+    private static func read<T>(_ lines: [Result<T, DataError>]) throws(DataError) -> [T] {
+        let wrong = lines.compactMap { line -> (place: String, why: String)? in
+            if case .failure(.malformedConversation(let place, let why)) = line { (place, why) } else { nil }
+        }
+        // Those that validate were drawn from all over the files.
+        if let first = wrong.min(by: { $0.place.compare($1.place, options: .numeric) == .orderedAscending }) {
+            let more = wrong.count - 1
+            let others = more == 0 ? "" : " (\(more) more \(more == 1 ? "line" : "lines") cannot be read either)"
+            throw .malformedConversation(first.place, why: first.why + others)
+        }
+        return try lines.map { line throws(DataError) in try line.get() }
     }
 
     /// How many questions samples answer.

@@ -19,4 +19,9 @@ public enum TaughtLine: Sendable, Equatable {
         guard let text = value.string, !text.isEmpty else { throw .malformed("text", value, expected: "a text") }
         self = .text(text)
     }
+
+    /// Of a conversation what nothing reads.
+    var unreadMembers: [String] {
+        if case .conversation(let conversation) = self { conversation.unreadMembers } else { [] }
+    }
 }

@@ -37,9 +37,9 @@ public struct Corpus: Sendable {
         public var skippedUnsuited = 0
         /// Documents of which most lines came before; only `found` looks for them.
         public var skippedSimilar = 0
-        /// Conversations longer than a row.
+        /// Lines of fine-tuning longer than a row.
         public var skippedTooLong = 0
-        /// Conversations in which nothing is to be learned.
+        /// Lines of fine-tuning in which nothing is to be learned.
         public var skippedUntaught = 0
 
         public init() {}

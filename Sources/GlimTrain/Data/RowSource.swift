@@ -22,7 +22,10 @@ struct MadeRows: RowSource {
     }
 
     func moved(to position: PackedLoader.Position) throws(DataError) -> MadeRows {
-        guard position.epoch == 0, position.row >= 0 else { throw .badPosition("\(position)", why: "no such row") }
+        // Far more than a run has, and few enough to count on from.
+        guard position.epoch == 0, (0...1 << 50).contains(position.row) else {
+            throw .badPosition("\(position)", why: "no such row")
+        }
         var moved = self
         moved.position = position
         return moved

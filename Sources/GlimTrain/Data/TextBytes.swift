@@ -51,6 +51,13 @@ package enum TextBytes {
         return pieces
     }
 
+    /// The first of those pieces, without making the others.
+    package static func firstPiece(_ bytes: ArraySlice<UInt8>, limit: Int) -> ArraySlice<UInt8> {
+        // One byte more tells whether a character begins at the limit.
+        let head = Array(bytes.prefix(limit + 1))
+        return bytes.prefix(head.count > limit ? cut(head, start: 0, limit: limit) : head.count)
+    }
+
     private static func cut(_ bytes: [UInt8], start: Int, limit: Int) -> Int {
         if let newline = bytes[start..<limit].lastIndex(of: UInt8(ascii: "\n")) { return newline + 1 }
         return characterStart(bytes, atOrBefore: limit, after: start)

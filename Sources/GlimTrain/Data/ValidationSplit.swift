@@ -2,9 +2,9 @@
 ///
 /// Whether a document validates depends on its bytes and the seed, not on where it stands or what stands beside it:
 /// its hash, as a number in [0, 1), is below the fraction. Two bounds keep that sensible on few documents. There is
-/// always some validation text where there are at least two characters of data; and its bytes stay within the
-/// fraction of all bytes, for which the last document that would exceed it is cut: its end validates, its beginning
-/// trains. All of it is independent of the order of the documents.
+/// always some validation text where there are at least two characters of data (where documents stay whole: at least
+/// two of them); and its bytes stay within the fraction of all bytes, for which the last document that would exceed it
+/// is cut: its end validates, its beginning trains. All of it is independent of the order of the documents.
 public struct ValidationSplit: Sendable, Equatable {
     public var training: [Document]
     public var validation: [Document]

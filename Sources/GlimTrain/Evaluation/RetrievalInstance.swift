@@ -37,7 +37,7 @@ package struct RetrievalInstance: Equatable {
         let last = task == .needle ? 0 : 1
         while groups.count < asked + distractors + last, let group = maker.next(count: 4) { groups.append(group) }
 
-        let factBytes = groups.joined(by: \.facts).reduce(0) { $0 + $1.line.utf8.count }
+        let factBytes = groups.flatMap(\.facts).reduce(0) { $0 + $1.line.utf8.count }
         var text: [ArraySlice<UInt8>] = []
         var (line, size) = (draws.integer(below: haystack.lineCount), factBytes)
         while size + haystack.line(line).count <= byteCount {
@@ -77,8 +77,4 @@ package struct RetrievalInstance: Equatable {
             Sample(prompts: questions[first..<min(first + perSample, questions.count)].map { ($0.prompt, $0.answers) })
         }
     }
-}
-
-extension Array {
-    fileprivate func joined<T>(by part: KeyPath<Element, [T]>) -> [T] { flatMap { $0[keyPath: part] } }
 }

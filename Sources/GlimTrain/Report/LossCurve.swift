@@ -36,11 +36,11 @@ public struct LossCurve: Sendable, Equatable {
             })
     }
 
-    /// - Parameters:
-    ///   - width: of the picture in pixels; it scales with the page.
-    ///   - height: likewise.
-    public func svg(width: Double = 760, height: Double = 400) -> String {
-        let size = (width: max(width, 200), height: max(height, 140))
+    /// In pixels; the picture scales with the page.
+    private static let size = (width: 760.0, height: 400.0)
+
+    public func svg() -> String {
+        let size = Self.size
         // A point that is not a number is a gap in training, so it must not be drawn at 0.
         let drawn = training.filter { $0.x.isFinite }
         let thin = Self.thinned(drawn, count: 600)

@@ -7,7 +7,8 @@ import GlimText
 /// The main job on its defaults: text, tokenizer, a `nano` model in five stages, and a page that shows what came of it.
 ///
 /// `DIR/model` is the last stage's run and the model folder, `DIR/facts`, `DIR/pretrain`, `DIR/midtrain` and `DIR/adapt`
-/// are those before it; `DIR/report.html` and `DIR/report.json` tell about them. Stopped at any moment, the same call goes on where it was.
+/// are those before it; `DIR/report.html` and `DIR/report.json` tell about them. Stopped at any moment, the same call
+/// goes on where it was.
 public struct Quickstart {
     /// The sizes of the job.
     package struct Shape: Sendable {
@@ -44,7 +45,8 @@ public struct Quickstart {
     private let say: @Sendable (String) -> Void
 
     /// - Parameters:
-    ///   - minutes: of training; nil: 30. What is given here, when going on, must be what the run began with.
+    ///   - minutes: of training; nil: 30. What is given here, when going on, must be what the job began with; what is
+    ///     not given is what it began with.
     ///   - data: none: text found on this machine.
     ///   - seed: nil: 0.
     ///   - program: how the user calls `glim`, for the command that the report ends with.
@@ -64,11 +66,13 @@ public struct Quickstart {
     ///
     /// - Returns: the report, as `report.json` holds it; nil when a signal stopped the run before its end.
     public func run() throws -> Report? {
-        let named = recipes()
+        let named = try recipes()
         let recipes = named.map(\.recipe)
         for recipe in recipes { try recipe.validate() }
+        // With the paths that the first stage records: by them it is told whether text is of this job.
+        let textRecipe = recipes[0].withAbsolutePaths()
         let runs = named.map {
-            QuickstartStage($0.name, $0.recipe, of: recipes[0], given: given, text: textFile, shape: shape, say: say)
+            QuickstartStage($0.name, $0.recipe, of: textRecipe, given: given, text: textFile, shape: shape, say: say)
         }
         // What cannot be is said before an hour of training, not after it.
         for run in runs { try run.check() }
@@ -114,22 +118,38 @@ public struct Quickstart {
         return given
     }
 
+    /// What decides the stages, but for the sizes: as it was given, or else as the job began. A stage that begins in a
+    /// later process must be of the same job.
+    private func terms() throws(RunError) -> (minutes: Double, data: [String], seed: UInt64) {
+        let record = folder.appending(path: "facts/recipe.json")
+        guard FileManager.default.fileExists(atPath: record.path) else { return (minutes ?? 30, data, seed ?? 0) }
+        let begun = try TrainRecipe(stage: .pretrain).continuing(record, given: [])
+        return (
+            minutes ?? begun.minutes.map { $0 / Self.factShare } ?? 30, data.isEmpty ? begun.data : data,
+            seed ?? begun.seed
+        )
+    }
+
+    /// Of the minutes. A power of two: what a record says can be multiplied back.
+    private static let factShare = 0.25
+
     /// The stages by name. The learning rate has one course over all of them.
     ///
     /// Facts come first, alone and in short rows: to copy what followed before is learned sooner there than in text,
     /// and kept (BENCHMARKS.md). Then they stand between lines of text, further and further back.
-    private func recipes() -> [(name: String, recipe: TrainRecipe)] {
+    private func recipes() throws(RunError) -> [(name: String, recipe: TrainRecipe)] {
         let usesBF16 = MachineProbe.prefersBF16
+        let terms = try terms()
         func recipe(_ stage: TrainRecipe.Stage, _ name: String, share: Double, from: String?) -> TrainRecipe {
             var recipe = TrainRecipe(stage: stage)
             recipe.out = folder.appending(path: name).path
             recipe.model = from.map { folder.appending(path: $0).path }
-            recipe.minutes = max(0.001, (minutes ?? 30) * share)
-            (recipe.data, recipe.threads, recipe.seed) = (data, threads, seed ?? 0)
+            recipe.minutes = max(0.001, terms.minutes * share)
+            (recipe.data, recipe.threads, recipe.seed) = (terms.data, threads, terms.seed)
             if usesBF16 { recipe.computeType = .bfloat16 }
             return recipe
         }
-        var facts = recipe(.pretrain, "facts", share: 0.25, from: nil)
+        var facts = recipe(.pretrain, "facts", share: Self.factShare, from: nil)
         (facts.preset, facts.config, facts.vocabularySize) = ("nano", shape.config, shape.vocabularySize)
         (facts.sequenceLength, facts.batchTokens, facts.mixture) = (shape.factLength, shape.factBatch, ["needle=1"])
         (facts.learningRate, facts.minimumLearningRateRatio) = (2e-3, 0.5)
@@ -174,16 +194,15 @@ public struct Quickstart {
         let tokens = stages.reduce(0) { $0 + $1.tokens }
         let seconds = stages.reduce(0) { $0 + ($1.seconds ?? 0) }
         let size = config.size
-        let source = data.isEmpty ? "text found here" : "the text given"
+        let source = recipes[0].data.isEmpty ? "text found here" : "the text given"
         return Report(
             title: "Glim quickstart",
             summary: "A GLM-5 model of \((Double(size.parameterCount) / 1e6).formatted(digits: 1)) million parameters, "
                 + "trained on this machine from \(source): pre-trained in contexts of \(shape.shortLength) tokens, "
                 + "mid-trained up to \(shape.longest), adapted to sparse attention, which reads "
-                + "\(config.indexer?.topK ?? 0) positions, and fine-tuned on conversations, which it learns at the expense of text.",
+                + "\(config.indexer?.topK ?? 0) positions, and fine-tuned on conversations.",
             figures: Report.Figures(
-                // Of the last model that reads text: fine-tuning on conversations alone forgets much of it.
-                validationBitsPerByte: stages.last { $0.name != "sft" }?.gain?.longBitsPerByte,
+                validationBitsPerByte: stages.last?.gain?.longBitsPerByte,
                 tokensPerSecond: seconds > 0 ? Double(tokens) / seconds : 0,
                 fractionOfPeak: try fractionOfPeak(stages[1], recipes[1], probe), seconds: seconds,
                 totalParameters: size.parameterCount, activeParameters: size.activeCount, tokens: tokens),

@@ -8,7 +8,7 @@ import GlimText
 struct QuickstartStage {
     private let name: String
     private let recipe: TrainRecipe
-    /// Which says what text there is.
+    /// Which says what text there is, with absolute paths.
     private let textRecipe: TrainRecipe
     private let given: Set<TrainRecipe.CodingKeys>
     /// Where the text is kept for all stages.

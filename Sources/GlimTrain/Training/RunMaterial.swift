@@ -11,8 +11,11 @@ package struct RunMaterial: Sendable {
     let fingerprint: UInt64
     /// What samples go on from.
     let prompts: [Prompt]
-    /// Whether documents are conversations, which rows hold whole.
+    /// Whether documents are lines of fine-tuning, which rows hold whole.
     let isConversations: Bool
+
+    /// How many conversations have a member that nothing reads, by name.
+    var unreadMembers: [String: Int] = [:]
 
     /// A beginning that the model is shown.
     struct Prompt: Sendable {

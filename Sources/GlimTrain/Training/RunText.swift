@@ -61,7 +61,7 @@ package struct RunText: Sendable, Equatable {
 extension RunText {
     /// The first line of the file; the bytes of the documents follow.
     private struct Header: Codable {
-        package internal(set) var report: CorpusReport
+        var report: CorpusReport
         var choice: Choice
         var names: [String]
         var byteCounts: [Int]

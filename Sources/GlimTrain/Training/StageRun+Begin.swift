@@ -12,16 +12,20 @@ extension StageRun {
             let template = try ChatTemplate(folder: URL(filePath: folder))
             let material = try RunMaterial(
                 conversations: text, tokenizer, template, rowLength: recipe.longestRow, threads: recipe.threads)
+            if !material.unreadMembers.isEmpty {
+                let names = material.unreadMembers.sorted { $0.key < $1.key }.map { "\"\($0.key)\" in \($0.value)" }
+                say("not read, for nothing has that name: \(names.joined(separator: ", ")) of the lines")
+            }
             let totals = material.text.report.totals
             if totals.skippedTooLong + totals.skippedUntaught > 0 {
                 say(
-                    "left out: \(totals.skippedTooLong) conversations longer than a row of \(recipe.longestRow) tokens, "
+                    "left out: \(totals.skippedTooLong) lines longer than a row of \(recipe.longestRow) tokens, "
                         + "\(totals.skippedUntaught) that teach nothing; data.json names them")
             }
             say(
-                "\(material.store.tokenCount) training tokens in \(material.store.documentCount) conversations, "
+                "\(material.store.tokenCount) training tokens in \(material.store.documentCount) conversations and texts, "
                     + "\(material.store.targetCount) of them taught, with the template of \(template.rawValue); "
-                    + "\(material.validation.documentCount) more conversations validate")
+                    + "\(material.validation.documentCount) more validate")
             return material
         }
         let material = RunMaterial(text, tokenizer, threads: recipe.threads)

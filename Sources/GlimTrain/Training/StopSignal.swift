@@ -22,6 +22,9 @@ package enum StopSignal {
         for number in [SIGINT, SIGTERM] {
             handle(number, flags: SA_RESTART) { _ in
                 if StopSignal.flag.exchange(true, ordering: .relaxed) { _exit(130) }
+                // The step or measurement may take minutes.
+                let text: StaticString = "stopping when this step or measurement is done; once more stops at once\n"
+                _ = write(STDERR_FILENO, text.utf8Start, text.utf8CodeUnitCount)
             }
         }
     }()

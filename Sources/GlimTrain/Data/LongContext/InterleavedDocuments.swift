@@ -50,8 +50,7 @@ public struct InterleavedDocuments: DocumentBuilder {
                 let room = byteCount - bytes.count - header.utf8.count
                 let limit = min(pieceBytes, room)
                 guard limit > 0 else { return Document(name: name, bytes: bytes) }
-                // Only what the piece is cut from: a long text would be divided anew for every piece.
-                let piece = TextBytes.pieces(Array(rest[i].bytes.prefix(limit + 1)), limit: limit)[0]
+                let piece = TextBytes.firstPiece(rest[i].bytes, limit: limit)
                 bytes += header.utf8
                 bytes += piece
                 rest[i].bytes = rest[i].bytes.dropFirst(piece.count)

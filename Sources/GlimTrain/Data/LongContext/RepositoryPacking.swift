@@ -25,7 +25,8 @@ public struct RepositoryPacking: DocumentBuilder {
         for file in Array(first..<range.upperBound) + Array(range.lowerBound..<first) {
             let header = "# \(documents[file].name.dropFirst(folder.count))\n"
             let room = byteCount - bytes.count - header.utf8.count
-            guard room > 0, let piece = TextBytes.pieces(documents[file].bytes, limit: room).first else { break }
+            guard room > 0 else { break }
+            let piece = TextBytes.firstPiece(documents[file].bytes[...], limit: room)
             bytes += header.utf8
             bytes += piece
             if piece.count < documents[file].bytes.count { break }

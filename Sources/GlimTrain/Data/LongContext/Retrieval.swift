@@ -27,8 +27,9 @@ public enum RetrievalTask: String, CaseIterable, Codable, Sendable {
 ///
 /// A document is dense with questions, from just behind a fact to the whole length away, so that the skill is learned
 /// from few tokens. How many facts there are differs from document to document, and so does the share of real text, from
-/// none to most of it. In documents of less than 2,048 bytes any fact told so far may be asked for, as often as any other,
-/// so that no guess from what stands near is worth much. No name stands beside a value beside which evaluation puts it.
+/// none to most of it. In documents of less than 2,048 bytes any fact told so far may be asked for, as often as any
+/// other, so that no guess from what stands near is worth much. No name stands beside a value beside which evaluation
+/// puts it.
 public struct Retrieval: DocumentBuilder {
     private let haystack: Haystack
     private let tasks: [RetrievalTask]
