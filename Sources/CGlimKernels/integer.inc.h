@@ -419,30 +419,39 @@ static void unpack_int4(float *out, int64_t ld, const uint8_t *packed, const flo
     unpack_integers(INT4, out, ld, packed, scales, n, k, group);
 }
 
-/// One group: scale and sum; `padded` integers.
-static glim_row_group quantize_group(int8_t *out, const float *x, int64_t count, int64_t padded) {
+/// max|x|, or NaN where one of them is not finite.
+INLINE float largest_magnitude(const float *x, int64_t count) {
     v16 largest = v_zero(), bad = v_zero();
     for (int64_t i = 0; i < count; i += 16) {
         const v16 y = v_load_n(x + i, least(count - i, 16));
         largest = v_max(v_max(y, v_sub(v_zero(), y)), largest);
         bad = v_fma(y, v_zero(), bad);  // zero, or NaN where y is not finite
     }
-    const float scale = v_largest(largest) / 127 + v_sum(bad);
+    return v_largest(largest) + v_sum(bad);
+}
+
+/// The low bits of x + 1.5 · 2^23 are x rounded to nearest even (see v_exp).
+INLINE void store_integers(int8_t *out, v16 x_and_magic, int64_t count) {
+    float rounded[16];
+    int32_t integers[16];
+    v_store(rounded, x_and_magic);
+    memcpy(integers, rounded, sizeof rounded);
+    for (int64_t j = 0; j < count; j++) out[j] = (int8_t)integers[j];
+}
+
+/// One group: scale and sum; `padded` integers.
+static glim_row_group quantize_group(int8_t *out, const float *x, int64_t count, int64_t padded) {
+    const float scale = largest_magnitude(x, count) / 127;
     if (!(scale >= 0x1p-126f)) {
         memset(out, 0, (size_t)padded);
         return (glim_row_group){scale == scale ? 0 : scale, 0};
     }
-    const v16 inverse = v_set1(1 / scale), magic = v_set1(12582912.0f);  // see v_exp
+    const v16 inverse = v_set1(1 / scale), magic = v_set1(12582912.0f);
     int32_t sum = 0;
     for (int64_t i = 0; i < padded; i += 16) {
-        float rounded[16];
-        int32_t integers[16];
-        v_store(rounded, v_fma(i < count ? v_load_n(x + i, least(count - i, 16)) : v_zero(), inverse, magic));
-        memcpy(integers, rounded, sizeof rounded);
-        for (int j = 0; j < 16; j++) {
-            out[i + j] = (int8_t)integers[j];
-            sum += (int8_t)integers[j];
-        }
+        store_integers(
+            out + i, v_fma(i < count ? v_load_n(x + i, least(count - i, 16)) : v_zero(), inverse, magic), 16);
+        for (int j = 0; j < 16; j++) sum += out[i + j];
     }
     return (glim_row_group){scale, sum};
 }
@@ -455,6 +464,40 @@ static void quantize_rows(int8_t *out, int64_t ldo, glim_row_group *groups, cons
                                        glim_integer_k(least(k - first, group)));
 }
 
+static void restore_rows(float *out, int64_t ldo, const int8_t *x, int64_t ldx, const glim_row_group *groups,
+                         int64_t rows, int64_t k, int64_t group) {
+    for (int64_t r = 0; r < rows; r++)
+        for (int64_t first = 0; first < k; first += group) {
+            const float scale = (groups++)->scale;
+            for (int64_t i = first; i < least(first + group, k); i++) out[r * ldo + i] = (float)x[r * ldx + i] * scale;
+        }
+}
+
+static void weight_scales(float *scales, const float *x, int64_t ldx, int64_t n, int64_t k, int64_t group,
+                          int32_t bits) {
+    for (int64_t r = 0; r < n; r++)
+        for (int64_t first = 0; first < k; first += group) {
+            const float scale = largest_magnitude(x + r * ldx + first, least(k - first, group))
+                                / (bits == 8 ? 127.5f : 7.5f);
+            *scales++ = scale == 0 ? 0x1p-23f : scale;
+        }
+}
+
+static void quantize_weights(int8_t *out, int64_t ldo, const float *scales, const float *x, int64_t ldx, int64_t n,
+                             int64_t k, int64_t group, int32_t bits) {
+    const v16 lowest = v_set1(bits == 8 ? -128 : -8), highest = v_set1(bits == 8 ? 127 : 7);
+    for (int64_t r = 0; r < n; r++)
+        for (int64_t first = 0; first < k; first += group) {
+            const v16 scale = v_set1(*scales++);
+            for (int64_t i = first, last = least(first + group, k); i < last; i += 16) {
+                const v16 x_scaled = v_div(v_load_n(x + r * ldx + i, least(last - i, 16)), scale);
+                const v16 y = v_min(v_max(x_scaled, lowest), highest);
+                store_integers(out + r * ldo + i, v_add(y, v_set1(12582912.0f)), least(last - i, 16));
+            }
+        }
+}
+
 #define INTEGER_ENTRIES \
-    .matmul_int8 = matmul_int8, .matmul_int4 = matmul_int4, .quantize_rows = quantize_rows, .pack_int8 = pack_int8, \
-    .pack_int4 = pack_int4, .unpack_int8 = unpack_int8, .unpack_int4 = unpack_int4,
+    .matmul_int8 = matmul_int8, .matmul_int4 = matmul_int4, .quantize_rows = quantize_rows, \
+    .restore_rows = restore_rows, .weight_scales = weight_scales, .quantize_weights = quantize_weights, \
+    .pack_int8 = pack_int8, .pack_int4 = pack_int4, .unpack_int8 = unpack_int8, .unpack_int4 = unpack_int4,

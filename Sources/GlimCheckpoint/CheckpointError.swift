@@ -46,6 +46,8 @@ public enum CheckpointError: Error, Equatable, CustomStringConvertible {
     case wrongScaleShape(tensor: String, found: [Int], expected: [Int])
     /// An FP8 tensor comes with a scale of a scheme that is not read here; to ignore it would give wrong weights.
     case unsupportedScale(tensor: String, scale: String)
+    /// A matrix is stored in integers by a scheme that is not read here.
+    case unsupportedIntegers(tensor: String, reason: String)
 
     // Writing.
     case cannotWrite(path: String, reason: String)
@@ -115,6 +117,9 @@ public enum CheckpointError: Error, Equatable, CustomStringConvertible {
         case .unsupportedScale(let tensor, let scale):
             "tensor \(tensor.quoted) is scaled by \(scale.quoted), expected \("\(tensor)_scale_inv".quoted); "
                 + "use the bf16 or the block-scaled FP8 checkpoint"
+        case .unsupportedIntegers(let tensor, let reason):
+            "tensor \(tensor.quoted) is in integers that are not read here: \(reason.quoted); "
+                + "take the bf16 checkpoint and glim quantize"
         case .cannotWrite(let path, let reason):
             "\(path) cannot be written: \(reason); check free space and permissions, "
                 + "what was there before is unchanged"

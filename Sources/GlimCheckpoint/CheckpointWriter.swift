@@ -95,7 +95,7 @@ public struct CheckpointWriter: Sendable {
     // MARK: Parts
 
     /// The byte count of each tensor.
-    private static func validate(_ tensors: [TensorDeclaration]) throws(CheckpointError) -> [Int] {
+    static func validate(_ tensors: [TensorDeclaration]) throws(CheckpointError) -> [Int] {
         var names: Set<String> = ["__metadata__"]
         var byteCounts: [Int] = []
         var total = 0
@@ -114,7 +114,7 @@ public struct CheckpointWriter: Sendable {
     }
 
     /// Header and data of one file, down to the disk, still under its temporary name.
-    private static func write(
+    static func write(
         _ tensors: [(declaration: TensorDeclaration, byteCount: Int)], _ metadata: [String: String],
         to file: TemporaryFile, _ provide: (TensorDeclaration, inout TensorSink) throws -> Void
     ) throws {
@@ -155,12 +155,18 @@ public struct CheckpointWriter: Sendable {
     }
 
     private static func index(_ tensors: [TensorDeclaration], _ byteCounts: [Int], _ plan: SavePlan) -> [UInt8] {
-        let places = zip(plan.files, plan.names).flatMap { file, name in file.map { (tensors[$0].name, name) } }
+        index(
+            zip(plan.files, plan.names).flatMap { file, name in file.map { (tensors[$0].name, name) } },
+            byteCount: byteCounts.reduce(0, +))
+    }
+
+    /// - Parameter places: names of tensors and of the files that hold them.
+    static func index(_ places: [(String, String)], byteCount: Int) -> [UInt8] {
         let lines = places.sorted { $0.0 < $1.0 }.map { "    \($0.0.json): \($0.1.json)" }
         let text = """
             {
               "metadata": {
-                "total_size": \(byteCounts.reduce(0, +))
+                "total_size": \(byteCount)
               },
               "weight_map": {
             \(lines.joined(separator: ",\n"))

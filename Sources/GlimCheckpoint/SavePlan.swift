@@ -65,7 +65,7 @@ package struct SavePlan: Sendable {
     }
 
     /// `model-00001-of-00003.safetensors` and so on; if one of those exists, `model-r1-00001-of-00003.safetensors`.
-    private static func unusedNames(count: Int, existing: Set<String>) -> [String] {
+    static func unusedNames(count: Int, existing: Set<String>) -> [String] {
         func padded(_ number: Int) -> String {
             let digits = String(number)
             return String(repeating: "0", count: max(0, 5 - digits.count)) + digits

@@ -58,12 +58,12 @@ public struct MixtureOfExperts: Sendable {
     init(_ config: ModelConfig, layer: Int, _ make: WeightMaker) {
         let (D, E, F) = (config.hiddenSize, config.routedExpertCount, config.expertWidth)
         let prefix = "model.layers.\(layer).mlp"
-        router = make.matrix("\(prefix).gate.weight", E, D, decides: true)
+        router = make.matrix("\(prefix).gate.weight", E, D, decides: true, use: .other)
         bias = make.vector(E, filledWith: 0)
         let experts = ExpertWeights(
-            gate: make.matrix("\(prefix).experts.0.gate_proj.weight", F, D, count: E),
-            up: make.matrix("\(prefix).experts.0.up_proj.weight", F, D, count: E),
-            down: make.matrix("\(prefix).experts.0.down_proj.weight", D, F, count: E))
+            gate: make.matrix("\(prefix).experts.0.gate_proj.weight", F, D, count: E, use: .routedExperts),
+            up: make.matrix("\(prefix).experts.0.up_proj.weight", F, D, count: E, use: .routedExperts),
+            down: make.matrix("\(prefix).experts.0.down_proj.weight", D, F, count: E, use: .routedExperts))
         (resident, source) = (experts, ResidentExperts(weights: experts))
         shared =
             config.sharedExpertCount == 0

@@ -40,8 +40,8 @@ public struct LatentAttention: Sendable {
         queryUp = make.matrix("\(prefix).\(query).weight", H * (N + R), config.queryLatent ?? D)
         keyDown = make.matrix("\(prefix).kv_a_proj_with_mqa.weight", config.latent + R, D)
         keyNorm = make.vector(config.latent)
-        keyUp = make.matrix("\(prefix).kv_b_proj.weight", config.latent, N, count: H)
-        valueUp = make.matrix("\(prefix).kv_b_proj.weight", config.valueWidth, config.latent, count: H)
+        keyUp = make.matrix("\(prefix).kv_b_proj.weight", config.latent, N, count: H, use: .other)
+        valueUp = make.matrix("\(prefix).kv_b_proj.weight", config.valueWidth, config.latent, count: H, use: .other)
         output = make.matrix("\(prefix).o_proj.weight", D, H * config.valueWidth)
         indexer = config.indexerKind(layer: layer) == .full ? Indexer(config, layer: layer, make) : nil
         (self.layer, epsilon, halfSplit) = (layer, config.latentNormEpsilon, !config.ropeInterleave)
@@ -108,10 +108,10 @@ public struct Indexer: Sendable {
         let prefix = "model.layers.\(layer).self_attn.indexer"
         query = make.matrix(
             "\(prefix).wq_b.weight", shape.headCount * shape.headWidth, config.queryLatent!, decides: true)
-        key = make.matrix("\(prefix).wk.weight", shape.headWidth, config.hiddenSize, decides: true)
+        key = make.matrix("\(prefix).wk.weight", shape.headWidth, config.hiddenSize, decides: true, use: .other)
         (keyNorm, keyBias) = (make.vector(shape.headWidth), make.vector(shape.headWidth, filledWith: 0))
         headWeights = make.matrix(
-            "\(prefix).weights_proj.weight", shape.headCount, config.hiddenSize, decides: true)
+            "\(prefix).weights_proj.weight", shape.headCount, config.hiddenSize, decides: true, use: .other)
         (self.layer, topK, halfSplit) = (layer, shape.topK, !shape.ropeInterleave)
     }
 

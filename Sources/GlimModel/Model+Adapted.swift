@@ -37,7 +37,7 @@ extension Model {
                 throw .resized(key: "index_head_dim", from: before.headWidth, to: after.headWidth)
             }
         }
-        let make = WeightMaker(isBlueprint: false, computesInBF16: false) { _, _ in .f32 }
+        let make = WeightMaker(isBlueprint: false, computesInBF16: false) { _ in MatrixForm() }
         var new: Set<ObjectIdentifier> = []
         func change(_ attention: inout LatentAttention, layer: Int) {
             guard model.config.indexerKind(layer: layer) == .full else {

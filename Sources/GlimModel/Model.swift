@@ -21,14 +21,17 @@ public struct Model: Sendable {
     /// - Parameters:
     ///   - mtpTables: what each MTP layer has of its own; none: nothing.
     ///   - isBlueprint: take no memory for matrices: to learn names and shapes.
-    ///   - format: the number format of the matrix that begins with the named checkpoint tensor; its second
-    ///     parameter tells whether nothing but rounded numbers is ever read from it.
-    package init(
+    package init(_ config: ModelConfig, mtpTables: [ModelTables] = [], isBlueprint: Bool = false) {
+        self.init(config, mtpTables: mtpTables, isBlueprint: isBlueprint) { _ in MatrixForm() }
+    }
+
+    /// - Parameter form: how each matrix is held.
+    init(
         _ config: ModelConfig, mtpTables: [ModelTables] = [], isBlueprint: Bool = false,
-        format: @escaping (_ tensor: String, _ isOnlyRounded: Bool) -> Weight.Format = { _, _ in .f32 }
+        form: @escaping (MatrixRequest) -> MatrixForm
     ) {
         let make = WeightMaker(
-            isBlueprint: isBlueprint, computesInBF16: config.computeType == .bfloat16, format: format)
+            isBlueprint: isBlueprint, computesInBF16: config.computeType == .bfloat16, form: form)
         self.config = config
         embedding = make.matrix(
             "model.embed_tokens.weight", config.vocabularySize, config.hiddenSize, isLookedUp: true)
@@ -98,22 +101,31 @@ package struct ModelTables: Sendable {
     init(embedding: Bool, head: Bool) { (self.embedding, self.head) = (embedding, head) }
 }
 
-/// Makes the weights of a model, in the number format that each checkpoint tensor has.
+/// Makes the weights of a model, each in the form that is wanted of it.
 struct WeightMaker {
     let isBlueprint: Bool
     let computesInBF16: Bool
-    let format: (_ tensor: String, _ isOnlyRounded: Bool) -> Weight.Format
+    /// Makes a layer of multi-token prediction.
+    var isAhead = false
+    let form: (MatrixRequest) -> MatrixForm
 
     /// - Parameters:
-    ///   - decides: a choice hangs on these products (experts, positions), so they are never rounded.
+    ///   - decides: a choice hangs on these products (experts, positions), so they are never rounded to bf16.
     ///   - isLookedUp: rows are also used as they are, so all of their bits are held.
     func matrix(
-        _ tensor: String, _ outputs: Int, _ inputs: Int, count: Int = 1, decides: Bool = false, isLookedUp: Bool = false
+        _ tensor: String, _ outputs: Int, _ inputs: Int, count: Int = 1, decides: Bool = false,
+        isLookedUp: Bool = false,
+        use: MatrixRequest.Use = .linear
     ) -> Weight {
         let rounds = computesInBF16 && !decides
-        return Weight(
-            outputs: outputs, inputs: inputs, count: count, format: format(tensor, rounds && !isLookedUp),
-            computesInBF16: rounds, isBlueprint: isBlueprint)
+        let form = self.form(
+            MatrixRequest(
+                tensor: tensor, outputs: outputs, inputs: inputs, use: isLookedUp ? .other : use, decides: decides,
+                isAhead: isAhead, isOnlyRounded: rounds && !isLookedUp))
+        return form.shared
+            ?? Weight(
+                outputs: outputs, inputs: inputs, count: count, format: form.format, computesInBF16: rounds,
+                quantization: form.quantization, isBlueprint: isBlueprint)
     }
 
     func vector(_ width: Int, filledWith value: Float = 1) -> Weight {

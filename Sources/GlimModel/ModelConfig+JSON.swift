@@ -116,13 +116,13 @@ extension ModelConfig {
         bosID = try file.identifiers("bos_token_id").first
         dtype = try file.dtype()
         computeType = try file.computeType()
-        scaleBlock = try file.scaleBlock()
+        (scaleBlock, integerWeights) = try file.quantization()
         try validate()
     }
 }
 
 /// The keys of one configuration, or of an object inside it, read with the errors a person can act on.
-private struct Fields {
+struct Fields {
     let values: [String: JSONValue]
     /// What to put before a key's name in messages: `rope_parameters.` for instance.
     var prefix = ""
@@ -140,7 +140,7 @@ private struct Fields {
         self.values = values
     }
 
-    private init(_ values: [String: JSONValue], prefix: String) { (self.values, self.prefix) = (values, prefix) }
+    init(_ values: [String: JSONValue], prefix: String) { (self.values, self.prefix) = (values, prefix) }
 
     /// nil for a key that is absent or null: the format does not tell these apart.
     subscript(_ key: String) -> JSONValue? {
@@ -361,20 +361,27 @@ extension Fields {
         throw .unsupported(key: key, found: "\"\(name.prefix(80))\"", why: "known: \(known)")
     }
 
-    func scaleBlock() throws(ConfigError) -> ModelConfig.ScaleBlock? {
-        guard let plan = try object("quantization_config") else { return nil }
+    func quantization() throws(ConfigError) -> (ModelConfig.ScaleBlock?, ModelConfig.IntegerWeights?) {
+        guard let plan = try object("quantization_config") else { return (nil, nil) }
         guard let method = try plan.text("quant_method") else { throw .missing(key: plan.prefix + "quant_method") }
-        guard method == "fp8" else {
+        switch method {
+        case "fp8": return (try plan.scaleBlock(), nil)
+        case "compressed-tensors": return (nil, try ModelConfig.IntegerWeights(plan))
+        default:
             throw .unsupported(
-                key: plan.prefix + "quant_method", found: "\"\(method.prefix(80))\"", why: "\"fp8\" can be read")
+                key: plan.prefix + "quant_method", found: "\"\(method.prefix(80))\"",
+                why: "\"fp8\" and \"compressed-tensors\" can be read")
         }
+    }
+
+    private func scaleBlock() throws(ConfigError) -> ModelConfig.ScaleBlock {
         let key = "weight_block_size"
-        guard let value = plan[key] else { throw .missing(key: plan.prefix + key) }
+        guard let value = self[key] else { throw .missing(key: prefix + key) }
         guard case .list(let sides) = value, sides.count == 2, case .integer(let rows) = sides[0],
             case .integer(let columns) = sides[1]
-        else { throw plan.wrongType(key, value, "two whole numbers, [128, 128] for instance") }
-        try check(plan.prefix + key + "[0]", rows, ModelConfig.allowedBlock)
-        try check(plan.prefix + key + "[1]", columns, ModelConfig.allowedBlock)
+        else { throw wrongType(key, value, "two whole numbers, [128, 128] for instance") }
+        try check(prefix + key + "[0]", rows, ModelConfig.allowedBlock)
+        try check(prefix + key + "[1]", columns, ModelConfig.allowedBlock)
         return ModelConfig.ScaleBlock(rows: rows, columns: columns)
     }
 }
@@ -437,6 +444,9 @@ extension ModelConfig {
         if let scaleBlock {
             try check("quantization_config.weight_block_size[0]", scaleBlock.rows, Self.allowedBlock)
             try check("quantization_config.weight_block_size[1]", scaleBlock.columns, Self.allowedBlock)
+        }
+        for group in integerWeights?.groups ?? [] where group.bits != 8 && group.bits != 4 {
+            throw .outOfRange(key: "quantization_config.num_bits", found: "\(group.bits)", allowed: "8 and 4")
         }
         guard let indexer else { return }
         try check("index_n_heads", indexer.headCount, Self.allowedIndexerHeads)
@@ -506,13 +516,14 @@ extension ModelConfig {
                 "weight_block_size": .list([.integer(scaleBlock.rows), .integer(scaleBlock.columns)]),
             ])
         }
+        if let integerWeights { values["quantization_config"] = integerWeights.json }
         return Data((JSONValue.object(values).pretty() + "\n").utf8)
     }
 }
 
 /// JSON as it stands in a file. Whole and real numbers stay apart, for transformers refuses `1` where it wants `1.0`,
 /// and Foundation's encoder writes the one for the other.
-private enum JSONValue: Equatable, CustomStringConvertible {
+enum JSONValue: Equatable, CustomStringConvertible {
     case null
     case bool(Bool)
     case integer(Int)
@@ -587,19 +598,16 @@ private enum JSONValue: Equatable, CustomStringConvertible {
         switch self {
         case .null, .bool, .integer, .real: return description
         case .unrepresentable: return "null"
-        case .string(let text): return quoted(text)
+        case .string(let text): return text.json
         case .list(let list):
             if list.isEmpty { return "[]" }
             return "[\n" + list.map { inner + $0.pretty(indent: inner) }.joined(separator: ",\n") + "\n\(indent)]"
         case .object(let values):
             if values.isEmpty { return "{}" }
             let lines = values.sorted { $0.key < $1.key }.map { key, value in
-                "\(inner)\(quoted(key)): \(value.pretty(indent: inner))"
+                "\(inner)\(key.json): \(value.pretty(indent: inner))"
             }
             return "{\n" + lines.joined(separator: ",\n") + "\n\(indent)}"
         }
     }
-
-    /// All text written here is ours: names of keys and of kinds, plain ASCII.
-    private func quoted(_ text: String) -> String { "\"\(text)\"" }
 }

@@ -46,8 +46,13 @@ extension ModelConfig {
 /// `count` equal tensors of a part, as a checkpoint stores them; only their sizes.
 private struct Tensors {
     enum Storage {
-        /// In FP8 checkpoints one byte a number and a float32 scale a block; otherwise the model's format.
+        /// In FP8 checkpoints one byte a number and a float32 scale a block, in those of integers these and their
+        /// scales; otherwise the model's format.
         case scaled
+        /// The same, but never in integers.
+        case scaledInBlocks
+        /// The same, but never in FP8.
+        case scaledInIntegers
         /// Always the model's format.
         case plain
         case float32
@@ -82,12 +87,26 @@ extension ModelConfig {
 
     private func byteCount(of tensor: Tensors) -> Int {
         let area = tensor.rows * tensor.columns
-        switch (tensor.storage, scaleBlock) {
-        case (.float32, _): return 4 * area
-        case (.plain, _), (.scaled, nil): return dtype.byteCount * area
-        case (.scaled, let block?):
+        switch tensor.storage {
+        case .float32: return 4 * area
+        case .scaled, .scaledInBlocks:
+            guard let block = scaleBlock else { break }
             let (down, across) = (tensor.rows + block.rows - 1, tensor.columns + block.columns - 1)
             return area + 4 * (down / block.rows) * (across / block.columns)
+        case .plain, .scaledInIntegers: break
+        }
+        if let group = integers(of: tensor) {
+            return area * group.bits / 8 + 4 * tensor.rows * max(1, tensor.columns / (group.size ?? tensor.columns))
+        }
+        return dtype.byteCount * area
+    }
+
+    /// What a matrix is quantised to, by the first group that names any of its kind: routed experts, or others.
+    private func integers(of tensor: Tensors) -> IntegerWeights.Group? {
+        guard tensor.storage == .scaled || tensor.storage == .scaledInIntegers else { return nil }
+        let isExpert = tensor.part == "routed experts"
+        return integerWeights?.groups.first { group in
+            group.targets.contains { $0.replacing("\\", with: "").contains(".experts.") == isExpert }
         }
     }
 
@@ -97,12 +116,12 @@ extension ModelConfig {
             + [
                 Tensors("norms", 1, hiddenSize, 1, active: 0, .plain),
                 // A tied head stores nothing and multiplies all the same.
-                Tensors("head", vocabularySize, hiddenSize, tiesEmbeddings ? 0 : 1, active: 1, .plain),
+                Tensors("head", vocabularySize, hiddenSize, tiesEmbeddings ? 0 : 1, active: 1, .scaledInIntegers),
             ]
     }
 
     private var mtpTensors: [Tensors] {
-        [Tensors("joining", hiddenSize, 2 * hiddenSize, mtpLayerCount, .plain)]
+        [Tensors("joining", hiddenSize, 2 * hiddenSize, mtpLayerCount, .scaledInIntegers)]
             + layerTensors(dense: 0, expert: mtpLayerCount, indexers: indexer == nil ? 0 : mtpLayerCount)
             + [Tensors("norms", 3, hiddenSize, mtpLayerCount, active: 0, .plain)]
     }
@@ -118,12 +137,12 @@ extension ModelConfig {
             list.append(Tensors("attention", headCount * keyWidth, hiddenSize, layers))
         }
         list.append(Tensors("attention", latent + keyRotated, hiddenSize, layers))
-        list.append(Tensors("attention", headCount * (keyPlain + valueWidth), latent, layers))
+        list.append(Tensors("attention", headCount * (keyPlain + valueWidth), latent, layers, .scaledInBlocks))
         list.append(Tensors("attention", hiddenSize, headCount * valueWidth, layers))
 
         if let indexer, let queryLatent {
             list.append(Tensors("indexers", indexer.headCount * indexer.headWidth, queryLatent, indexers))
-            list.append(Tensors("indexers", indexer.headWidth, hiddenSize, indexers))
+            list.append(Tensors("indexers", indexer.headWidth, hiddenSize, indexers, .scaledInBlocks))
             list.append(Tensors("indexers", indexer.headCount, hiddenSize, indexers, .plain))
         }
 

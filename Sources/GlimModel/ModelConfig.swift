@@ -136,6 +136,8 @@ public struct ModelConfig: Sendable, Equatable {
     public var productFormat: Weight.Format { computeType == .bfloat16 ? .bf16 : .f32 }
     /// Present when the file announces block-scaled FP8 weights.
     public var scaleBlock: ScaleBlock?
+    /// Present when the file announces weights in integers.
+    public var integerWeights: IntegerWeights?
 
     public init() {}
 

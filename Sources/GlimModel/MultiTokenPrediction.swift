@@ -15,6 +15,8 @@ public struct MultiTokenPrediction: Sendable {
 
     init(_ config: ModelConfig, layer index: Int, tables: ModelTables, _ make: WeightMaker) {
         let (D, W, prefix) = (config.hiddenSize, config.vocabularySize, "model.layers.\(index)")
+        var make = make
+        make.isAhead = true
         embedding = tables.embedding ? make.matrix("\(prefix).embed_tokens.weight", W, D, isLookedUp: true) : nil
         head = tables.head ? make.matrix("\(prefix).shared_head.head.weight", W, D) : nil
         (embeddingNorm, hiddenNorm, norm) = (make.vector(D), make.vector(D), make.vector(D))

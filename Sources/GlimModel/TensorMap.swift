@@ -130,6 +130,14 @@ extension Model {
 }
 
 extension CheckpointTensor {
+    /// The integers that products with the matrix are in; nil for none.
+    public var integerFormat: Weight.Format? { parts.count == 1 ? parts[0].weight.quantization : nil }
+
+    /// The matrix in those integers: as it is kept, or quantised now.
+    public func integers() -> IntegerMatrix? {
+        integerFormat.flatMap { _ in parts[0].weight.integers(matrix: parts[0].matrix) }
+    }
+
     /// The numbers as the checkpoint lays them out, or those of a gradient set; nil where the set has none.
     public func numbers(in gradients: Gradients? = nil) -> Tensor? {
         let first = parts[0]

@@ -41,6 +41,7 @@ package final class Buffer: @unchecked Sendable {
 
     package var floats: UnsafeMutablePointer<Float> { pointer.assumingMemoryBound(to: Float.self) }
     package var halves: UnsafeMutablePointer<UInt16> { pointer.assumingMemoryBound(to: UInt16.self) }
+    package var integers: UnsafeMutablePointer<Int8> { pointer.assumingMemoryBound(to: Int8.self) }
 }
 
 /// The free blocks, by size, and the count of bytes in use.

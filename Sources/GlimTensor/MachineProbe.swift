@@ -12,7 +12,7 @@ public struct MachineProbe: Sendable, Equatable {
     public let bytesPerSecond: Double
     /// Operations in a second (a multiply-add is two), all threads together, from registers alone.
     public let operationsPerSecond: Double
-    /// What they are done in: f32 with f32, or bf16 with bf16.
+    /// What they are done in: f32 with f32, bf16 with bf16, or integers with int8.
     public let format: Weight.Format
 
     /// The higher of two measurements: neighbours on a shared machine only ever take away.
@@ -67,10 +67,11 @@ public struct MachineProbe: Sendable, Equatable {
     }
 
     private static func chain(_ rounds: Int64, _ format: Weight.Format) -> Double {
-        var value: Float = 1
+        var (value, integer): (Float, Int32) = (1, 1)
         return switch format {
         case .f32: kernels.pointee.probe_fma(&value, rounds)
         case .bf16: kernels.pointee.probe_bf16(&value, rounds)
+        case .int8, .int4: kernels.pointee.probe_int8(&integer, rounds)
         }
     }
 

@@ -10,6 +10,8 @@ package struct Panels {
         case widened
         /// bf16 by bf16: what comes in is rounded on the way.
         case bf16
+        /// Integers by int8: what comes in is quantised before.
+        case integers(IntegerLayout)
     }
 
     let buffer: Buffer
@@ -21,10 +23,51 @@ package struct Panels {
 
     /// Panels of one matrix.
     var count: Int { (outputs + Self.columns - 1) / Self.columns }
-    /// Numbers from one panel to the next.
-    private var panelStride: Int { Self.columns * (arithmetic == .f32 ? inputs : (inputs + 1) / 2 * 2) }
+    /// Numbers from one panel to the next, in floating point.
+    private var panelStride: Int {
+        if case .f32 = arithmetic { Self.columns * inputs } else { Self.columns * ((inputs + 1) / 2 * 2) }
+    }
 
-    /// `y (+)= x · Wᵀ` of one matrix, for `outputs` outputs from panel `first` on; y is where the first of them goes.
+    /// Inputs that share a scale; nil in floating point.
+    var group: Int? { if case .integers(let layout) = arithmetic { layout.group } else { nil } }
+
+    /// The rows that panels are multiplied with, in the form that their arithmetic wants.
+    enum Operand {
+        case numbers(UnsafePointer<Float>, stride: Int)
+        case integers(IntegerRows)
+    }
+
+    /// What these panels are multiplied with, made of rows of numbers: once for all pieces of a product.
+    func operand(_ x: UnsafePointer<Float>, stride: Int, rows: Int) -> Operand {
+        guard case .integers(let layout) = arithmetic else { return .numbers(x, stride: stride) }
+        return .integers(IntegerRows(x, stride: stride, rows: rows, inputs: inputs, group: layout.group))
+    }
+
+    /// `y (+)= x · Wᵀ` of one matrix, for rows of `x` from `row` on and `outputs` outputs from panel `first` on; y is where
+    /// the first of them goes.
+    func multiply(
+        _ y: UnsafeMutablePointer<Float>, stride ldy: Int, _ x: Operand, row: Int = 0, matrix: Int, first: Int = 0,
+        outputs: Int? = nil, rows: Int, accumulate: Bool = false
+    ) {
+        switch x {
+        case .numbers(let x, let ldx):
+            multiply(
+                y, stride: ldy, x + row * ldx, stride: ldx, matrix: matrix, first: first, outputs: outputs, rows: rows,
+                accumulate: accumulate)
+        case .integers(let x):
+            guard case .integers(let layout) = arithmetic, layout.group == x.group, inputs == x.inputs else {
+                preconditionFailure("Panels: \(x.inputs) integers in groups of \(x.group) for \(arithmetic)")
+            }
+            let base = buffer.pointer + matrix * layout.byteCount
+            let product = layout.bits == 8 ? kernels.pointee.matmul_int8 : kernels.pointee.matmul_int4
+            product(
+                y, Int64(ldy), Int64(GLIM_PANEL), x.row(row), Int64(x.stride), x.groups(of: row),
+                layout.numbers(base, panel: first), layout.scales(base, panel: first), Int64(rows),
+                Int64(outputs ?? self.outputs), Int64(inputs), Int64(layout.group), accumulate ? GLIM_ACCUMULATE : 0)
+        }
+    }
+
+    /// The same in floating point.
     func multiply(
         _ y: UnsafeMutablePointer<Float>, stride ldy: Int, _ x: UnsafePointer<Float>, stride ldx: Int, matrix: Int,
         first: Int = 0, outputs: Int? = nil, rows: Int, accumulate: Bool = false
@@ -33,6 +76,7 @@ package struct Panels {
         let (flags, N) = (accumulate ? GLIM_ACCUMULATE : 0, Int64(outputs ?? self.outputs))
         let (M, K, stride) = (Int64(rows), Int64(inputs), Int64(panelStride))
         switch arithmetic {
+        case .integers: preconditionFailure("Panels: integers by numbers that were not quantised")
         case .f32:
             kernels.pointee.matmul_f32(
                 y, Int64(ldy), Int64(GLIM_PANEL), x, Int64(ldx), buffer.floats + offset, Int64(GLIM_PANEL), stride, M,
@@ -50,6 +94,11 @@ package struct Panels {
 extension Weight {
     /// What `x · Wᵀ` is multiplied with.
     package func panels() -> Panels {
+        if let quantization, let layout = IntegerLayout(quantization, outputs: outputs, inputs: inputs) {
+            return Panels(
+                buffer: format == quantization ? buffer : quantizedPanels(layout), arithmetic: .integers(layout),
+                outputs: outputs, inputs: inputs)
+        }
         guard computesInBF16, format == .f32 else {
             let arithmetic: Panels.Arithmetic = format == .f32 ? .f32 : computesInBF16 ? .bf16 : .widened
             return Panels(buffer: buffer, arithmetic: arithmetic, outputs: outputs, inputs: inputs)
@@ -64,19 +113,23 @@ extension Weight {
         return Panels(buffer: made, arithmetic: .bf16, outputs: outputs, inputs: inputs)
     }
 
-    /// What `dy · W` is multiplied with: the panels of the transpose.
+    /// What `dy · W` is multiplied with: the panels of the transpose, in floating point. Of a quantised weight they hold
+    /// what its products multiply with, so that the gradient of inputs is that of the pass that was made.
     package func transposedPanels() -> Panels {
         let turnedCount = (inputs + Panels.columns - 1) / Panels.columns
         let stride = Panels.columns * (computesInBF16 ? (outputs + 1) / 2 * 2 : outputs)
         let made = transposed.buffer(
             version: version, byteCount: count * turnedCount * stride * (computesInBF16 ? 2 : 4)
         ) { made in
+            let restored = quantization == nil ? nil : restoredPanels()
+            let (numbers, matrixStride) = (restored?.floats ?? floats, panelCount * Panels.columns * inputs)
+            defer { withExtendedLifetime(restored) {} }
             ThreadPool.shared.run(count * turnedCount) { i in
                 let (m, p) = (i / turnedCount, i % turnedCount)
                 let turned = computesInBF16 ? Buffer(byteCount: Panels.columns * outputs * 4) : nil
                 kernels.pointee.transpose_panels_f32(
-                    turned?.floats ?? made.floats + i * stride, matrix(m), Int64(outputs), Int64(inputs), Int64(p),
-                    Int64(p + 1))
+                    turned?.floats ?? made.floats + i * stride, numbers + m * matrixStride, Int64(outputs),
+                    Int64(inputs), Int64(p), Int64(p + 1))
                 if let turned {
                     kernels.pointee.round_panels(made.halves + i * stride, turned.floats, 1, Int64(outputs))
                 }

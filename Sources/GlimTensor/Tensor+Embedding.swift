@@ -23,6 +23,7 @@ extension Tensor {
                 case .bf16:
                     kernels.pointee.gather_rows_bf16(
                         y.row(first), Int64(width), table.halves, ids.pointer + first, Int64(rows), Int64(width))
+                case .int8, .int4: preconditionFailure("embedding: a table in \(table.format)")
                 }
             }
         }

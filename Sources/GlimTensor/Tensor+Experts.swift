@@ -24,6 +24,9 @@ extension Tensor {
 
     /// `y[t] = Σ_e weight[t, e] · down_e(silu(gate_e(x)) · up_e(x))`, the experts of a token added in ascending order.
     ///
+    /// Quantised experts compute as in `linear`: a token's row is quantised once for all of its experts, and again what
+    /// `down` reads.
+    ///
     /// - Parameters:
     ///   - x: `[T, D]`
     ///   - routing: of these T tokens.
@@ -33,19 +36,23 @@ extension Tensor {
         let (T, D, F, K) = (x.shape.rows, x.shape.last, experts.gate.outputs, routing.expertsPerToken)
         precondition(experts.gate.inputs == D && routing.experts.count == T * K, "mixture: \(x.shape), \(K) each")
         let plan = ExpertPlan(routing, count: experts.gate.count)
-        let gathered = plan.gather(x)
         let (gate, up) = (Tensor(uninitialized: [T * K, F]), Tensor(uninitialized: [T * K, F]))
         let (gatePanels, upPanels, downPanels) = (experts.gate.panels(), experts.up.panels(), experts.down.panels())
+        let gateRows = plan.operand(gatePanels, x)
+        let upRows = upPanels.group == gatePanels.group ? gateRows : plan.operand(upPanels, x)
         plan.overPieces { e, first, rows in
-            let x = gathered.row(first)
-            gatePanels.multiply(gate.row(first), stride: F, x, stride: D, matrix: e, rows: rows)
-            upPanels.multiply(up.row(first), stride: F, x, stride: D, matrix: e, rows: rows)
+            gatePanels.multiply(gate.row(first), stride: F, gateRows.rows, row: first, matrix: e, rows: rows)
+            upPanels.multiply(up.row(first), stride: F, upRows.rows, row: first, matrix: e, rows: rows)
         }
         let inner = swiGLU(gate: gate, up: up)
         let outer = Tensor(uninitialized: [T * K, D])
+        let innerRows = downPanels.operand(inner.pointer, stride: F, rows: T * K)
         plan.overPieces { e, first, rows in
-            downPanels.multiply(outer.row(first), stride: D, inner.row(first), stride: F, matrix: e, rows: rows)
+            downPanels.multiply(outer.row(first), stride: D, innerRows, row: first, matrix: e, rows: rows)
         }
+        withExtendedLifetime((gateRows, upRows, inner)) {}
+        plan.observe(gateRows.numbers, by: experts.gate)
+        plan.observe(inner, by: experts.down)
         var y = Tensor(uninitialized: [T, D])
         overRows(T, width: K * D) { first, rows in
             for t in first..<first + rows {
@@ -59,17 +66,22 @@ extension Tensor {
         }
         tape?.record(&y) { [unowned tape] dy in
             mixturePullback(
-                dy, x, routing, experts, plan, gathered: gathered, gate: gate, up: up, inner: inner, tape: tape!)
+                dy, x, routing, experts, plan, seen: (gateRows.numbers, upRows.numbers), gate: gate, up: up,
+                inner: inner, tape: tape!)
         }
         return y
     }
 
     private static func mixturePullback(
         _ dy: Tensor, _ x: Tensor, _ routing: Routing, _ experts: ExpertWeights, _ plan: ExpertPlan,
-        gathered: Tensor, gate: Tensor, up: Tensor, inner: Tensor, tape: Tape
+        seen: (gate: Tensor?, up: Tensor?), gate: Tensor, up: Tensor, inner: Tensor, tape: Tape
     ) {
         let (T, D, F, K) = (x.shape.rows, x.shape.last, experts.gate.outputs, routing.expertsPerToken)
         let dy_rows = plan.gather(dy)
+        // What the products saw, which where they are quantised is not what came in.
+        let gateSaw = seen.gate ?? plan.gather(experts.gate.seen(x))
+        let upSaw = seen.up ?? plan.gather(experts.up.seen(x))
+        let inner = experts.down.seen(inner)
         // What reaches the inner activations before the routing weight: it gives the weight's own gradient too, for
         // dy · outer = (dy · W_down) · inner.
         let dinner = Tensor(uninitialized: [T * K, F])
@@ -96,8 +108,8 @@ extension Tensor {
             kernels.pointee.swiglu_backward(
                 dgate.pointer + i, dup.pointer + i, dinner.pointer + i, gate.pointer + i, up.pointer + i, Int64(n))
         }
-        plan.weightGradient(of: experts.gate, dgate, gathered, tape)
-        plan.weightGradient(of: experts.up, dup, gathered, tape)
+        plan.weightGradient(of: experts.gate, dgate, gateSaw, tape)
+        plan.weightGradient(of: experts.up, dup, upSaw, tape)
         let dx_rows = Tensor(uninitialized: [T * K, D])
         let (gateTurned, upTurned) = (experts.gate.transposedPanels(), experts.up.transposedPanels())
         plan.overPieces { e, first, rows in
@@ -145,6 +157,16 @@ extension Tensor {
             }
         }
 
+        /// The sorted rows as panels want them; and as numbers, where these were made.
+        func operand(_ panels: Panels, _ x: Tensor) -> (rows: Panels.Operand, numbers: Tensor?) {
+            switch panels.operand(x.pointer, stride: x.shape.last, rows: x.shape.rows) {
+            case .numbers:
+                let gathered = gather(x)
+                return (.numbers(gathered.pointer, stride: x.shape.last), gathered)
+            case .integers(let rows): return (.integers(rows.gathered(tokens)), nil)
+            }
+        }
+
         func gather(_ x: Tensor) -> Tensor {
             let (rows, width) = (tokens.count, x.shape.last)
             let y = Tensor(uninitialized: [rows, width])
@@ -152,6 +174,14 @@ extension Tensor {
                 for i in first..<first + n { y.row(i).update(from: x.row(Int(tokens[i])), count: width) }
             }
             return y
+        }
+
+        /// Tells a calibration what each expert's product met.
+        func observe(_ x: Tensor?, by weight: Weight) {
+            guard let statistics = weight.statistics, let x else { return }
+            for (e, rows) in range.enumerated() where !rows.isEmpty {
+                statistics.add(x.row(rows.lowerBound), stride: x.shape.last, rows: rows.count, matrix: e)
+            }
         }
 
         func overPieces(_ body: (Int, Int, Int) -> Void) {

@@ -66,6 +66,7 @@ extension Tensor {
         let (T, H, N, C, R) = (q.shape.rows, keyUp.count, keyUp.inputs, keyUp.outputs, table.dimensions)
         let (W, stride) = (C + R, q.shape.last)
         precondition(stride == H * (N + R) && positions.count == T, "latentQueries: \(q.shape), \(keyUp.layout)")
+        precondition(keyUp.quantization == nil, "latentQueries: W_UK in \(keyUp.quantization!), across its groups")
         let groups = HeadGroups(heads: H)
         var y = Tensor(uninitialized: [T, H, W])
         let up = keyUp.panels()
@@ -116,6 +117,7 @@ extension Tensor {
     public static func latentValues(_ x: Tensor, valueUp: Weight, tape: Tape? = nil) -> Tensor {
         let (T, H, C, V) = (x.shape.first, valueUp.count, valueUp.inputs, valueUp.outputs)
         precondition(x.shape == [T, H, C], "latentValues: \(x.shape) for \(valueUp.layout)")
+        precondition(valueUp.quantization == nil, "latentValues: W_UV in \(valueUp.quantization!)")
         let groups = HeadGroups(heads: H)
         var y = Tensor(uninitialized: [T, H * V])
         let up = valueUp.panels()

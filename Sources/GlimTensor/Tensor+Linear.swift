@@ -3,6 +3,8 @@ import CGlimKernels
 extension Tensor {
     /// `y = x · Wᵀ`.
     ///
+    /// With a quantised weight both sides are in integers: rows of x to int8, each alone, with a scale for each group of
+    /// inputs. Sums of groups are exact, and added in ascending order.
     /// - Parameters:
     ///   - x: `[T, inputs]`
     ///   - weight: one matrix `[outputs, inputs]`.
@@ -42,6 +44,7 @@ package enum Product {
         _ y: UnsafeMutablePointer<Float>, stride ldy: Int, _ x: UnsafePointer<Float>, stride ldx: Int,
         _ weight: Weight, matrix: Int, rows: Int, accumulate: Bool = false
     ) {
+        weight.statistics?.add(x, stride: ldx, rows: rows, matrix: matrix)
         multiply(y, ldy, x, ldx, weight.panels(), matrix, rows, accumulate)
     }
 
@@ -57,9 +60,10 @@ package enum Product {
         _ y: UnsafeMutablePointer<Float>, _ ldy: Int, _ x: UnsafePointer<Float>, _ ldx: Int, _ panels: Panels,
         _ matrix: Int, _ rows: Int, _ accumulate: Bool
     ) {
+        let operand = panels.operand(x, stride: ldx, rows: rows)
         run(rows: rows, outputs: panels.outputs, inputs: panels.inputs) { row, count, first, columns in
             panels.multiply(
-                y + row * ldy + first * panel, stride: ldy, x + row * ldx, stride: ldx, matrix: matrix, first: first,
+                y + row * ldy + first * panel, stride: ldy, operand, row: row, matrix: matrix, first: first,
                 outputs: columns, rows: count, accumulate: accumulate)
         }
     }
@@ -82,15 +86,21 @@ package enum Product {
     }
 
     /// `dW (+)= dyᵀ · x`, in the layout of one matrix of the weight; the sum runs over rows in ascending order.
+    ///
+    /// Of a quantised weight this is straight-through: x is what its products saw, and the gradient of the quantised
+    /// numbers counts as that of the numbers they were made of.
     package static func weightGradient(
         _ gradient: UnsafeMutablePointer<Float>, _ dy: UnsafePointer<Float>, stride lddy: Int,
         _ x: UnsafePointer<Float>, stride ldx: Int, _ weight: Weight, rows: Int, accumulate: Bool
     ) {
         let grid = gradientGrid(weight)
+        let seen = weight.seen(x, stride: ldx, rows: rows)
+        let (x, ldx) = (seen.map { UnsafePointer($0.pointer) } ?? x, seen?.shape.last ?? ldx)
         ThreadPool.shared.run(grid.count) { piece in
             weightGradientPiece(
                 grid[piece], gradient, dy, stride: lddy, x, stride: ldx, weight, rows: rows, accumulate: accumulate)
         }
+        withExtendedLifetime(seen) {}
     }
 
     /// How the gradient of each matrix of a weight is divided: inputs are the rows of that product.

@@ -2,18 +2,23 @@ import CGlimKernels
 
 /// Trained numbers as operations want them: packed, in one number format, with a version.
 ///
-/// A matrix `[out, in]` lies in panels of 32 outputs: the k group innermost (1 for f32, 2 for bf16), then the
-/// columns of a panel, then k. One row streams it at memory bandwidth, many rows are a blocked product, and both do
-/// the same multiply-adds in the same order. A weight may hold several matrices of one shape (heads, experts).
+/// A matrix `[out, in]` lies in panels of 32 outputs: the k group innermost (1 for f32, 2 for bf16, 4 or 8 for
+/// integers), then the columns of a panel, then k. One row streams it at memory bandwidth, many rows are a blocked
+/// product, and both do the same multiply-adds in the same order. A weight may hold several matrices of one shape
+/// (heads, experts).
 ///
 /// Where the bytes live is the weight's own business: owned memory, a mapped file, or memory that a source of experts
 /// filled from disk.
 // @unchecked: changed only by the optimizer or a loader, between steps, never while an operation reads.
 public final class Weight: @unchecked Sendable {
     /// The number format.
-    public enum Format: Sendable, Equatable {
+    public enum Format: Sendable, Hashable {
         case f32
         case bf16
+        /// Integers from -128 to 127, with an f32 scale for each output and group of inputs.
+        case int8(group: Int)
+        /// The same from -8 to 7.
+        case int4(group: Int)
     }
 
     /// What the numbers mean.
@@ -43,23 +48,41 @@ public final class Weight: @unchecked Sendable {
     public var isFrozen = false
 
     /// Products with this weight are in bf16: it and what it meets are rounded, sums are f32. The numbers kept and
-    /// trained stay in `format`.
+    /// trained stay in `format`. Where products are in integers, those of gradients are in bf16.
     public let computesInBF16: Bool
+
+    /// Products with this weight are in integers, nil for none: it is quantised so, and what it meets to int8 with a
+    /// scale for each row and group of inputs. Of a weight kept in integers it is `format`; the numbers of another are
+    /// trained as they are, through the quantised ones (quantisation-aware training).
+    public let quantization: Format?
+
+    /// Gathers what products with this weight meet; nil but in calibration.
+    package var statistics: ActivationStatistics?
 
     package let buffer: Buffer
     let rounded = DerivedPanels()
+    let quantized = DerivedPanels()
     let transposed = DerivedPanels()
 
-    /// `count` matrices of zeros.
+    /// `count` matrices of zeros. Those of integers are frozen: there is nothing that a gradient could move.
     ///
-    /// - Parameter isBlueprint: take no memory: the weight tells its shape and nothing else.
+    /// - Parameters:
+    ///   - quantization: integers that products are in, for a weight whose numbers are trained.
+    ///   - isBlueprint: take no memory: the weight tells its shape and nothing else.
     public init(
         outputs: Int, inputs: Int, count: Int = 1, format: Format = .f32, computesInBF16: Bool = false,
-        isBlueprint: Bool = false
+        quantization: Format? = nil, isBlueprint: Bool = false
     ) {
         precondition(outputs > 0 && inputs > 0 && count > 0, "Weight: \(count) x [\(outputs), \(inputs)]")
         (self.format, residence, self.computesInBF16) = (format, .owned, computesInBF16)
+        self.quantization = format.group == nil ? quantization : format
+        isFrozen = format.group != nil
         layout = .panels(count: count, outputs: outputs, inputs: inputs)
+        if let quantization = self.quantization {
+            precondition(
+                IntegerLayout(quantization, outputs: outputs, inputs: inputs) != nil,
+                "Weight: \(quantization) of \(inputs) inputs")
+        }
         let bytes = isBlueprint ? 0 : Self.byteCount(layout, format)
         buffer = Buffer(byteCount: bytes)
         buffer.pointer.initializeMemory(as: UInt8.self, repeating: 0, count: bytes)
@@ -69,6 +92,7 @@ public final class Weight: @unchecked Sendable {
     public init(vector: [Float]) {
         precondition(!vector.isEmpty, "Weight: an empty vector")
         (format, residence, layout, computesInBF16) = (.f32, .owned, .vector(vector.count), false)
+        quantization = nil
         buffer = Tensor(vector, [vector.count]).buffer
     }
 
@@ -77,6 +101,8 @@ public final class Weight: @unchecked Sendable {
         packed: UnsafeRawPointer, layout: Layout, format: Format, residence: Residence, owner: AnyObject
     ) {
         (self.format, self.layout, self.residence, computesInBF16) = (format, layout, residence, false)
+        quantization = format.group == nil ? nil : format
+        isFrozen = format.group != nil
         buffer = Buffer(mapped: packed, byteCount: Self.byteCount(layout, format), owner: owner)
     }
 
@@ -106,8 +132,11 @@ public final class Weight: @unchecked Sendable {
 
     /// Bytes of the packed numbers.
     public var byteCount: Int { Self.byteCount(layout, format) }
-    /// Numbers, padding included.
-    package var elementCount: Int { byteCount / (format == .f32 ? 4 : 2) }
+    /// Numbers, padding included; not of integers.
+    package var elementCount: Int {
+        precondition(format.group == nil, "Weight: \(format) has scales beside its numbers")
+        return byteCount / (format == .f32 ? 4 : 2)
+    }
     /// Numbers of one matrix, padding included.
     package var matrixStride: Int { elementCount / count }
     /// Numbers without padding.
@@ -121,8 +150,10 @@ public final class Weight: @unchecked Sendable {
         switch layout {
         case .vector(let width): width * 4
         case .panels(let count, let outputs, let inputs):
-            count * ((outputs + Int(GLIM_PANEL) - 1) / Int(GLIM_PANEL)) * Int(GLIM_PANEL)
-                * (format == .f32 ? inputs * 4 : (inputs + 1) / 2 * 4)
+            count
+                * (IntegerLayout(format, outputs: outputs, inputs: inputs)?.byteCount
+                    ?? (outputs + Int(GLIM_PANEL) - 1) / Int(GLIM_PANEL) * Int(GLIM_PANEL)
+                        * (format == .f32 ? inputs * 4 : (inputs + 1) / 2 * 4))
         }
     }
 
@@ -141,7 +172,8 @@ public final class Weight: @unchecked Sendable {
     // MARK: For loaders and savers
 
     /// Sets matrix `index` (or the vector) from rows: `[outputs, inputs]` row-major, or `[inputs, outputs]` where
-    /// `transposed`. Different matrices may be set at one time; `changed()` is to be called after the last.
+    /// `transposed`; a weight of integers quantises them. Different matrices may be set at one time; `changed()` is to
+    /// be called after the last.
     ///
     /// - Parameter numbers: f32 numbers in this layout to set instead of the weight's own.
     public func set(
@@ -162,7 +194,12 @@ public final class Weight: @unchecked Sendable {
         }
         let from = turned.map { UnsafePointer($0.pointer) } ?? base
         let (N, K) = (Int64(outputs), Int64(inputs))
-        if format == .f32 || numbers != nil {
+        if let integerLayout {
+            let matrix = buffer.pointer + index * integerLayout.byteCount
+            for panel in 0..<panelCount {
+                integerLayout.quantize(panel, of: matrix, from + panel * Int(GLIM_PANEL) * inputs)
+            }
+        } else if format == .f32 || numbers != nil {
             kernels.pointee.pack_f32((numbers?.pointer ?? floats) + index * matrixStride, from, K, N, K)
         } else {
             kernels.pointee.pack_bf16(halves + index * matrixStride, from, K, N, K)
@@ -170,7 +207,7 @@ public final class Weight: @unchecked Sendable {
     }
 
     /// The rows of matrix `index` of `numbers` (the weight itself, or a gradient in its layout), row-major
-    /// `[outputs, inputs]`, or `[inputs, outputs]` where `transposed`.
+    /// `[outputs, inputs]`, or `[inputs, outputs]` where `transposed`; integers times their scales.
     public func rows(matrix index: Int = 0, of numbers: Tensor? = nil, transposed: Bool = false) -> Tensor {
         precondition(index < count, "Weight.rows: matrix \(index) of \(count)")
         if isVector {
@@ -181,6 +218,9 @@ public final class Weight: @unchecked Sendable {
             precondition(numbers.shape.count == elementCount, "Weight.rows: \(numbers.shape) for \(layout)")
             kernels.pointee.unpack_f32(
                 plain.pointer, Int64(inputs), numbers.pointer + index * matrixStride, Int64(outputs), Int64(inputs))
+        } else if let integerLayout {
+            integerLayout.restore(
+                plain.pointer, panels: 0..<panelCount, of: buffer.pointer + index * integerLayout.byteCount)
         } else if format == .f32 {
             kernels.pointee.unpack_f32(
                 plain.pointer, Int64(inputs), matrix(index), Int64(outputs), Int64(inputs))

@@ -85,12 +85,13 @@ struct Bench: ParsableCommand {
             .with { $0.computeType = computeType ?? $0.computeType }
         try checkRoom(config)
         if kind == .cost { return try printCost(config) }
-        let before = MachineProbe.measure(config.productFormat)
+        let format = config.integerWeights == nil ? config.productFormat : .int8(group: 128)
+        let before = MachineProbe.measure(format)
         ResidentMemory.resetPeak()
         BufferPool.resetPeak()
         let result = try measure(try loadModel(config))
         let peaks = (BufferPool.peakBytes, ResidentMemory.peak)
-        let after = MachineProbe.measure(config.productFormat)
+        let after = MachineProbe.measure(format)
         let report = BenchReport(result, before: before, after: after, peaks: peaks)
         try emit(report.text(title: "\(kind.rawValue), \(model ?? preset ?? "")"))
         if json { try emit(report.jsonLine + "\n") }
@@ -157,7 +158,9 @@ struct Bench: ParsableCommand {
         let config = model.config
         let weights = model.weights
         let read = weights.reduce(0) { $0 + ($1.computesInBF16 ? 2 * $1.parameterCount : $1.byteCount) }
-        let width = Double(read) / Double(weights.reduce(0) { $0 + $1.parameterCount })
+        // Integers have their width in the config, each part its own.
+        let width =
+            config.integerWeights == nil ? Double(read) / Double(weights.reduce(0) { $0 + $1.parameterCount }) : nil
         let workload = BenchWorkload(model, seed: seed, batch: batchCount)
         switch kind {
         case .prefill:

@@ -136,7 +136,8 @@ private struct Report {
         var lines = [
             "family      \(c.family.rawValue), \(c.dtype.rawValue)"
                 + (c.computeType == .bfloat16 ? ", products in bfloat16" : "")
-                + (c.scaleBlock.map { ", FP8 in blocks of \($0.rows) x \($0.columns)" } ?? ""),
+                + (c.scaleBlock.map { ", FP8 in blocks of \($0.rows) x \($0.columns)" } ?? "")
+                + (c.integerWeights.map { ", quantised to " + integers($0) } ?? ""),
             "layers      \(c.layerCount): \(c.denseLayerCount) dense, \(c.expertLayerCount) with experts"
                 + (c.mtpLayerCount == 0 ? "" : "; \(c.mtpLayerCount) more for multi-token prediction"),
             "width       \(c.hiddenSize); dense MLP \(c.denseWidth), expert \(c.expertWidth)",
@@ -155,6 +156,11 @@ private struct Report {
             "vocabulary  \(c.vocabularySize)\(c.tiesEmbeddings ? ", head tied to the embedding" : "")")
         lines.append("positions   \(c.maximumPositions), RoPE base \(c.ropeTheta)")
         return lines
+    }
+
+    /// Such as "int4, int8".
+    private func integers(_ weights: ModelConfig.IntegerWeights) -> String {
+        Set(weights.groups.map(\.bits)).sorted().map { "int\($0)" }.joined(separator: ", ")
     }
 
     private var table: [String] {

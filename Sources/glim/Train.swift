@@ -1,5 +1,5 @@
 public import ArgumentParser
-import GlimModel
+public import GlimModel
 public import GlimTrain
 
 struct Train: ParsableCommand {
@@ -9,6 +9,7 @@ struct Train: ParsableCommand {
 }
 
 extension TrainRecipe.Optimizer: ExpressibleByArgument {}
+extension Scheme.Name: ExpressibleByArgument {}
 
 /// What every stage's help ends with.
 ///
@@ -156,6 +157,11 @@ struct FineTune: StageCommand {
     @Option(help: "Model folder to start from.") var model: String?
     @Option(help: "Tokens in a row (default: 1024).") var sequenceLength: Int?
     @Option(help: "Steps of linear warm-up (default: 5% of the run).") var warmupSteps: Int?
+    @Option(
+        help: """
+            Learn to be quantised, to w8a8 or w4a8: products are in integers as in deployment, and the model that is \
+            saved holds them (default: floating point).
+            """) var quantize: Scheme.Name?
     @OptionGroup var common: StageOptions
     @OptionGroup var compute: ComputeOptions
 
@@ -163,6 +169,7 @@ struct FineTune: StageCommand {
         values.take(.model, model) { $0.model = $1 }
         values.take(sequenceLength: sequenceLength)
         values.take(.warmupSteps, warmupSteps) { $0.warmupSteps = $1 }
+        values.take(.quantize, quantize) { $0.quantize = $1 }
     }
 
     func validate() throws { try check() }

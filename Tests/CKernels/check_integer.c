@@ -133,6 +133,58 @@ static void check_quantize(check *c, int64_t rows, int64_t k, int64_t group, int
             same(c, "between quantize_rows", out[t] + r * ldo + padded, before + r * ldo + padded, ldo - padded);
     }
     same(c, "quantize_rows", out[0], out[1], count);
+    outputs restored = outputs_of(c, rows, ldx, k, NULL);
+    for (int t = 0; t < 2; t++)
+        c->tables[t]->restore_rows(restored.at[t], ldx, out[0], ldo, row_groups[0], rows, k, group);
+    same_outputs(c, "restore_rows", &restored);
+    for (int64_t i = 0; i < rows * k; i++) {
+        const float expected = (float)out[0][i / k * ldo + i % k] * row_groups[0][i / k * groups + i % k / group].scale;
+        same_floats(c, "restore_rows", restored.at[0] + i / k * ldx + i % k, &expected, 1);
+    }
+    release(c);
+}
+
+static void check_weights(check *c, int32_t bits, int64_t n, int64_t k, int64_t group, int kind) {
+    const int64_t groups = (k + group - 1) / group, ldx = k + random_in(0, 3), ldo = k + random_in(0, 3);
+    const int64_t count = (n - 1) * ldo + k, low = bits == 8 ? -128 : -8, high = bits == 8 ? 127 : 7;
+    float *x = values(c, (n - 1) * ldx + k, kind), tiny = random_bits() % 4 == 0 ? 0x1p-130f : 1;
+    for (int64_t i = 0; i < (n - 1) * ldx + k; i++) x[i] *= tiny;
+    int8_t *before = integers(c, count, -128, 127, 0), *out[2];
+    float *scales[2], *others = scales_of(c, n * groups);
+    describe(c, "int%d n %lld k %lld group %lld kind %d", bits, (long long)n, (long long)k, (long long)group, kind);
+    for (int t = 0; t < 2; t++) {
+        scales[t] = room(c, n * groups, 4);
+        c->tables[t]->weight_scales(scales[t], x, ldx, n, k, group, bits);
+        for (int64_t i = 0; i < n * groups; i++) {
+            float largest = 0, bad = 0;
+            for (int64_t kk = i % groups * group; kk < k && kk < (i % groups + 1) * group; kk++) {
+                const float y = x[i / groups * ldx + kk];
+                largest = fmaxf(largest, fabsf(y));
+                if (!isfinite(y)) bad = NAN;
+            }
+            float scale = largest / (bits == 8 ? 127.5f : 7.5f);
+            if (scale == 0) scale = 0x1p-23f;
+            if (bad != bad) scale = bad;
+            same_floats(c, "weight_scales", scales[t] + i, &scale, 1);
+        }
+    }
+    // Their own scales, then any.
+    for (int own = 1; own >= 0; own--) {
+        const float *used = own ? scales[0] : others;
+        for (int t = 0; t < 2; t++) {
+            out[t] = copied(c, before, count, 1);
+            c->tables[t]->quantize_weights(out[t], ldo, used, x, ldx, n, k, group, bits);
+            for (int64_t i = 0; i < n * k; i++) {
+                volatile float y = x[i / k * ldx + i % k] / used[i / k * groups + i % k / group];
+                const float bounded = !(y > (float)low) ? (float)low : y > (float)high ? (float)high : y;
+                if (out[t][i / k * ldo + i % k] != (int8_t)nearbyintf(bounded))
+                    fail(c, "quantize_weights", "differs", i);
+            }
+            for (int64_t r = 0; r + 1 < n; r++)
+                same(c, "between quantize_weights", out[t] + r * ldo + k, before + r * ldo + k, ldo - k);
+        }
+        same(c, "quantize_weights", out[0], out[1], count);
+    }
     release(c);
 }
 
@@ -161,6 +213,10 @@ void check_integers(check *c) {
     for (int kind = 0; kind < KINDS; kind++)
         for (int64_t k = 1; k < 700; k += k < 70 ? 1 : 37)
             check_quantize(c, random_in(1, 4), k, random_in(0, 4) ? ANY_OF(few) : k / 32 * 32 + 32, kind);
+    for (int kind = 0; kind < KINDS; kind++)
+        for (int64_t k = 1; k < 700; k += k < 70 ? 1 : 37)
+            for (int32_t bits = 8; bits >= 4; bits -= 4)
+                check_weights(c, bits, random_in(1, 4), k, random_in(0, 4) ? ANY_OF(few) : k / 32 * 32 + 32, kind);
 
     static const int64_t rounds[] = {0, 1, 5, 1000};
     for (int64_t i = 0; i < COUNT_OF(rounds); i++) {

@@ -226,6 +226,37 @@ import Testing
         #expect(again.json == json)
     }
 
+    @Test("weights in integers are written as compressed-tensors has them, and read back the same") func integers()
+        throws
+    {
+        let weights = ModelConfig.IntegerWeights(
+            groups: [
+                .init(targets: [#"re:^model\.layers\.[0-9]+\.mlp\.experts\.[0-9]+\.up_proj$"#], bits: 4, size: 64),
+                .init(targets: ["lm_head", "re:.*o_proj"], bits: 8, size: 128),
+                .init(targets: ["re:.*q_a_proj"], bits: 8, size: nil),
+            ], ignored: [#"re:^a "b" \.c$"#])
+        let config = ModelConfig.nano.with { $0.integerWeights = weights }
+        #expect(try ModelConfig(json: config.json) == config)
+        let text = String(decoding: config.json, as: UTF8.self)
+        let words = [
+            #""quant_method": "compressed-tensors""#, #""format": "mixed-precision""#, #""format": "pack-quantized""#,
+            #""strategy": "channel""#, #""strategy": "token""#, #""quantization_status": "compressed""#,
+            #"mlp\\.experts"#, #"\"b\""#,
+        ]
+        for word in words { #expect(text.contains(word), "\(word)") }
+        // Other engines may leave out what goes without saying.
+        let plan = #"""
+            "quantization_config": {"quant_method": "compressed-tensors", "format": "int-quantized", "config_groups":
+            {"g": {"targets": ["Linear"], "weights": {"num_bits": 8, "strategy": "channel"},
+            "input_activations": {"num_bits": 8, "dynamic": true, "strategy": "token"}}}}
+            """#
+        let read = try Fixture.tiny(adding: plan).integerWeights
+        #expect(read == .init(groups: [.init(targets: ["Linear"], bits: 8, size: nil)], ignored: []))
+        let sizes = [config, ModelConfig.nano.with { $0.dtype = .bfloat16 }].map(\.size)
+        let bytes = sizes.map { size in size.parts.first { $0.name == "routed experts" }!.byteCount }
+        #expect(3 * bytes[0] < bytes[1] && sizes[0].byteCount < sizes[1].byteCount)
+    }
+
     @Test("a real number is written with a point, for transformers refuses 1 where it wants 1.0") func realNumbers() {
         let text = String(decoding: ModelConfig.nano.with { $0.routedScale = 1 }.json, as: UTF8.self)
         #expect(text.contains(#""routed_scaling_factor": 1.0,"#))
@@ -325,10 +356,56 @@ import Testing
             ["weight_block_size[0] is 0"]
         ),
         (
+            "quantization_config", #"{"quant_method": "compressed-tensors"}"#,
+            ["quantization_config.config_groups is missing"]
+        ),
+        (
+            "quantization_config", integers(#""num_bits": 3, "strategy": "channel""#, inputs),
+            ["config_groups.g.weights.num_bits is 3", "8 and 4"]
+        ),
+        (
+            "quantization_config", integers(#""num_bits": 8, "strategy": "block""#, inputs),
+            ["weights.strategy is \"block\"", "\"channel\""]
+        ),
+        (
+            "quantization_config", integers(#""num_bits": 8, "strategy": "channel", "symmetric": false"#, inputs),
+            ["weights.symmetric is false"]
+        ),
+        (
+            "quantization_config", integers(#""num_bits": 8, "strategy": "channel", "type": "float""#, inputs),
+            ["weights.type is \"float\""]
+        ),
+        (
+            "quantization_config", integers(#""num_bits": 8, "strategy": "group", "group_size": 64"#, inputs),
+            ["input_activations.group_size is none", "64"]
+        ),
+        (
+            "quantization_config", integers(#""num_bits": 8, "strategy": "channel""#, "null"),
+            ["input_activations is missing"]
+        ),
+        (
+            "quantization_config",
+            integers(#""num_bits": 8, "strategy": "channel""#, #"{"num_bits": 8, "strategy": "token"}"#),
+            ["input_activations.dynamic is false"]
+        ),
+        (
+            "quantization_config",
+            integers(#""num_bits": 4, "strategy": "channel""#, inputs, format: "int-quantized"),
+            ["config_groups.g.format is \"int-quantized\"", "\"pack-quantized\""]
+        ),
+        (
             "quantization_config", #"{"quant_method": "fp8", "weight_block_size": 128}"#,
             ["weight_block_size is 128, expected two whole numbers"]
         ),
     ]
+
+    private static let inputs = #"{"num_bits": 8, "dynamic": true, "strategy": "token"}"#
+
+    /// A plan with one group.
+    private static func integers(_ weights: String, _ inputs: String, format: String = "mixed-precision") -> String {
+        #"{"quant_method": "compressed-tensors", "config_groups": {"g": {"targets": ["Linear"], "format": "\#(format)", "#
+            + #""weights": {\#(weights)}, "input_activations": \#(inputs)}}}"#
+    }
 
     @Test("names the key, what was found and what is right, in one line", arguments: refusals.indices)
     func refusal(index: Int) {

@@ -25,13 +25,15 @@ import Testing
     }
 
     /// The loss of a run's model on the conversations that it did not train on, each by itself.
-    private static func expectValidation(_ folder: URL, _ found: Double) throws {
+    private static func expectValidation(
+        _ folder: URL, _ found: Double, format: Model.LoadFormat = .f32
+    ) throws {
         let recipe = try JSONDecoder().decode(
             TrainRecipe.self, from: try Data(contentsOf: folder.appending(path: "recipe.json")))
         let text = try RunText(recipe) { _ in }
         let lines = Set(text.training.map(\.bytes))
         let encoder = try ConversationEncoder(Tokenizer(folder: folder), ChatTemplate(folder: folder))
-        let scorer = Scorer(try Model(folder: folder, format: .f32))
+        let scorer = Scorer(try Model(folder: folder, format: format))
         var (sum, count) = (0.0, 0)
         for document in text.validation {
             #expect(!lines.contains(document.bytes))
@@ -101,6 +103,45 @@ import Testing
             try MetricsLog.read(file: folder.appending(path: "metrics.jsonl")).map(\.loss)
         }
         #expect(try losses(whole) == losses(cut))
+    }
+
+    @Test(
+        "training for integers saves what it measured, and a cut run goes on to the same file",
+        arguments: Scheme.Name.allCases)
+    func quantised(scheme: Scheme.Name) throws {
+        let place = try RunPlace()
+        var first = try StageRun(place.recipe("base", steps: 2), resumes: false) { _ in }
+        _ = try first.train()
+        let (whole, cut) = (place.folder.appending(path: "whole"), place.folder.appending(path: "cut"))
+        func recipe(_ out: String) throws -> TrainRecipe {
+            var recipe = try Self.recipe(place, from: "base", out, steps: 12)
+            recipe.quantize = scheme
+            return recipe
+        }
+        var run = try StageRun(recipe("whole"), resumes: false) { line in
+            if line.hasPrefix("step 8:") { try? FileManager.default.copyItem(at: whole, to: cut) }
+        }
+        _ = try run.train()
+        let metrics = try MetricsLog.read(file: whole.appending(path: "metrics.jsonl"))
+        #expect(metrics[11].loss < 0.9 * metrics[0].loss, "\(metrics[0].loss) to \(metrics[11].loss)")
+        // The folder holds integers, and they are what was validated.
+        let model = try Model(folder: whole)
+        #expect(model.layers[1].experts?.resident?.up.format.bits == (scheme == .w4a8 ? 4 : 8))
+        try Self.expectValidation(whole, metrics[11].validationLoss ?? .nan, format: .asStored)
+        var again = try StageRun(recipe("cut"), resumes: true) { _ in }
+        #expect(try again.train().steps == 12)
+        for file in ["model.safetensors", "config.json"] {
+            let (found, expected) = (cut.appending(path: file), whole.appending(path: file))
+            #expect(try Data(contentsOf: found) == Data(contentsOf: expected), "\(file)")
+        }
+        // What one was trained on goes on as numbers.
+        var more = try StageRun(Self.recipe(place, from: "whole", "more", steps: 1), resumes: false) { _ in }
+        _ = try more.train()
+        #expect(try Model(folder: place.folder.appending(path: "more")).layers[1].experts?.resident?.up.format == .f32)
+        let error = #expect(throws: RecipeError.self) { try TrainRecipe(toml: "quantize = \"w4a8\"") }
+        #expect(error?.key == "quantize")
+        let other = #expect(throws: RecipeError.self) { try TrainRecipe(toml: "quantize = \"w2a8\"", stage: .sft) }
+        #expect(other?.description.contains("w8a8, w4a8") == true)
     }
 
     @Test("a folder's own chat template is used, and stays with the model") func template() throws {

@@ -103,6 +103,17 @@ typedef struct glim_kernels {
     /// is NaN; then the integers are zero. Writes glim_integer_k(k) values a row and groups [rows, groups].
     void (*quantize_rows)(int8_t *out, int64_t ldo, glim_row_group *groups, const float *x, int64_t ldx, int64_t rows,
                           int64_t k, int64_t group);
+    /// What quantize_rows made, multiplied out: out = integer · scale, k values a row.
+    void (*restore_rows)(float *out, int64_t ldo, const int8_t *x, int64_t ldx, const glim_row_group *groups,
+                         int64_t rows, int64_t k, int64_t group);
+    /// The scales of weights [n, groups] for integers of 8 or 4 bits: max|x| / 127.5 or / 7.5, half the range of the
+    /// integers. Where that is zero the scale is 2^-23; where the group holds an infinity or NaN it is NaN.
+    void (*weight_scales)(float *scales, const float *x, int64_t ldx, int64_t n, int64_t k, int64_t group,
+                          int32_t bits);
+    /// Weights to integers: x / scale, brought within -128 … 127 or -8 … 7, rounded to nearest even. Writes k values a
+    /// row. NaN becomes the lowest.
+    void (*quantize_weights)(int8_t *out, int64_t ldo, const float *scales, const float *x, int64_t ldx, int64_t n,
+                             int64_t k, int64_t group, int32_t bits);
     /// Row-major [n, k] to panels [ceil(n/32)][glim_integer_k(k) / 4][32][4], plus 128; columns past n zero.
     void (*pack_int8)(uint8_t *out, const int8_t *x, int64_t ld, int64_t n, int64_t k);
     /// Row-major [n, k] of -8 … 7 to panels [ceil(n/32)][glim_integer_k(k) / 8][32][4], plus 8: of each eight k the

@@ -131,7 +131,7 @@ extension TrainRecipe {
         count(.topK, \.topK, 1...1 << 24), count(.shareEvery, \.shareEvery, 1...1024),
         number(.indexerLearningRate, \.indexerLearningRate, 0...10),
         number(.minimumIndexerLearningRateRatio, \.minimumIndexerLearningRateRatio, 0...1),
-        number(.validationFraction, \.validationFraction, 0...0.5),
+        choice(.quantize, \.quantize), number(.validationFraction, \.validationFraction, 0...0.5),
         count(.evaluateEvery, \.evaluateEvery, 0...1 << 40), count(.saveEvery, \.saveEvery, 0...1 << 40),
         count(.sampleEvery, \.sampleEvery, 0...1 << 40),
         Field(

@@ -112,6 +112,7 @@ extension TrainRecipe.Stage {
             switch key {
             case .preset, .config, .depth, .vocabularySize, .mtpLayers: .pretrain
             case .topK, .shareEvery, .indexerLearningRate, .minimumIndexerLearningRateRatio: .adapt
+            case .quantize: .sft
             default: nil
             }
         return owner == self ? nil : owner

@@ -110,6 +110,12 @@ public struct TrainRecipe: Codable, Sendable, Equatable {
     /// The last learning rate of the dense warm-up, as a share of that.
     public var minimumIndexerLearningRateRatio = 0.04
 
+    // MARK: Fine-tuning
+
+    /// Train what is deployed in integers: products are quantised by this scheme, gradients go straight through, and the
+    /// model that is saved is quantised; none: products in floating point.
+    public var quantize: Scheme.Name?
+
     // MARK: Watching and saving
 
     /// The share of bytes that validates, up to 1/2; none: `ValidationSplit.defaultFraction`.
@@ -155,6 +161,7 @@ public struct TrainRecipe: Codable, Sendable, Equatable {
         case shareEvery = "share_every"
         case indexerLearningRate = "indexer_learning_rate"
         case minimumIndexerLearningRateRatio = "min_indexer_learning_rate_ratio"
+        case quantize
         case validationFraction = "validation_fraction"
         case evaluateEvery = "evaluate_every"
         case saveEvery = "save_every"

@@ -139,7 +139,9 @@ extension StageRun {
 
     func makeModel(_ config: ModelConfig) throws -> Model {
         guard let folder = recipe.model else { return Model(config, seed: recipe.seed) }
-        var model = try Model(folder: URL(filePath: folder), format: .f32, computeType: recipe.computeType)
+        var model = try Model(
+            folder: URL(filePath: folder), format: .f32, computeType: recipe.computeType,
+            scheme: recipe.quantize.map { Scheme($0) })
         if recipe.stage == .adapt { model = try model.adapted(indexer: config.indexer, seed: recipe.seed) }
         model.config = config.with { $0.mtpLayerCount = model.config.mtpLayerCount }
         return model

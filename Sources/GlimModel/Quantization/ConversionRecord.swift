@@ -1,0 +1,72 @@
+import Foundation
+import GlimCheckpoint
+
+/// What a conversion that is not whole yet has done: `quantize.json` in its folder.
+struct ConversionRecord: Codable, Equatable {
+    private static let file = "quantize.json"
+    private static let maximumBytes = 1 << 28
+
+    /// What is converted: the scheme, and the source's files with their sizes.
+    let scheme: String
+    let kept: [String: Int]
+    let source: [String: Int]
+    /// The errors of the modules of each shard that is written, by its number.
+    var shards: [String: [Conversion.ModuleError]] = [:]
+
+    private init(source folder: URL, _ scheme: Scheme) {
+        self.scheme = scheme.name.rawValue
+        kept = scheme.kept.mapValues(\.rawValue)
+        let names = (try? FileManager.default.contentsOfDirectory(atPath: folder.path)) ?? []
+        source = Dictionary(
+            uniqueKeysWithValues: names.filter { $0.hasSuffix(".safetensors") || $0 == "config.json" }.map { name in
+                // Through links, of which caches of models are made.
+                let path = folder.appending(path: name).resolvingSymlinksInPath().path
+                let size = try? FileManager.default.attributesOfItem(atPath: path)[.size] as? NSNumber
+                return (name, size?.intValue ?? 0)
+            })
+    }
+
+    /// The record in a folder, or a new one.
+    ///
+    /// - Throws: `QuantizationError.folderInUse` for one of another conversion, and for a folder that holds a model.
+    static func find(in folder: URL, source: URL, _ scheme: Scheme) throws -> ConversionRecord {
+        let new = ConversionRecord(source: source, scheme)
+        let path = folder.appending(path: file).path
+        guard FileManager.default.fileExists(atPath: path) else {
+            for name in ["config.json", "model.safetensors", "model.safetensors.index.json"]
+            where FileManager.default.fileExists(atPath: folder.appending(path: name).path) {
+                throw QuantizationError.folderInUse(path: folder.path, reason: "holds a model already (\(name))")
+            }
+            return new
+        }
+        let bytes = try PlainFile.read(path, limit: maximumBytes)
+        guard let found = try? JSONDecoder().decode(ConversionRecord.self, from: Data(bytes)) else {
+            throw QuantizationError.folderInUse(path: folder.path, reason: "has a damaged \(file)")
+        }
+        var begun = found
+        begun.shards = [:]
+        guard begun == new else {
+            throw QuantizationError.folderInUse(
+                path: folder.path, reason: "holds a conversion of another model, or by another scheme")
+        }
+        return found
+    }
+
+    /// Writes the record, into a folder that is made if missing.
+    func write(to folder: URL) throws {
+        do { try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true) } catch {
+            throw CheckpointError.cannotWrite(path: folder.path, reason: "the folder cannot be made")
+        }
+        let encoder = JSONEncoder()
+        encoder.outputFormatting = .sortedKeys
+        try AtomicFile.write(encoder.encode(self), to: folder.appending(path: Self.file))
+    }
+
+    static func remove(from folder: URL) throws {
+        let path = folder.appending(path: file).path
+        guard FileManager.default.fileExists(atPath: path) else { return }
+        do { try FileManager.default.removeItem(atPath: path) } catch {
+            throw CheckpointError.cannotWrite(path: path, reason: "it cannot be removed")
+        }
+    }
+}
