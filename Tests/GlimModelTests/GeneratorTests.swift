@@ -96,7 +96,8 @@ import Testing
         let model = Tiny.model(Tiny.config(5).with { $0.mtpLayerCount = 1 }, 5)
         func run(drafts: Int) -> [[GeneratedToken]] {
             var generator = Generator(model, sampler: sampler, stops: [], drafts: drafts)
-            return [[1, 2, 3], [4, 4]].map { turn in
+            let turns: [[Int32]] = [[1, 2, 3], [4, 4]]
+            return turns.map { turn in
                 generator.feed(turn)
                 return (0..<20).compactMap { _ in generator.next() }
             }
