@@ -126,11 +126,12 @@ INLINE const float *key_row(const key_source *k, const float *page, int64_t i) {
     return (const float *)(const void *)((const char *)page + i * k->ldk * (k->bf16 ? 2 : 4));
 }
 
-/// Rows of bf16 to rows of `width` numbers in f32. Rows `ahead`, as many, are called nearer.
+/// Rows of bf16 to rows of `width` numbers in f32. Rows `ahead`, as many, if
+/// any, are called nearer.
 static void widen_rows(float *out, const float *const *at, const float *const *ahead, int64_t count, int64_t width) {
     for (int64_t i = 0; i < count; i++, out += width) {
         const uint16_t *const x = (const void *)at[i];
-        for (int64_t d = 0; d < width; d += 32) __builtin_prefetch((const char *)ahead[i] + 2 * d, 0, 2);
+        for (int64_t d = 0; ahead && d < width; d += 32) __builtin_prefetch((const char *)ahead[i] + 2 * d, 0, 2);
         for (int64_t d = 0; d < width; d++) out[d] = bf16_widened(x[d]);
     }
 }

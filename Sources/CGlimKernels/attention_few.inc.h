@@ -8,8 +8,10 @@
 #define FEW_ROWS 16
 #if defined(GLIM_AVX512)
 #define FEW_VECTORS 5  // by 4 rows: 20 sums; 5 of B and one of A are in registers
+#define FEW_TOGETHER 8  // rows whose scores are summed at once: so many chains keep both multipliers busy
 #else
 #define FEW_VECTORS 1
+#define FEW_TOGETHER 4
 #endif
 
 // ---- Products
@@ -99,7 +101,7 @@ static void few_product(few_job t, int64_t rows, int64_t n) {
 /// tile[i, s] += x[i] · keys[s] for 16 keys, of which `columns` values are given, turned. With `fresh`, tile is set.
 INLINE void few_scores_16(float *tile, const v16 *keys, const float *x, int64_t ldx, int64_t row, const int rows,
                           int64_t columns, int fresh) {
-    v16 sum[4];
+    v16 sum[FEW_TOGETHER];
     x += row * ldx;
     tile += row * GLIM_PAGE;
     UNROLL for (int i = 0; i < rows; i++) sum[i] = fresh ? v_zero() : v_load(tile + i * GLIM_PAGE);
@@ -118,10 +120,43 @@ INLINE void few_scores_16(float *tile, const v16 *keys, const float *x, int64_t 
 INLINE void few_scores_rows(float *tile, const v16 *keys, const float *x, int64_t ldx, int64_t rows, int64_t columns,
                             int fresh) {
     int64_t i = 0;
-    for (; i + 4 <= rows; i += 4) few_scores_16(tile, keys, x, ldx, i, 4, columns, fresh);
+    for (; i + FEW_TOGETHER <= rows; i += FEW_TOGETHER)
+        few_scores_16(tile, keys, x, ldx, i, FEW_TOGETHER, columns, fresh);
+    if (rows - i >= 4) {
+        few_scores_16(tile, keys, x, ldx, i, 4, columns, fresh);
+        i += 4;
+    }
     if (rows - i == 3) few_scores_16(tile, keys, x, ldx, i, 3, columns, fresh);
     if (rows - i == 2) few_scores_16(tile, keys, x, ldx, i, 2, columns, fresh);
     if (rows - i == 1) few_scores_16(tile, keys, x, ldx, i, 1, columns, fresh);
+}
+
+/// few_scores_16 for 16 keys in bf16, of which 32 values are given as pairs, turned: the first of each in the low halves.
+INLINE void few_pair_scores_16(float *tile, const v16 *pairs, const float *x, int64_t ldx, int64_t row, const int rows,
+                               int fresh) {
+    v16 sum[FEW_TOGETHER];
+    x += row * ldx;
+    tile += row * GLIM_PAGE;
+    UNROLL for (int i = 0; i < rows; i++) sum[i] = fresh ? v_zero() : v_load(tile + i * GLIM_PAGE);
+    UNROLL for (int d = 0; d < 16; d++) {
+        const v16 first = pair_odd(pairs[d]), second = pair_even(pairs[d]);
+        UNROLL for (int i = 0; i < rows; i++) sum[i] = v_fma(v_set1(x[i * ldx + 2 * d]), first, sum[i]);
+        UNROLL for (int i = 0; i < rows; i++) sum[i] = v_fma(v_set1(x[i * ldx + 2 * d + 1]), second, sum[i]);
+    }
+    UNROLL for (int i = 0; i < rows; i++) v_store(tile + i * GLIM_PAGE, sum[i]);
+}
+
+INLINE void few_pair_scores_rows(float *tile, const v16 *pairs, const float *x, int64_t ldx, int64_t rows, int fresh) {
+    int64_t i = 0;
+    for (; i + FEW_TOGETHER <= rows; i += FEW_TOGETHER)
+        few_pair_scores_16(tile, pairs, x, ldx, i, FEW_TOGETHER, fresh);
+    if (rows - i >= 4) {
+        few_pair_scores_16(tile, pairs, x, ldx, i, 4, fresh);
+        i += 4;
+    }
+    if (rows - i == 3) few_pair_scores_16(tile, pairs, x, ldx, i, 3, fresh);
+    if (rows - i == 2) few_pair_scores_16(tile, pairs, x, ldx, i, 2, fresh);
+    if (rows - i == 1) few_pair_scores_16(tile, pairs, x, ldx, i, 1, fresh);
 }
 
 /// tile += part, [rows, 64].
@@ -151,6 +186,25 @@ static void few_scores(float *tile, float *dtile, const float *x, const float *d
             }
         if (first) add_tile(tile, part, rows);
         if (first && dx && first < value_width) add_tile(dtile, dpart, rows);
+    }
+}
+
+/// few_scores' tile for keys in bf16, of a width that is a multiple of 32: pairs of values are turned together, which
+/// halves the work. Keys past the last one are that one again.
+static void few_pair_scores(float *tile, const float *x, int64_t rows, const float *const *at,
+                            const float *const *ahead, int64_t count, int64_t width) {
+    float part[FEW_ROWS * GLIM_PAGE];
+    for (int64_t first = 0; first < width; first += GLIM_K_BLOCK) {
+        const int64_t last = at_most(first + GLIM_K_BLOCK, width);
+        float *const sums = first ? part : tile;
+        for (int64_t d = first; d < last; d += 32)
+            for (int64_t s = 0; s < count; s += 16) {
+                for (int i = 0; ahead && i < 16; i++) __builtin_prefetch(ahead[s + i] + d / 2, 0, 2);
+                v16 pairs[16];
+                turn_16(pairs, at + s, d / 2, 16, 16);
+                few_pair_scores_rows(sums + s, pairs, x + d, width, rows, d == first);
+            }
+        if (first) add_tile(tile, part, rows);
     }
 }
 
@@ -207,6 +261,14 @@ static void softmax_few(float *tile, float *top, float *sum, float *alpha, const
     v_store(sum, v_fma(v_load(sum), shrink, v_load(total)));
 }
 
+/// A block's keys in f32, in place of those in bf16.
+INLINE const float *const *widen_few(const float **copies, float *widened, const float *const *at,
+                                     const float *const *ahead, int64_t count, int64_t width) {
+    widen_rows(widened, at, ahead, count, width);
+    for (int64_t i = 0; i < GLIM_PAGE; i++) copies[i] = widened + at_most(i, count - 1) * width;
+    return copies;
+}
+
 /// Rows r to r + m of `attend`, no more than FEW_ROWS.
 static void attend_few(float *out, float *lse, float *largest, const float *q, int64_t r, int64_t m,
                        const key_source *k, int64_t value_width, float scale, float *scratch) {
@@ -221,13 +283,13 @@ static void attend_few(float *out, float *lse, float *largest, const float *q, i
         const int64_t count = at_most(keys.visible - base, GLIM_PAGE), next = base + GLIM_PAGE;
         const float *const *at = keys.at[base / GLIM_PAGE % 2], **ahead = NULL;
         if (next < keys.visible) locate_keys(ahead = keys.at[next / GLIM_PAGE % 2], k, next, keys.visible);
-        if (k->bf16) {
-            widen_rows(widened, at, ahead ? ahead : at, count, k->width);
-            for (int64_t i = 0; i < GLIM_PAGE; i++) copies[i] = widened + at_most(i, count - 1) * k->width;
-            at = copies;
-            ahead = NULL;
+        if (k->bf16 && k->width % 32 == 0) {
+            few_pair_scores(tile, q, m, at, ahead, count, k->width);
+            at = widen_few(copies, widened, at, NULL, count, value_width);
+        } else {
+            if (k->bf16) at = widen_few(copies, widened, at, ahead, count, k->width);
+            few_scores(tile, NULL, q, NULL, m, at, k->bf16 ? NULL : ahead, NULL, count, k->width, value_width);
         }
-        few_scores(tile, NULL, q, NULL, m, at, ahead, NULL, count, k->width, value_width);
         softmax_few(tile, top, sum, alpha, keys.sees, m, base, count, scale);
         few_product((few_job){.c = out, .ldc = value_width, .a = tile, .a_row = GLIM_PAGE, .b = at, .by = alpha,
                               .k = count, .add = base > 0},

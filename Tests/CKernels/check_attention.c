@@ -293,7 +293,7 @@ void check_attention(check *c) {
                                         {11, 3}, {1, 31}, {33, 1}, {9, 7},  {95, 1}, {12, 8},
                                         {97, 1}, {7, 16}, {2, 52}, {1, 100}, {70, 2}, {2, 97}};
     static const int64_t firsts[] = {0, 1, 14, 47, 62, 63, 64, 100, 127, 150};
-    static const int64_t widths[] = {1, 2, 7, 15, 16, 17, 31, 32, 33, 48, 65, 72};
+    static const int64_t widths[] = {1, 2, 7, 15, 16, 17, 31, 32, 33, 48, 65, 72, 288};
     for (int64_t i = 0; i < COUNT_OF(shapes); i++)
         for (int twice = 0; twice < 2; twice++) {
             const int64_t tokens = shapes[i][0], heads = shapes[i][1], width = ANY_OF(widths), first = ANY_OF(firsts);
