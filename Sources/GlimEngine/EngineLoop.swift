@@ -147,6 +147,8 @@ package final class EngineLoop: @unchecked Sendable {
         case .cancel(let id): if let live = requests[id] { finish(live, .cancelled) }
         case .swap(let model, let version, let done):
             swap(model, version)
+            // Whoever waited for it may look at once.
+            publishMetrics()
             done(true)
         case .stop: isStopped = true
         }
