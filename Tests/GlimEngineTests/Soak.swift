@@ -11,7 +11,7 @@ import Testing
 /// It is to run in a process of its own.
 struct Soak: Sendable {
     private static let workerCount = 64
-    private static let pages = 100
+    private static let pages = 80
     private let seconds: Double
     private let seed: Int
     private let phases: Int
@@ -133,7 +133,7 @@ struct Soak: Sendable {
         let prompt = common.tokens(common.integer(0...300), below: width).prefix(draw.integer(0...300))
         let leaves = draw.chance(0.4)
         // Some have to go on for long, which makes room scarce.
-        let isLong = leaves || draw.chance(0.1)
+        let isLong = leaves || draw.chance(0.2)
         var request = Engine.Request(
             prompt: prompt + draw.tokens(draw.integer(1...40), below: width),
             maxTokens: isLong ? 600 : draw.integer(0...60))
