@@ -47,13 +47,23 @@ kernels: setup ## all kernel tables against the plain one, as a C program
 # A seed of its own for each run, unless one is given: make fuzz FUZZ_SEED=7 FUZZ_COUNT=1000000 KILL_COUNT=50
 FUZZ_COUNT = 200000
 KILL_COUNT = 50
+WALK_COUNT = 500
 FUZZ_SEED = $$(date +%s)
-FUZZED = [Ff]uzz|KillTests|FullDiskTests
+FUZZED = [Ff]uzz|KillTests|FullDiskTests|EngineExactnessTests
 
-fuzz: tests ## damaged files for every reader, 200,000 each; 50 kills of each stage of training (over an hour)
+fuzz: tests ## damaged files for every reader, 200,000 each; 50 kills of each stage; 500 engine walks of each format (over an hour)
 	@ulimit -v 25165824; seed=$(FUZZ_SEED); echo "seed $$seed"; [ -w /dev/shm ] && export TMPDIR=/dev/shm; \
 	  GLIM_FUZZ_COUNT=$(FUZZ_COUNT) GLIM_FUZZ_SEED=$$seed GLIM_KILL_COUNT=$(KILL_COUNT) \
+	  GLIM_WALK_COUNT=$(WALK_COUNT) \
 	  swift test -c release --skip-build --disable-xctest --no-parallel --filter '$(FUZZED)'
+
+# How long, in whole minutes: make soak MINUTES=60
+MINUTES = 10
+
+soak: tests ## 64 requests at a time on one engine, with cancels and swaps, for MINUTES=10: memory flat, nothing stuck
+	@seed=$(FUZZ_SEED); echo "seed $$seed"; GLIM_SOAK_MINUTES=$(MINUTES) GLIM_FUZZ_SEED=$$seed \
+	  swift test -c release --skip-build --disable-xctest --filter EngineSoakTests 2>&1 | tee .build/soak.log
+	@grep -Eq 'Test run with 1 test .*passed' .build/soak.log || { echo "error: the soak failed" >&2; exit 1; }
 
 sanitize: setup ## C kernels under the address and undefined-behaviour sanitizers, the thread pool under the thread sanitizer
 	@sh Tools/sanitize.sh
@@ -93,4 +103,4 @@ docs: build ## the DocC pages of every library, into docs-out/
 clean: ## remove what builds made (runs and models stay)
 	rm -rf .build .build-tsan Examples/.build docs-out $(VENV)
 
-.PHONY: help quickstart setup build tests test smoke kernels fuzz sanitize neon examples lint format bench golden parity docs clean
+.PHONY: help quickstart setup build tests test smoke kernels fuzz soak sanitize neon examples lint format bench golden parity docs clean

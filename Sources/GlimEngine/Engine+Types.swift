@@ -75,6 +75,11 @@ extension Engine {
         public let version: Int
         /// The likeliest tokens in its place, as many as were asked for.
         public let top: [LikelyToken]
+
+        package init(id: Int32, logprob: Float, position: Int, version: Int, top: [LikelyToken]) {
+            (self.id, self.logprob, self.position) = (id, logprob, position)
+            (self.version, self.top) = (version, top)
+        }
     }
 
     /// Why a request ended.

@@ -25,8 +25,8 @@ public final class Engine: Sendable {
     ///   - model: nobody may change its weights while the engine has it; for others there is
     ///     ``swapWeights(_:version:)``.
     ///   - version: of its weights; every token carries it.
-    /// - Throws: `EngineError` for a cache without room, drafts that the model cannot make, or a folder that cannot be
-    ///   used.
+    /// - Throws: `EngineError` for a cache without room, limits that let nothing run, drafts that the model cannot make,
+    ///   or a folder that cannot be used.
     public init(_ model: Model, version: Int = 0, options: Options) throws(EngineError) {
         loop = try EngineLoop(model, version: version, options)
         let thread = Thread { [loop] in loop.run() }

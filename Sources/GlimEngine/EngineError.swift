@@ -8,6 +8,8 @@ public enum EngineError: Error, Equatable, CustomStringConvertible {
     case tooLarge(positions: Int, available: Int)
     /// So many requests are open already.
     case tooMany(Int)
+    /// An option of an engine that is less than it can be.
+    case badOption(String, Int, least: Int)
     /// Drafts were asked for, and the model has nothing to make them with.
     case noDrafts
     /// Other weights are not of the same network.
@@ -26,6 +28,7 @@ public enum EngineError: Error, Equatable, CustomStringConvertible {
         case .tooLarge(let positions, let available):
             "the request needs \(positions) positions, but the cache holds \(available); ask for fewer tokens or give it more memory"
         case .tooMany(let count): "\(count) requests are open already; try again later"
+        case .badOption(let name, let value, let least): "\(name) is \(value); give at least \(least)"
         case .noDrafts: "drafts were asked for, but the model has no MTP layer to draft with"
         case .otherShape: "the new weights are of another network; the engine goes on with the old ones"
         case .store(let path, let reason): "\(path) cannot keep prefixes: \(reason); give another folder"

@@ -34,6 +34,9 @@ package final class EngineLoop: @unchecked Sendable {
     private static let restoredBytes = 32 << 20
 
     package init(_ model: Model, version: Int, _ options: Engine.Options) throws(EngineError) {
+        for (name, value, least) in [
+            ("activeLimit", options.activeLimit, 1), ("openLimit", options.openLimit, 1), ("drafts", options.drafts, 0),
+        ] where value < least { throw .badOption(name, value, least: least) }
         guard options.drafts == 0 || !model.predictions.isEmpty else { throw .noDrafts }
         let layout = CacheLayout(model.config)
         // A page is budgeted with what drafting adds to it for a request that reads it.
@@ -144,6 +147,8 @@ package final class EngineLoop: @unchecked Sendable {
         case .cancel(let id): if let live = requests[id] { finish(live, .cancelled) }
         case .swap(let model, let version, let done):
             swap(model, version)
+            // Whoever waited for it may look at once.
+            publishMetrics()
             done(true)
         case .stop: isStopped = true
         }
@@ -153,6 +158,7 @@ package final class EngineLoop: @unchecked Sendable {
     package func end() {
         for live in requests.values.sorted(by: { $0.id < $1.id }) {
             release(live)
+            scheduler.remove(live.id)
             live.sink.finish(.stopped)
         }
         requests = [:]

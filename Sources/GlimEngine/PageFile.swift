@@ -35,7 +35,10 @@ enum PageFile {
     /// The number that a name stands for; nil for a file that is not ours.
     static func number(_ name: String) -> UInt64? {
         guard name.count == 16 + suffix.count, name.hasSuffix(suffix) else { return nil }
-        return UInt64(name.dropLast(suffix.count), radix: 16).flatMap { self.name($0) == name && $0 > 0 ? $0 : nil }
+        // Half of what fits: whoever counts on from the last never comes to the end.
+        return UInt64(name.dropLast(suffix.count), radix: 16).flatMap {
+            self.name($0) == name && (1..<1 << 63).contains($0) ? $0 : nil
+        }
     }
 
     /// Why a file cannot be read or written.
@@ -78,6 +81,9 @@ enum PageFile {
 
         static func byteCount(tokens: Int) -> Int { fixedByteCount + 4 * tokens }
 
+        /// Bytes before the rows.
+        var byteCount: Int { Self.byteCount(tokens: tokens.count) }
+
         fileprivate var bytes: [UInt8] {
             var bytes = PageFile.magic
             func words(_ numbers: [UInt64]) -> [UInt8] {
@@ -93,10 +99,11 @@ enum PageFile {
 
     // MARK: Writing
 
+    /// - Returns: bytes of the file.
     static func write(
         _ path: String, owner: Owner, number: UInt64, parent: UInt64, tokens: [Int32], _ page: CachePage,
         _ layout: CacheLayout
-    ) throws(Damage) {
+    ) throws(Damage) -> Int {
         var (hash, byteCount): (UInt64, Int) = (5, 0)
         layout.withRows(of: page, count: tokens.count) { rows in
             hash = ContentHash.hash(UnsafeRawBufferPointer(rows), seed: hash)
@@ -108,25 +115,19 @@ enum PageFile {
         let temporary = path.dropLast(suffix.count) + temporarySuffix
         let descriptor = open(String(temporary), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0o666)
         guard descriptor >= 0 else { throw failure }
-        do throws(Damage) {
-            defer { close(descriptor) }
-            var problem: Damage?
-            func append(_ bytes: UnsafeRawBufferPointer) {
-                guard problem == nil else { return }
-                do throws(Damage) { try write(descriptor, bytes) } catch { problem = error }
-            }
-            header.bytes.withUnsafeBytes { append($0) }
-            layout.withRows(of: page, count: tokens.count) { append(UnsafeRawBufferPointer($0)) }
-            if let problem { throw problem }
-        } catch {
-            unlink(String(temporary))
-            throw error
+        var problem: Damage?
+        func append(_ bytes: UnsafeRawBufferPointer) {
+            guard problem == nil else { return }
+            do throws(Damage) { try write(descriptor, bytes) } catch { problem = error }
         }
-        guard rename(String(temporary), path) == 0 else {
-            let failure = failure
-            unlink(String(temporary))
-            throw failure
-        }
+        header.bytes.withUnsafeBytes { append($0) }
+        layout.withRows(of: page, count: tokens.count) { append(UnsafeRawBufferPointer($0)) }
+        // A disk across a network may say only now that it is full.
+        if close(descriptor) != 0 { problem = problem ?? failure }
+        if problem == nil, rename(String(temporary), path) != 0 { problem = failure }
+        guard let problem else { return header.byteCount + byteCount }
+        unlink(String(temporary))
+        throw problem
     }
 
     private static func write(_ descriptor: Int32, _ bytes: UnsafeRawBufferPointer) throws(Damage) {
@@ -153,7 +154,7 @@ enum PageFile {
         Result { () throws(Damage) in
             let file = try File(path)
             let header = try file.header()
-            guard file.byteCount == Header.byteCount(tokens: header.tokens.count) + header.payloadByteCount else {
+            guard file.byteCount - header.byteCount == header.payloadByteCount else {
                 throw Damage(reason: "it has \(file.byteCount) bytes")
             }
             return header
@@ -165,7 +166,7 @@ enum PageFile {
         let file = try File(path)
         let header = try file.header()
         var (hash, problem): (UInt64, Damage?) = (5, nil)
-        var offset = Header.byteCount(tokens: header.tokens.count)
+        var offset = header.byteCount
         layout.withRows(of: page, count: header.tokens.count) { rows in
             guard problem == nil else { return }
             do throws(Damage) { try file.read(rows, at: offset) } catch { problem = error }

@@ -52,7 +52,10 @@ package final class PrefixStore {
         lock = open(folder.path + "/lock", O_RDWR | O_CREAT | O_CLOEXEC, 0o666)
         guard lock >= 0 else { throw .store(path: folder.path, reason: String(cString: strerror(errno))) }
         guard flock(lock, LOCK_EX | LOCK_NB) == 0 else {
-            throw .store(path: folder.path, reason: "another process keeps its prefixes there")
+            let (isTaken, problem) = (errno == EWOULDBLOCK, String(cString: strerror(errno)))
+            throw .store(
+                path: folder.path,
+                reason: isTaken ? "another process keeps its prefixes there" : "it cannot be locked: \(problem)")
         }
     }
 
@@ -66,9 +69,9 @@ package final class PrefixStore {
 
     private func path(_ number: UInt64) -> String { "\(folder)/\(PageFile.name(number))" }
 
-    /// Bytes of a file.
-    package func byteCount(tokens: Int) -> Int {
-        PageFile.Header.byteCount(tokens: tokens) + layout.pageByteCount / KeyPages.positions * tokens
+    /// Bytes of the file of a full page; no other has more.
+    package var largestByteCount: Int {
+        PageFile.Header.byteCount(tokens: KeyPages.positions) + layout.pageByteCount
     }
 
     /// All pages that may be used, the longest unused first. The others are removed.
@@ -85,9 +88,8 @@ package final class PrefixStore {
             guard let number = PageFile.number(name) else { continue }
             switch PageFile.read(headerOf: path) {
             case .success(let header)
-            where header.owner == owner && header.number == number
-                && header.payloadByteCount == layout.pageByteCount / KeyPages.positions * header.tokens.count:
-                byteCount += byteCount(tokens: header.tokens.count)
+            where header.owner == owner && header.number == number && header.payloadByteCount <= layout.pageByteCount:
+                byteCount += header.byteCount + header.payloadByteCount
                 let used = try? FileManager.default.attributesOfItem(atPath: path)[.modificationDate] as? Date
                 found.append(
                     (Entry(number: number, parent: header.parent, tokens: header.tokens), used ?? .distantPast))
@@ -120,13 +122,13 @@ package final class PrefixStore {
     package func write(_ page: CachePage, _ number: UInt64, tokens: [Int32], parent: UInt64) -> Bool {
         if isFull || lock < 0 { return false }
         do throws(PageFile.Damage) {
-            try PageFile.write(path(number), owner: owner, number: number, parent: parent, tokens: tokens, page, layout)
+            byteCount += try PageFile.write(
+                path(number), owner: owner, number: number, parent: parent, tokens: tokens, page, layout)
         } catch {
             report("prefixes are no longer kept in \(folder): \(error.reason)")
             isFull = true
             return false
         }
-        byteCount += byteCount(tokens: tokens.count)
         return true
     }
 
@@ -153,8 +155,9 @@ package final class PrefixStore {
     package func remove(_ number: UInt64) {
         let path = path(number)
         var status = stat()
-        if stat(path, &status) == 0 { byteCount = max(0, byteCount - Int(status.st_size)) }
-        unlink(path)
+        guard stat(path, &status) == 0, unlink(path) == 0 else { return }
+        byteCount = max(0, byteCount - Int(status.st_size))
+        // There is room again.
         isFull = false
     }
 

@@ -43,7 +43,7 @@ extension PrefixTree {
 
     private func write(_ node: Node) -> Bool {
         guard let store, let page = node.page else { return false }
-        let byteCount = store.byteCount(tokens: node.tokens.count)
+        let byteCount = store.largestByteCount
         if store.byteCount + byteCount > store.byteLimit { makeRoomOnDisk(byteCount) }
         guard store.byteCount + byteCount <= store.byteLimit,
             store.write(page, node.number, tokens: node.tokens, parent: node.parent?.number ?? 0)
@@ -65,7 +65,8 @@ extension PrefixTree {
         let aim = store.byteLimit - max(byteCount, store.byteLimit / 16)
         // What hangs on a page was never used later than it.
         let candidates = nodes.filter { $0.isStored && $0.page == nil }.sorted {
-            $0.tick != $1.tick ? $0.tick < $1.tick : $0.depth > $1.depth
+            if $0.tick != $1.tick { return $0.tick < $1.tick }
+            return $0.depth != $1.depth ? $0.depth > $1.depth : $0.number < $1.number
         }
         for node in candidates where store.byteCount > aim && !node.isGone { drop(node) }
     }
@@ -93,7 +94,8 @@ extension PrefixTree {
             let node = nodes[next]
             next += 1
             guard node === root || node.isFull else { continue }
-            for (entry, tick) in children.removeValue(forKey: node.number) ?? [] {
+            let below = children.removeValue(forKey: node.number) ?? []
+            for (entry, tick) in below.sorted(by: { $0.entry.number < $1.entry.number }) {
                 let child = addStored(entry.tokens, number: entry.number, under: node)
                 child.tick = tick
                 nodes.append(child)
@@ -102,5 +104,7 @@ extension PrefixTree {
         // Whoever uses a page uses those before it.
         for node in nodes.reversed() { node.parent?.tick = max(node.parent?.tick ?? 0, node.tick) }
         store.removeOrphans(children.values.flatMap { $0.map(\.entry.number) })
+        // An earlier process may have been allowed more.
+        if store.byteCount > store.byteLimit { makeRoomOnDisk(0) }
     }
 }

@@ -41,9 +41,6 @@ package final class PrefixTree {
     }
 
     package struct Statistics: Sendable, Equatable {
-        /// Tokens of prompts that were looked up, and those found in memory or on disk.
-        package var askedTokens = 0
-        package var foundTokens = 0
         /// Pages that left memory.
         package var evictedPages = 0
         /// Pages written to disk, and read from there.

@@ -15,8 +15,12 @@ import Testing
         return options
     }
 
-    private func request(_ count: Int = 30, seed: UInt64 = 1, prompt: [Int32] = [1, 2, 3]) -> Engine.Request {
-        Engine.Request(prompt: prompt, maxTokens: count, sampler: Sampler(seed: seed), stops: [])
+    private func request(
+        _ count: Int = 30, seed: UInt64 = 1, prompt: [Int32] = [1, 2, 3], rule: (any TokenRule)? = nil
+    ) -> Engine.Request {
+        var request = Engine.Request(prompt: prompt, maxTokens: count, sampler: Sampler(seed: seed), stops: [])
+        request.rule = rule
+        return request
     }
 
     /// Everything that a stream says.
@@ -80,22 +84,38 @@ import Testing
         await engine.stop()
     }
 
+    /// Listens until a request has drawn something, and leaves.
+    private func leave(_ engine: Engine, _ request: Engine.Request) async throws {
+        for try await event in try engine.submit(request) {
+            if case .token = event { break }
+        }
+    }
+
     @Test("whoever leaves frees everything at once, in whatever state", arguments: [1, 40, 700])
     func leaves(count: Int) async throws {
         let engine = try Engine(model, options: options())
         let long = (0..<count).map { Int32($0 % 11) }
-        // Reading a while, drawing a while, not listening at all, or cancelled from outside.
-        for try await event in try engine.submit(request(300, prompt: long)) {
-            if case .token = event { break }
-        }
-        _ = try engine.submit(request(300, prompt: long))
-        let stream = try engine.submit(request(300, seed: 2, prompt: long))
+        // Drawing a while. What has left is noticed before the next step, so one more token is the last.
+        let drawing = PermittedRule()
+        drawing.permit()
+        try await leave(engine, request(300, prompt: long, rule: drawing))
+        drawing.permit()
+        #expect(try await wait(engine) { $0.cancelled == 1 && $0.active == 0 && $0.usedPages == 0 })
+        // Not listening at all.
+        let ignored = PermittedRule()
+        _ = try engine.submit(request(300, prompt: long, rule: ignored))
+        ignored.permit()
+        #expect(try await wait(engine) { $0.cancelled == 2 && $0.active == 0 && $0.usedPages == 0 })
+        // Cancelled from outside.
+        let held = PermittedRule()
+        let stream = try engine.submit(request(300, seed: 2, prompt: long, rule: held))
         let task = Task { try await collect(stream) }
-        try await Task.sleep(for: .milliseconds(20))
+        #expect(try await wait(engine) { $0.active == 1 })
         task.cancel()
         _ = try? await task.value
-        #expect(try await wait(engine) { $0.active == 0 && $0.waiting == 0 && $0.usedPages == 0 })
-        #expect(engine.metrics.cancelled >= 2)
+        held.permit()
+        #expect(try await wait(engine) { $0.cancelled == 3 && $0.active == 0 && $0.usedPages == 0 })
+        #expect(engine.metrics.waiting == 0 && engine.metrics.finished == 0)
         // And goes on as if nothing had been.
         let events = try await collect(try engine.submit(request(10)))
         #expect(tokens(events).map(\.id) == Lone.draw(model, request(10), after: [], count: 10).tokens.map(\.id))
@@ -105,24 +125,26 @@ import Testing
     @Test("weights are swapped between two steps; no request notices but by the version") func swaps() async throws {
         let models = [model, Tiny.model(model.config, 99)]
         let engine = try Engine(models[0], options: options())
-        let requests = (0..<4).map { request(200, seed: $0) }
-        let answers = try requests.map { request in
-            let stream = try engine.submit(request)
-            return Task { try await collect(stream) }
+        let rule = PermittedRule()
+        let request = request(200, rule: rule)
+        let stream = try engine.submit(request)
+        // A token is permitted for each that has come: the swap cannot be too late for the last.
+        rule.permit()
+        async let swap: Void = engine.swapWeights(models[1], version: 1)
+        var found: [Engine.Token] = []
+        for try await event in stream {
+            guard case .token(let token) = event else { continue }
+            found.append(token)
+            rule.permit()
         }
-        #expect(try await wait(engine) { $0.drawnTokens > 40 })
-        try await engine.swapWeights(models[1], version: 1)
-        for (request, answer) in zip(requests, answers) {
-            let found = tokens(try await answer.value)
-            let change = found.firstIndex { $0.version == 1 } ?? found.count
-            #expect(found.count == 200 && found[change...].allSatisfy { $0.version == 1 })
-            let before = Lone.draw(models[0], request, after: [], count: change).tokens
-            let after = Lone.draw(
-                models[1], request, after: before.map(\.id), count: 200 - change
-            ).tokens
-            #expect(found.map(\.id) == (before + after).map(\.id))
-            expectSame(found.map(\.logprob), (before + after).map(\.logprob), "swapped at \(change)")
-        }
+        try await swap
+        let change = found.firstIndex { $0.version == 1 } ?? found.count
+        #expect(found.count == 200 && change < 200 && found[change...].allSatisfy { $0.version == 1 })
+        let free = self.request(200)
+        let before = Lone.draw(models[0], free, after: [], count: change).tokens
+        let after = Lone.draw(models[1], free, after: before.map(\.id), count: 200 - change).tokens
+        #expect(found.map(\.id) == (before + after).map(\.id))
+        expectSame(found.map(\.logprob), (before + after).map(\.logprob), "swapped at \(change)")
         #expect(engine.metrics.version == 1)
         await #expect(throws: EngineError.otherShape) {
             try await engine.swapWeights(Tiny.model(2), version: 2)
@@ -133,7 +155,7 @@ import Testing
 
     @Test("what cannot be answered is one error, before anything is done") func refused() async throws {
         var options = options(pages: 3)
-        options.openLimit = 2
+        options.openLimit = 1
         let engine = try Engine(model, options: options)
         func error(_ request: Engine.Request) -> EngineError? {
             do throws(EngineError) { _ = try engine.submit(request) } catch { return error }
@@ -148,9 +170,11 @@ import Testing
         #expect(error(request(200)) == .tooLarge(positions: 203, available: 192))
         #expect(error(request(.max)) == .tooLarge(positions: 1024, available: 192))
         #expect(engine.positionLimit == 192)
-        let held = [try engine.submit(request(180)), try engine.submit(request(180))]
-        #expect(error(request(1)) == .tooMany(2) || engine.metrics.finished > 0)
-        for stream in held { _ = try await collect(stream) }
+        let rule = PermittedRule()
+        let held = try engine.submit(request(180, rule: rule))
+        #expect(error(request(1)) == .tooMany(1))
+        rule.permit(180)
+        #expect(tokens(try await collect(held)).count == 180)
         await engine.stop()
         #expect(error(request(1)) == .stopped)
         for message in [EngineError.noDrafts, .otherShape, .tooMany(3), .store(path: "x", reason: "y")] {
@@ -161,24 +185,44 @@ import Testing
         #expect(throws: EngineError.noDrafts) {
             try Engine(Tiny.model(model.config.with { $0.mtpLayerCount = 0 }, 1), options: none)
         }
-        #expect(throws: EngineError.self) { try Engine(model, options: .init(cacheByteCount: 5)) }
+        for bytes in [5, 0, -1] {
+            #expect(throws: EngineError.self) { try Engine(model, options: .init(cacheByteCount: bytes)) }
+        }
+        let paths: [(String, WritableKeyPath<Engine.Options, Int>)] = [
+            ("activeLimit", \.activeLimit), ("openLimit", \.openLimit), ("drafts", \.drafts),
+        ]
+        for (name, path) in paths {
+            var options = self.options()
+            options[keyPath: path] = -1
+            #expect(throws: EngineError.badOption(name, -1, least: name == "drafts" ? 0 : 1)) {
+                try Engine(model, options: options)
+            }
+        }
     }
 
     @Test("an engine that is stopped says so to whoever still listens") func stopped() async throws {
         let engine = try Engine(model, options: options())
-        let stream = try engine.submit(request(900))
-        let task = Task { try await collect(stream) }
-        #expect(try await wait(engine) { $0.drawnTokens > 0 })
-        await engine.stop()
-        await #expect(throws: EngineError.stopped) { try await task.value }
+        let rule = PermittedRule()
+        let stream = try engine.submit(request(900, rule: rule))
+        rule.permit()
+        async let stop: Void = engine.stop()
+        await #expect(throws: EngineError.stopped) {
+            for try await event in stream {
+                if case .token = event { rule.permit() }
+            }
+        }
+        await stop
+        #expect(engine.metrics.active == 0 && engine.metrics.usedPages == 0)
         // Twice is once.
         await engine.stop()
     }
 
     @Test("an engine that nobody holds any more ends") func dropped() async throws {
+        let rule = PermittedRule()
         var engine: Engine? = try Engine(model, options: options())
-        let stream = try #require(engine).submit(request(900))
+        let stream = try #require(engine).submit(request(900, rule: rule))
         engine = nil
+        rule.permit(900)
         await #expect(throws: EngineError.stopped) { for try await _ in stream {} }
     }
 
@@ -196,46 +240,15 @@ import Testing
         await engine.stop()
     }
 
-    @Test("a long prompt does not keep those waiting who draw") func stalls() async throws {
-        let engine = try Engine(model, options: options())
-        let drawing = Task { try await collect(try engine.submit(request(1000))) }
-        #expect(try await wait(engine) { $0.decoding == 1 })
-        let before = engine.metrics
-        let prompt = (0..<900).map { Int32($0 % 9) }
-        for try await event in try engine.submit(request(1, prompt: prompt)) {
-            if case .token = event { break }
-        }
+    @Test("a long prompt does not keep those waiting who draw") func stalls() throws {
+        let loop = try EngineLoop(model, version: 0, options())
+        let (drawing, reading) = (Answer(), Answer())
+        _ = try loop.submit(request(500)) { _ in drawing.sink }
+        while drawing.tokens.isEmpty { _ = loop.next() }
+        let before = drawing.tokens.count
+        _ = try loop.submit(request(1, prompt: (0..<900).map { Int32($0 % 9) })) { _ in reading.sink }
+        while !reading.isOver { _ = loop.next() }
         // 128 rows a step: in each of its eight steps the other has drawn.
-        let after = engine.metrics
-        #expect(after.drawnTokens - before.drawnTokens >= 8)
-        _ = try await drawing.value
-        await engine.stop()
-    }
-
-    @Test("many requests with cancels, for a while: nothing is stuck, nothing grows") func steady() async throws {
-        let engine = try Engine(model, options: options(pages: 20, drafts: 0))
-        @Sendable func round(_ number: Int) async throws {
-            var draw = Draw(number, "steady")
-            let prompt = [Int32](repeating: Int32(number % 3), count: draw.integer(1...150))
-            let leaves = draw.chance(0.4) ? draw.integer(0...20) : .max
-            var count = 0
-            for try await event in try engine.submit(
-                request(draw.integer(1...40), seed: UInt64(number), prompt: prompt))
-            {
-                if case .token = event { count += 1 }
-                if count >= leaves { break }
-            }
-        }
-        try await withThrowingTaskGroup(of: Void.self) { group in
-            for worker in 0..<16 {
-                group.addTask { for i in 0..<12 { try await round(worker * 100 + i) } }
-            }
-            try await group.waitForAll()
-        }
-        #expect(try await wait(engine) { $0.active == 0 && $0.waiting == 0 && $0.usedPages == 0 })
-        let metrics = engine.metrics
-        #expect(metrics.finished + metrics.cancelled == 16 * 12 && metrics.cancelled > 0)
-        #expect(metrics.keptPages <= metrics.pages)
-        await engine.stop()
+        #expect(drawing.tokens.count - before == 8 && reading.tokens.count == 1)
     }
 }

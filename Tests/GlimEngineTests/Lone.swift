@@ -1,54 +1,44 @@
+import Dispatch
 import GlimEngine
 import GlimModel
 import GlimTensor
 import GlimTestSupport
 
-/// What a request alone gets, by ``Generator`` or by the very definition: the reference that the engine must equal.
+/// What a request alone gets: the reference that the engine must equal.
 enum Lone {
-    /// The next tokens of a request that has drawn some already.
+    /// The next tokens of a request that has drawn some already, with nothing beside it: one pass over what is known,
+    /// and one more for each token.
     ///
     /// - Parameter count: how many, at most.
-    /// - Returns: the tokens with their logprobs, and whether the model or the rule ended them.
+    /// - Returns: the tokens, and whether the model or the rule ended them.
     static func draw(
-        _ model: Model, _ request: Engine.Request, after drawn: [Int32], count: Int
-    ) -> (tokens: [(id: Int32, logprob: Float)], ends: Bool) {
-        let sampler = request.sampler
+        _ model: Model, _ request: Engine.Request, after drawn: [Int32], count: Int, version: Int = 0
+    ) -> (tokens: [Engine.Token], ends: Bool) {
         // What was drawn before counts as drawn, and not as a part of the prompt.
-        let counts = TokenCounts(for: sampler, prompt: request.prompt, drawn: drawn)
-        guard request.rule == nil, counts == nil else { return ruled(model, request, after: drawn, count: count) }
-        var generator = Generator(model, sampler: sampler, stops: request.stops)
-        generator.feed(request.prompt + drawn)
-        var tokens: [(id: Int32, logprob: Float)] = []
-        while tokens.count < count, let token = generator.next() { tokens.append((token.id, token.logprob)) }
-        // Only a stop or the end of the context keeps it from drawing more.
-        let ends = tokens.count < count || tokens.last.map { generator.stops.contains($0.id) } ?? false
-        return (tokens, ends || request.prompt.count + drawn.count + tokens.count > model.config.maximumPositions)
-    }
-
-    /// A pass over everything for each token, as nobody would do it.
-    private static func ruled(
-        _ model: Model, _ request: Engine.Request, after drawn: [Int32], count: Int
-    ) -> (tokens: [(id: Int32, logprob: Float)], ends: Bool) {
-        var (all, tokens): ([Int32], [(id: Int32, logprob: Float)]) = (request.prompt + drawn, [])
         var (rule, counts) = (request.rule, TokenCounts(prompt: request.prompt))
         for token in drawn {
             _ = rule?.advance(token)
             counts.add(token)
         }
         let stops = request.stops ?? Set(model.config.endOfTextIDs.map { Int32($0) })
-        while tokens.count < count, all.count <= model.config.maximumPositions {
-            let hidden = model.hidden(Batch(tokens: all, lengths: [all.count]))
-            let row = model.logits(Tensor.selectRows(hidden, [all.count - 1]))
-            let values = row.elements
-            let id = values.withUnsafeBufferPointer {
-                request.sampler.draw($0, position: all.count, counts: counts, mask: rule?.mask())
+        let cache = model.makeCache()
+        var (next, tokens) = (request.prompt + drawn, [Engine.Token]())
+        while tokens.count < count, cache.count + next.count <= model.config.maximumPositions {
+            let hidden = model.hidden(Batch([(next, cache)]))
+            let row = model.logits(Tensor.selectRows(hidden, [next.count - 1]))
+            let sum = Tensor.logSumExp(row)[0]
+            let token = row.withElements { values in
+                let id = request.sampler.draw(values, position: cache.count, counts: counts, mask: rule?.mask())
+                return Engine.Token(
+                    id: id, logprob: values[Int(id)] - sum, position: cache.count, version: version,
+                    top: LikelyToken.most(request.topLogprobs, of: values, logSumExp: sum))
             }
-            tokens.append((id, values[Int(id)] - Tensor.logSumExp(row)[0]))
-            all.append(id)
-            counts.add(id)
-            if rule?.advance(id) ?? false || stops.contains(id) { return (tokens, true) }
+            tokens.append(token)
+            next = [token.id]
+            counts.add(token.id)
+            if rule?.advance(token.id) ?? false || stops.contains(token.id) { return (tokens, true) }
         }
-        return (tokens, all.count > model.config.maximumPositions)
+        return (tokens, cache.count + next.count > model.config.maximumPositions)
     }
 }
 
@@ -69,6 +59,22 @@ struct TurningRule: TokenRule {
         phase += 1
         left -= 1
         return left <= 0
+    }
+}
+
+/// Allows everything, but has the engine wait before each token until it is permitted: how far a request has come when
+/// a test does something is then no matter of time.
+struct PermittedRule: TokenRule {
+    private let permits = DispatchSemaphore(value: 0)
+
+    /// Lets so many more tokens come.
+    func permit(_ count: Int = 1) { for _ in 0..<count { permits.signal() } }
+
+    func mask() -> [UInt64]? { nil }
+
+    mutating func advance(_ token: Int32) -> Bool {
+        permits.wait()
+        return false
     }
 }
 

@@ -157,9 +157,55 @@ import Testing
         }
     }
 
+    @Test("a process that is killed while it writes leaves whole pages only", arguments: 0..<3)
+    func killedWriting(round: Int) async throws {
+        let folder = FileManager.default.temporaryDirectory.appending(path: "glim-test-\(UUID().uuidString)")
+        defer { try? FileManager.default.removeItem(at: folder) }
+        await #expect(processExitsWith: .signal(SIGKILL)) { [path = folder.path as String, round = round as Int] in
+            let pages = Pages(limit: 8)
+            let store = try PrefixStore(
+                folder: URL(filePath: path), identity: "a", version: 0, layout: pages.layout, byteLimit: 1 << 30
+            ) { _ in }
+            let tree = PrefixTree(pages.layout, pages.pool, store: store)
+            for seed in 0... {
+                var draw = Draw(seed, "store")
+                tree.keep(draw.tokens(300, below: 50), pages)
+                while tree.storeNext() {}
+                if seed == 0 {
+                    Thread.detachNewThread {
+                        usleep(UInt32(500 + 3000 * round))
+                        kill(getpid(), SIGKILL)
+                    }
+                }
+            }
+        }
+        let written = files(folder).count
+        #expect(written >= 5)
+        let lines = Locked<[String]>([])
+        let tree = PrefixTree(pages.layout, pages.pool, store: try store(folder, lines))
+        let found = (0..<written).map { read(tokens(300, $0), tree, pages) }
+        // All that was begun before the last is whole; of others there are only tokens that sequences have in common.
+        let whole = found.prefix { $0 == 300 }.count
+        #expect(whole >= 1 && found[(whole + 1)...].allSatisfy { $0 < 10 }, "\(found)")
+        #expect(lines.withLock { $0 }.isEmpty && files(folder).count == written)
+        let names = try FileManager.default.contentsOfDirectory(atPath: folder.path)
+        #expect(!names.contains { $0.hasSuffix(".tmp") })
+    }
+
+    @Test("a folder whose limit was lowered is cut down to it when it is opened") func lowered() throws {
+        try withTemporaryFolder { folder in
+            write((0..<5).map { tokens(128, $0) }, try store(folder))
+            let size = try store(folder).largestByteCount
+            let kept = try store(folder, byteLimit: 4 * size)
+            _ = PrefixTree(pages.layout, pages.pool, store: kept)
+            #expect(kept.byteCount <= 4 * size && files(folder).count == kept.byteCount / size)
+            #expect(!files(folder).isEmpty)
+        }
+    }
+
     @Test("the folder stays within its bytes, and keeps what was used last") func bounded() throws {
         try withTemporaryFolder { folder in
-            let size = try store(folder).byteCount(tokens: 64)
+            let size = try store(folder).largestByteCount
             let kept = try store(folder, byteLimit: 10 * size)
             let tree = PrefixTree(pages.layout, pages.pool, store: kept)
             for seed in 0..<12 {
@@ -172,7 +218,31 @@ import Testing
         }
     }
 
-    @Test("a full disk ends the writing with one line, and nothing else") func full() throws {
+    #if os(Linux)
+    @Test("a page for which the disk has no room is not kept, and no part of it") func noSpace() throws {
+        try withTemporaryFolder { folder in
+            let lines = Locked<[String]>([])
+            let kept = try store(folder, lines)
+            let tree = PrefixTree(pages.layout, pages.pool, store: kept)
+            // The third page goes where there is never room.
+            let place = folder.appending(path: "0000000000000003.page.tmp").path
+            try FileManager.default.createSymbolicLink(atPath: place, withDestinationPath: "/dev/full")
+            tree.keep(tokens(256), pages)
+            while tree.storeNext() {}
+            #expect(lines.withLock { $0.count == 1 && $0[0].contains("No space left") })
+            let names = try FileManager.default.contentsOfDirectory(atPath: folder.path)
+            #expect(names.sorted() == ["0000000000000001.page", "0000000000000002.page", "lock"])
+            #expect(read(tokens(256), tree, pages) == 256)
+            // Once something has gone there is room.
+            kept.remove(2)
+            tree.keep(tokens(64, 1), pages)
+            while tree.storeNext() {}
+            #expect(files(folder).count == 2 && lines.withLock { $0.count } == 1)
+        }
+    }
+    #endif
+
+    @Test("a folder that is gone ends the writing with one line, and nothing else") func full() throws {
         try withTemporaryFolder { folder in
             let lines = Locked<[String]>([])
             let kept = try store(folder, lines)

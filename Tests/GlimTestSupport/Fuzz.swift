@@ -13,7 +13,8 @@ public struct Fuzz: Sendable {
         public var slowest = Duration.zero
     }
 
-    private static func number(_ name: String) -> Int? {
+    /// A whole number that the environment sets.
+    public static func number(_ name: String) -> Int? {
         ProcessInfo.processInfo.environment[name].flatMap { Int($0) }
     }
 
@@ -45,7 +46,7 @@ public struct Fuzz: Sendable {
         defer { watch.stop() }
         if Self.isLong { print("fuzz \(name): \(count) files, seed \(Self.seed)") }
         let clock = ContinuousClock()
-        let (began, before) = (clock.now, Self.residentBytes)
+        let (began, before) = (clock.now, Machine.residentBytes)
         for number in 0..<count {
             var mutator = Mutator(seed: Self.seed, number: number)
             let bytes = mutator.mutate(files[number % files.count], donor: files[mutator.below(files.count)])
@@ -66,7 +67,7 @@ public struct Fuzz: Sendable {
             }
         }
         // What one file took must go before the next: a quarter of a gigabyte is not a reader's working memory.
-        let grown = Self.residentBytes - before
+        let grown = Machine.residentBytes - before
         if Self.isLong { print("fuzz \(name): slowest \(outcome.slowest), memory grew by \(grown >> 20) MiB") }
         if Self.isLong, grown > 256 << 20 { Issue.record("\(name): memory grew by \(grown >> 20) MiB") }
         return outcome
@@ -86,11 +87,6 @@ public struct Fuzz: Sendable {
                 "\(name): file \(number) of seed \(Self.seed): not one line about \(says): \(error.debugDescription.prefix(600))"
             )
         }
-    }
-
-    private static var residentBytes: Int {
-        let words = (try? String(contentsOfFile: "/proc/self/statm", encoding: .utf8))?.split(separator: " ") ?? []
-        return words.count > 1 ? (Int(words[1]) ?? 0) * 4096 : 0
     }
 
     /// Ends the process if one file takes a minute: a test that hangs tells nothing.

@@ -19,6 +19,12 @@ public enum Machine {
         if let threads { ThreadPool.shared.threadCount = threads }
         return try body()
     }
+
+    /// Bytes of memory that the process has, where the system says (Linux); 0 elsewhere.
+    public static var residentBytes: Int {
+        let words = (try? String(contentsOfFile: "/proc/self/statm", encoding: .utf8))?.split(separator: " ") ?? []
+        return words.count > 1 ? (Int(words[1]) ?? 0) * 4096 : 0
+    }
 }
 
 /// Lends a new folder, removed afterwards.
