@@ -90,7 +90,11 @@ import Testing
             try CheckpointWriter.writeFile(
                 ["a": .floats(zeros, shape: [count]), "b": .floats(zeros, shape: [count])], to: file)
             func resident() throws -> Int {
-                let lines = try String(contentsOfFile: "/proc/self/smaps", encoding: .utf8).split(separator: "\n")
+                // In pieces: the system gives less at a time than it is asked for.
+                let handle = try #require(FileHandle(forReadingAtPath: "/proc/self/smaps"))
+                var text = Data()
+                while let more = try handle.read(upToCount: 1 << 16), !more.isEmpty { text += more }
+                let lines = String(decoding: text, as: UTF8.self).split(separator: "\n")
                 let mapping = try #require(lines.firstIndex { $0.hasSuffix(file.path) })
                 let line = try #require(lines[mapping...].first { $0.hasPrefix("Rss:") })
                 return try #require(line.split(separator: " ").dropFirst().first.flatMap { Int($0) }) * 1024
