@@ -43,8 +43,8 @@ struct BenchComparison: Encodable {
         }
         return [
             "",
-            "a token in BF16 with dense attention, and in w4a8 with sparse attention and int8 index keys; computed,",
-            "not run, from what this machine was measured to do: \(short(roofs.bytes))B/s, \(short(roofs.f32))FLOP/s in f32,",
+            "a token in BF16 with dense attention, and in w4a8 with sparse attention and int8 index keys:",
+            "computed, not run, from what this machine was measured to do: \(short(roofs.bytes))B/s, \(short(roofs.f32))FLOP/s in f32,",
             "\(short(roofs.bf16)) in bf16, \(short(roofs.int8)) in int8",
             row("", "BF16, dense", "w4a8, sparse", "of it"),
         ] + rows("decode", decode) + rows("\(prefillTokens) more", prefill)
