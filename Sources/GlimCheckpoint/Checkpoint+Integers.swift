@@ -76,30 +76,39 @@ extension Checkpoint {
         of name: String, shape: [Int], _ format: Weight.Format
     ) throws(CheckpointError) -> IntegerMatrix {
         let (rows, columns) = (shape[0], shape[1])
-        let integers: [Int8]
-        if format.bits == 8 {
-            integers = try bytes(of: name).withUnsafeBytes { $0.map { Int8(bitPattern: $0) } }
-        } else {
-            let stored = try bytes(of: IntegerNames.shape(name)).withUnsafeBytes { bytes in
-                (0..<2).map { Int(bytes.loadUnaligned(fromByteOffset: 8 * $0, as: Int64.self)) }
-            }
-            guard stored == shape else {
-                throw .wrongShape(folder: path, tensor: name, found: stored, expected: shape)
-            }
-            let packed = try bytes(of: IntegerNames.packed(name))
-            integers = [Int8](unsafeUninitializedCapacity: rows * columns) { integers, count in
-                count = rows * columns
-                packed.withUnsafeBytes { packed in
-                    guard let from = packed.baseAddress, let to = integers.baseAddress else { return }
-                    let rowByteCount = Self.rowByteCount(columns)
-                    for row in 0..<rows {
-                        Self.unpack(from + row * rowByteCount, to + row * columns, count: columns)
-                    }
+        let (stored, scales) = try storedIntegers(of: name, shape: shape, format)
+        defer { stored.release() }
+        let integers = [Int8](unsafeUninitializedCapacity: rows * columns) { integers, count in
+            count = rows * columns
+            stored.withUnsafeBytes { stored in
+                guard let from = stored.baseAddress, let to = integers.baseAddress else { return }
+                if format.bits == 8 { return UnsafeMutableRawPointer(to).copyMemory(from: from, byteCount: count) }
+                let rowByteCount = Self.rowByteCount(columns)
+                for row in 0..<rows {
+                    Self.unpack(from + row * rowByteCount, to + row * columns, count: columns)
                 }
             }
         }
-        return IntegerMatrix(
-            format, outputs: rows, inputs: columns, integers: integers, scales: try floats(IntegerNames.scale(name)))
+        return IntegerMatrix(format, outputs: rows, inputs: columns, integers: integers, scales: scales)
+    }
+
+    /// The same, its integers as the file has them: `[R, C]` bytes, or of 4 bits `[R, ⌈C / 8⌉]` words.
+    ///
+    /// - Throws: as `integers`.
+    package func storedIntegers(
+        of name: String, shape: [Int], _ format: Weight.Format
+    ) throws(CheckpointError) -> (integers: MappedBytes, scales: [Float]) {
+        let scales = try floats(IntegerNames.scale(name))
+        if format.bits == 8 { return (try bytes(of: name), scales) }
+        let shapeBytes = try bytes(of: IntegerNames.shape(name))
+        let stored = shapeBytes.withUnsafeBytes { bytes in
+            (0..<2).map { Int(bytes.loadUnaligned(fromByteOffset: 8 * $0, as: Int64.self)) }
+        }
+        shapeBytes.release()
+        guard stored == shape else {
+            throw .wrongShape(folder: path, tensor: name, found: stored, expected: shape)
+        }
+        return (try bytes(of: IntegerNames.packed(name)), scales)
     }
 
     /// Of a row of four-bit numbers: whole words.

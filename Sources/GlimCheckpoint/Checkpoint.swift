@@ -133,6 +133,8 @@ public struct Checkpoint: Sendable {
         guard let to = out.baseAddress, count > 0 else { return }
 
         let scale = info.dtype == .f8E4M3 ? try scale(of: name, info, rows: rows) : nil
+        // What is read is somewhere else now: a model is not to be in memory twice.
+        defer { bytes.release() }
         bytes.withUnsafeBytes { source in
             guard let from = source.baseAddress else { return }
             if let scale {

@@ -37,6 +37,17 @@ package final class MappedFile: @unchecked Sendable {
         self.path = path
     }
 
+    /// Lets go of the pages of some bytes, which come from the file again when they are touched: they count as this
+    /// process's memory no longer.
+    package func release(_ range: Range<Int>) {
+        guard let start = bytes.baseAddress, !range.isEmpty else { return }
+        // Around a page that is touched the system maps others that it has at hand, in stretches of 64 KB.
+        let (first, end) = (UInt(bitPattern: start), UInt(bitPattern: start) + UInt(bytes.count))
+        let from = max(first, (first + UInt(range.lowerBound)) & ~0xFFFF)
+        let to = min(end, (first + UInt(range.upperBound) + 0xFFFF) & ~0xFFFF)
+        madvise(UnsafeMutableRawPointer(bitPattern: from), Int(to - from), MADV_DONTNEED)
+    }
+
     deinit {
         if let start = bytes.baseAddress { munmap(UnsafeMutableRawPointer(mutating: start), bytes.count) }
     }

@@ -50,6 +50,10 @@ public struct MappedBytes: Sendable {
         return try body(UnsafeRawBufferPointer(rebasing: file.bytes[range]))
     }
 
+    /// To be called after the bytes were read: they stay in the file, and take no memory of this process until they are
+    /// touched again.
+    package func release() { file.release(range) }
+
     /// A part of these bytes; `part` must lie within `0..<count`.
     func slice(_ part: Range<Int>) -> MappedBytes {
         precondition(part.lowerBound >= 0 && part.upperBound <= count, "MappedBytes.slice: \(part) of \(count) bytes")

@@ -95,15 +95,40 @@ extension CheckpointTensor {
     /// Reads the tensor, or its piece of a fused one, into the model.
     func load(from checkpoint: Checkpoint, _ piece: FusedExperts.Piece?) throws(CheckpointError) {
         if piece == nil, let format = try checkpoint.integerFormat(of: name, shape: shape) {
-            let integers = try checkpoint.integers(of: name, shape: shape, format)
-            if parts[0].weight.format == format {
-                parts[0].weight.set(integers, matrix: parts[0].matrix)
-            } else {
-                integers.numbers.withUnsafeBufferPointer { fill(from: $0) }
-            }
-            return
+            return try load(format, from: checkpoint)
+        }
+        if piece == nil, parts.count == 1, !parts[0].isTransposed, shape.count == 2 {
+            return try loadRows(from: checkpoint)
         }
         try withNumbers(from: checkpoint, piece) { fill(from: $0) }
+    }
+
+    private func load(_ format: Weight.Format, from checkpoint: Checkpoint) throws(CheckpointError) {
+        let (weight, matrix) = (parts[0].weight, parts[0].matrix)
+        if weight.format == format, shape[1].isMultiple(of: 32) {
+            // Only put in another order, straight from the file.
+            let (integers, scales) = try checkpoint.storedIntegers(of: name, shape: shape, format)
+            integers.withUnsafeBytes { weight.set(stored: $0, scales: scales, matrix: matrix) }
+            return integers.release()
+        }
+        let integers = try checkpoint.integers(of: name, shape: shape, format)
+        if weight.format == format {
+            weight.set(integers, matrix: matrix)
+        } else {
+            integers.numbers.withUnsafeBufferPointer { fill(from: $0) }
+        }
+    }
+
+    /// Some rows at a time: an embedding in f32 would take more memory than any other step of loading.
+    private func loadRows(from checkpoint: Checkpoint) throws(CheckpointError) {
+        let rowsAtOnce = max(1, (1 << 17) / shape[1]) * 32
+        for first in stride(from: 0, to: shape[0], by: rowsAtOnce) {
+            let rows = first..<min(shape[0], first + rowsAtOnce)
+            let numbers = try Tensor([rows.count * shape[1]]) { out throws(CheckpointError) in
+                try checkpoint.floats(of: name, rows: rows, into: out)
+            }
+            numbers.withElements { parts[0].weight.set($0, from: first, matrix: parts[0].matrix) }
+        }
     }
 
     /// Reads the tensor's numbers, or those of its piece of a fused one.

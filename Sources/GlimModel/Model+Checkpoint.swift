@@ -22,11 +22,14 @@ extension Model {
     ///   - computeType: of products; nil: what the config says.
     ///   - scheme: of f32 weights: products are quantised by it, and what is saved are its integers (quantisation-aware
     ///     training).
+    ///   - progress: told after each tensor, from any thread, how much is loaded: from 0 to 1.
     /// - Throws: `ConfigError`, `CheckpointError`.
     public init(
-        folder: URL, format: LoadFormat = .asStored, computeType: ModelConfig.ComputeType? = nil, scheme: Scheme? = nil
+        folder: URL, format: LoadFormat = .asStored, computeType: ModelConfig.ComputeType? = nil, scheme: Scheme? = nil,
+        progress: @Sendable (Double) -> Void = { _ in }
     ) throws {
-        try self.init(LoadPlan(folder: folder, format: format, computeType: computeType, scheme: scheme))
+        try self.init(
+            LoadPlan(folder: folder, format: format, computeType: computeType, scheme: scheme), progress: progress)
     }
 
     /// Fills a model of the given shape from a checkpoint.
@@ -47,18 +50,24 @@ extension Model {
         }
     }
 
-    private init(_ plan: LoadPlan) throws(CheckpointError) {
+    private init(
+        _ plan: LoadPlan, progress: @Sendable (Double) -> Void = { _ in }
+    ) throws(CheckpointError) {
         let (checkpoint, fused) = (plan.checkpoint, plan.fused)
-        self.init(plan.config, mtpTables: plan.tables, form: plan.form)
+        self.init(plan.config, mtpTables: plan.tables, isZeroed: false, form: plan.form)
         isHeldRounded = plan.format == .inference && plan.config.computeType == .bfloat16
         let failure = Mutex<CheckpointError?>(nil)
         let tensors = tensors
+        let total = tensors.reduce(0) { $0 + $1.shape.reduce(1, *) }
+        let done = Atomic(0)
         ThreadPool.shared.run(tensors.count) { i in
             do throws(CheckpointError) {
                 try tensors[i].load(from: checkpoint, fused[tensors[i].name])
             } catch {
                 failure.withLock { $0 = $0 ?? error }
             }
+            let count = done.add(tensors[i].shape.reduce(1, *), ordering: .relaxed).newValue
+            progress(Double(count) / Double(total))
         }
         if let error = failure.withLock({ $0 }) { throw error }
         changed()

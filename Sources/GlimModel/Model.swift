@@ -25,13 +25,15 @@ public struct Model: Sendable {
         self.init(config, mtpTables: mtpTables, isBlueprint: isBlueprint) { _ in MatrixForm() }
     }
 
-    /// - Parameter form: how each matrix is held.
+    /// - Parameters:
+    ///   - isZeroed: false: the caller sets every matrix.
+    ///   - form: how each matrix is held.
     init(
-        _ config: ModelConfig, mtpTables: [ModelTables] = [], isBlueprint: Bool = false,
+        _ config: ModelConfig, mtpTables: [ModelTables] = [], isBlueprint: Bool = false, isZeroed: Bool = true,
         form: @escaping (MatrixRequest) -> MatrixForm
     ) {
         let make = WeightMaker(
-            isBlueprint: isBlueprint, computesInBF16: config.computeType == .bfloat16, form: form)
+            isBlueprint: isBlueprint, isZeroed: isZeroed, computesInBF16: config.computeType == .bfloat16, form: form)
         self.config = config
         embedding = make.matrix(
             "model.embed_tokens.weight", config.vocabularySize, config.hiddenSize, isLookedUp: true)
@@ -104,6 +106,7 @@ package struct ModelTables: Sendable {
 /// Makes the weights of a model, each in the form that is wanted of it.
 struct WeightMaker {
     let isBlueprint: Bool
+    var isZeroed = true
     let computesInBF16: Bool
     /// Makes a layer of multi-token prediction.
     var isAhead = false
@@ -125,7 +128,7 @@ struct WeightMaker {
         return form.shared
             ?? Weight(
                 outputs: outputs, inputs: inputs, count: count, format: form.format, computesInBF16: rounds,
-                quantization: form.quantization, isBlueprint: isBlueprint)
+                quantization: form.quantization, isBlueprint: isBlueprint, isZeroed: isZeroed)
     }
 
     func vector(_ width: Int, filledWith value: Float = 1) -> Weight {

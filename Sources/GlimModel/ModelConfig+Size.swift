@@ -8,6 +8,8 @@ public struct ModelSize: Sendable, Equatable {
         /// Of these, what one token is multiplied with. The embedding is looked up and norms and biases are
         /// element-wise, so they do not count; the head does, tied or not.
         public var activeCount = 0
+        /// Of the active ones, those that are stored in integers.
+        public var integerCount = 0
         public var byteCount = 0
     }
 
@@ -80,6 +82,10 @@ extension ModelConfig {
             let area = tensor.rows * tensor.columns
             size.parts[part].parameterCount += area * tensor.count
             size.parts[part].activeCount += area * tensor.activeCount
+            // A tied head is the embedding, which is never in integers.
+            if tensor.count > 0, integers(of: tensor) != nil {
+                size.parts[part].integerCount += area * tensor.activeCount
+            }
             size.parts[part].byteCount += tensor.count * byteCount(of: tensor)
         }
         return size

@@ -11,9 +11,22 @@ public struct ModelCost: Sendable, Equatable {
         public var operations: Double
         /// For one token: shared reads are divided among the tokens that share them.
         public var bytes: Double
+        /// The share of the operations that is done in integers.
+        public var integerShare: Double
+        /// The share that is done in bf16; the rest is in f32.
+        public var bf16Share: Double
+
+        public init(
+            name: String, operations: Double, bytes: Double, integerShare: Double = 0, bf16Share: Double = 0
+        ) {
+            (self.name, self.operations, self.bytes) = (name, operations, bytes)
+            (self.integerShare, self.bf16Share) = (integerShare, bf16Share)
+        }
     }
 
-    public var parts: [Part] = []
+    public var parts: [Part]
+
+    public init(parts: [Part] = []) { self.parts = parts }
 
     public var operationsPerToken: Double { parts.reduce(0) { $0 + $1.operations } }
     public var bytesPerToken: Double { parts.reduce(0) { $0 + $1.bytes } }
@@ -44,10 +57,14 @@ extension ModelConfig {
             // A pass reads every weight once, and of the experts those that some row chose.
             let read = part.name == "routed experts" ? expertsRead(rows) * oneExpert : Double(part.activeCount)
             let share = part.name == "head" && !logitsOfAll ? 1 / Double(tokens) : 1
+            let integers = Double(part.integerCount) / Double(part.activeCount)
+            // Where a choice hangs on products they are never rounded.
+            let rounds = productFormat == .bf16 && part.name != "routers" && part.name != "indexers"
             cost.parts.append(
                 .init(
                     name: part.name, operations: 2 * Double(part.activeCount) * share,
-                    bytes: read * width / Double(rows)))
+                    bytes: read * width / Double(rows), integerShare: integers,
+                    bf16Share: rounds ? 1 - integers : 0))
         }
         // Row t of a pass, from 1, sees context + t positions; a pass of many reads what its last row sees, once.
         let last = Double(context + tokens)

@@ -105,8 +105,46 @@ struct IntegerLayout {
         let (N, K) = (Int64(outputCount(panel..<panel + 1)), Int64(inputs))
         let pack = bits == 8 ? kernels.pointee.pack_int8 : kernels.pointee.pack_int4
         pack(numbers(matrix, panel: panel), rows, K, N, K)
+        packScales(panel, of: matrix, scales)
+    }
+
+    private func packScales(_ panel: Int, of matrix: UnsafeMutableRawPointer, _ scales: UnsafePointer<Float>) {
         kernels.pointee.pack_f32(
-            self.scales(matrix, panel: panel), scales, Int64(groupCount), N, Int64(groupCount))
+            self.scales(matrix, panel: panel), scales, Int64(groupCount), Int64(outputCount(panel..<panel + 1)),
+            Int64(groupCount))
+    }
+
+    /// The same of rows as files have them (``Weight/set(stored:scales:matrix:)``), of a multiple of 32 inputs.
+    ///
+    /// A panel holds words of four integers of 8 bits or eight of 4, the words of its 32 outputs side by side. Its
+    /// integers of 8 bits are each plus 128; those of 4 are plus 8 as in the file, and a byte holds number i of a word
+    /// beside number i + 4, where the file has i + 1.
+    func pack(
+        _ panel: Int, of matrix: UnsafeMutableRawPointer, stored rows: UnsafeRawPointer, scales: UnsafePointer<Float>
+    ) {
+        let (width, n) = (inputs * bits / 32, outputCount(panel..<panel + 1))
+        let to = UnsafeMutableRawPointer(numbers(matrix, panel: panel)).assumingMemoryBound(to: UInt32.self)
+        if n < Self.panel { to.update(repeating: bits == 8 ? 0x8080_8080 : 0x8888_8888, count: width * Self.panel) }
+        // A cache line of each row at a time.
+        for first in stride(from: 0, to: width, by: 16) {
+            for row in 0..<n {
+                let (from, column) = (rows + row * width * 4, to + row)
+                for i in first..<min(width, first + 16) {
+                    let word = from.loadUnaligned(fromByteOffset: 4 * i, as: UInt32.self)
+                    column[i * Self.panel] = bits == 8 ? word ^ 0x8080_8080 : Self.interleaved(word)
+                }
+            }
+        }
+        packScales(panel, of: matrix, scales)
+    }
+
+    /// Eight numbers of four bits, 0 1 2 3 4 5 6 7 from the lowest bits on, as 0 4 1 5 2 6 3 7.
+    private static func interleaved(_ word: UInt32) -> UInt32 {
+        func spread(_ half: UInt32) -> UInt32 {
+            let pairs = (half | half &<< 8) & 0x00FF_00FF
+            return (pairs | pairs &<< 4) & 0x0F0F_0F0F
+        }
+        return spread(word & 0xFFFF) | spread(word &>> 16) &<< 4
     }
 
     /// Integers times their scales, f32 `[outputs of the panels, inputs]`.

@@ -69,9 +69,11 @@ public final class Weight: @unchecked Sendable {
     /// - Parameters:
     ///   - quantization: integers that products are in, for a weight whose numbers are trained.
     ///   - isBlueprint: take no memory: the weight tells its shape and nothing else.
+    ///   - isZeroed: false leaves the memory as it is, for a loader that sets every matrix: on as many threads as it has,
+    ///     where zeros would all be written by this one, and memory is taken when it is first written.
     public init(
         outputs: Int, inputs: Int, count: Int = 1, format: Format = .f32, computesInBF16: Bool = false,
-        quantization: Format? = nil, isBlueprint: Bool = false
+        quantization: Format? = nil, isBlueprint: Bool = false, isZeroed: Bool = true
     ) {
         precondition(outputs > 0 && inputs > 0 && count > 0, "Weight: \(count) x [\(outputs), \(inputs)]")
         (self.format, residence, self.computesInBF16) = (format, .owned, computesInBF16)
@@ -85,7 +87,7 @@ public final class Weight: @unchecked Sendable {
         }
         let bytes = isBlueprint ? 0 : Self.byteCount(layout, format)
         buffer = Buffer(byteCount: bytes)
-        buffer.pointer.initializeMemory(as: UInt8.self, repeating: 0, count: bytes)
+        if isZeroed { buffer.pointer.initializeMemory(as: UInt8.self, repeating: 0, count: bytes) }
     }
 
     /// A vector.
@@ -193,16 +195,37 @@ public final class Weight: @unchecked Sendable {
             }
         }
         let from = turned.map { UnsafePointer($0.pointer) } ?? base
-        let (N, K) = (Int64(outputs), Int64(inputs))
+        pack(from, first: 0, count: outputs, matrix: index, numbers: numbers)
+    }
+
+    /// Sets some of a matrix's rows, `[count, inputs]`, so that not all of them have to be in memory at one time.
+    ///
+    /// - Parameter first: a multiple of 32; so is the number of rows, unless they are the last.
+    public func set(_ rows: UnsafeBufferPointer<Float>, from first: Int, matrix index: Int = 0) {
+        let (n, panel) = (rows.count / inputs, Int(GLIM_PANEL))
+        precondition(
+            !isVector && index < count && rows.count == n * inputs && first % panel == 0
+                && (first + n == outputs || first + n < outputs && n % panel == 0),
+            "Weight.set: \(rows.count) numbers from row \(first) on, for \(layout)")
+        if let base = rows.baseAddress { pack(base, first: first, count: n, matrix: index) }
+    }
+
+    private func pack(
+        _ rows: UnsafePointer<Float>, first: Int, count n: Int, matrix index: Int, numbers: Tensor? = nil
+    ) {
+        let (N, K, panel) = (Int64(n), Int64(inputs), Int(GLIM_PANEL))
         if let integerLayout {
             let matrix = buffer.pointer + index * integerLayout.byteCount
-            for panel in 0..<panelCount {
-                integerLayout.quantize(panel, of: matrix, from + panel * Int(GLIM_PANEL) * inputs)
+            for row in stride(from: 0, to: n, by: panel) {
+                integerLayout.quantize((first + row) / panel, of: matrix, rows + row * inputs)
             }
-        } else if format == .f32 || numbers != nil {
-            kernels.pointee.pack_f32((numbers?.pointer ?? floats) + index * matrixStride, from, K, N, K)
+            return
+        }
+        let offset = index * matrixStride + first / panel * panelStride
+        if format == .f32 || numbers != nil {
+            kernels.pointee.pack_f32((numbers?.pointer ?? floats) + offset, rows, K, N, K)
         } else {
-            kernels.pointee.pack_bf16(halves + index * matrixStride, from, K, N, K)
+            kernels.pointee.pack_bf16(halves + offset, rows, K, N, K)
         }
     }
 

@@ -11,7 +11,7 @@ struct Bench: ParsableCommand {
             prefill reads --tokens more where --context tokens are in the cache; decode draws --tokens one at a time \
             from there (the cache is filled with random rows: reading so far would take long, and no time depends on \
             what it holds); train makes whole steps of --batch sequences, with AdamW; cost only computes what a \
-            token costs by arithmetic. Times are medians of at least three runs and two seconds, or of one run that \
+            token costs by arithmetic, and for sparse attention holds w4a8 against BF16 with dense attention. Times are medians of at least three runs and two seconds, or of one run that \
             takes more than twenty. The memory bandwidth and the peak in the format of products are measured before \
             and after with the same threads.
 
@@ -130,20 +130,22 @@ struct Bench: ParsableCommand {
 
     private func loadModel(_ config: ModelConfig) throws -> Model {
         let (name, advice) = (model ?? preset ?? "", "glim bench cost computes without running")
-        if model == nil || kind == .train {
+        let format: Model.LoadFormat = kind == .train ? .f32 : .inference
+        if kind == .train {
             try MemoryRoom.check(
-                MemoryRoom.byteCount(of: config, microBatches: kind == .train ? recipe.microBatchCount : nil),
-                of: name, advice: advice)
-        }
-        if kind != .train {
+                MemoryRoom.byteCount(of: config, microBatches: recipe.microBatchCount), of: name, advice: advice)
+        } else {
+            let weights = try model.map {
+                try Model.byteCount(ofFolder: URL(filePath: $0), format: format, computeType: computeType)
+            }
             let pages = (wantedPositions + KeyPages.positions - 1) / KeyPages.positions * batchCount
             try MemoryRoom.check(
-                MemoryRoom.product(CacheLayout(config).pageByteCount, pages),
-                of: "the cache of \(name) for \(wantedPositions) positions", advice: advice)
+                MemoryRoom.sum(
+                    weights ?? MemoryRoom.byteCount(of: config),
+                    MemoryRoom.product(CacheLayout(config).pageByteCount, pages)),
+                of: "\(name) with a cache of \(wantedPositions) positions", advice: advice)
         }
-        return try model.map {
-            try Model(path: $0, format: kind == .train ? .f32 : .inference, computeType: computeType)
-        }
+        return try model.map { try Model(path: $0, format: format, computeType: computeType) }
             ?? Model(config, seed: seed)
     }
 
@@ -190,7 +192,9 @@ struct Bench: ParsableCommand {
         let title =
             "\(model ?? preset ?? ""): cost of a token, \(tokenCount) at a time in \(batchCount) sequence"
             + "\(batchCount == 1 ? "" : "s") with \(context) positions in the cache"
-        try emit(([title] + BenchReport.table(cost)).joined(separator: "\n") + "\n")
-        if json { try emit(BenchReport(cost: cost).jsonLine + "\n") }
+        let comparison = BenchComparison(config, context: context, prefillTokens: tokens ?? 512, batch: batchCount)
+        let lines = [title] + BenchReport.table(cost) + (comparison?.text() ?? [])
+        try emit(lines.joined(separator: "\n") + "\n")
+        if json { try emit(BenchReport(cost: cost, comparison).jsonLine + "\n") }
     }
 }

@@ -15,8 +15,9 @@ struct BenchReport: Encodable {
     private var probes: [MachineProbe] = []
     private var peakBytes: Int?
     private var peakResident: Int?
+    private var comparison: BenchComparison?
 
-    init(cost: ModelCost) { self.cost = cost }
+    init(cost: ModelCost, _ comparison: BenchComparison?) { (self.cost, self.comparison) = (cost, comparison) }
 
     init(_ result: BenchResult, before: MachineProbe, after: MachineProbe, peaks: (tensors: Int, resident: Int)) {
         (cost, self.result, probes) = (result.cost, result, [before, after])
@@ -113,6 +114,7 @@ struct BenchReport: Encodable {
             cost.parts.map { Part(name: $0.name, bytes: $0.bytes, flops: $0.operations) }, forKey: .parts)
         try values.encode(ThreadPool.shared.threadCount, forKey: .threads)
         try values.encode(KernelSet.name, forKey: .kernels)
+        try comparison?.encode(to: encoder)
     }
 }
 

@@ -9,6 +9,8 @@ extension Model {
         try MemoryRoom.check(
             Model.byteCount(ofFolder: folder, format: format, computeType: computeType), of: path,
             advice: "use a smaller model, or a machine with more")
-        try self.init(folder: folder, format: format, computeType: computeType)
+        let progress = LoadingProgress(path)
+        defer { progress.clear() }
+        try self.init(folder: folder, format: format, computeType: computeType) { progress.show($0) }
     }
 }

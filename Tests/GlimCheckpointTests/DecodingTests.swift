@@ -82,6 +82,34 @@ import Testing
         #expect(try checkpoint.int32s("i32") == [1, -2, .max])
     }
 
+    #if os(Linux)
+    @Test("what was read takes no memory of the process any longer") func releases() throws {
+        try withTemporaryFolder { folder in
+            let (file, count) = (folder.appending(path: "model.safetensors"), 1 << 21)
+            let zeros = [Float](repeating: 0, count: count)
+            try CheckpointWriter.writeFile(
+                ["a": .floats(zeros, shape: [count]), "b": .floats(zeros, shape: [count])], to: file)
+            func resident() throws -> Int {
+                // In pieces: the system gives less at a time than it is asked for.
+                let handle = try #require(FileHandle(forReadingAtPath: "/proc/self/smaps"))
+                var text = Data()
+                while let more = try handle.read(upToCount: 1 << 16), !more.isEmpty { text += more }
+                let lines = String(decoding: text, as: UTF8.self).split(separator: "\n")
+                let mapping = try #require(lines.firstIndex { $0.hasSuffix(file.path) })
+                let line = try #require(lines[mapping...].first { $0.hasPrefix("Rss:") })
+                return try #require(line.split(separator: " ").dropFirst().first.flatMap { Int($0) }) * 1024
+            }
+            let checkpoint = try Checkpoint(folder: folder)
+            #expect(try checkpoint.bytes(of: "a").withUnsafeBytes { $0.allSatisfy { $0 == 0 } })
+            #expect(try resident() >= 4 * count)
+            #expect(try checkpoint.floats("a") == zeros)
+            #expect(try checkpoint.floats("b", rows: 1 << 20..<count) == Array(zeros.prefix(1 << 20)))
+            let left = try withExtendedLifetime(checkpoint) { try resident() }
+            #expect(left <= 1 << 18)
+        }
+    }
+    #endif
+
     @Test("many threads read one checkpoint") func threads() async throws {
         let checkpoint = try Checkpoint(folder: golden("fp8"))
         let name = "model.layers.0.self_attn.kv_a_proj_with_mqa.weight"

@@ -18,6 +18,20 @@ import Testing
         #expect(flops["indexing of positions"] == 78.0 * 8192 * 131_073)
         #expect(flops["attention over positions"] == 78.0 * 139_264 * 2048)
         #expect(json["tokens_per_second"] is NSNull)
+        // The same operations in w4a8; without the indexers (9,371,648 weights a layer) and their scores, but over
+        // all positions, in BF16.
+        func number(_ key: String) -> Double { json[key] as? Double ?? 0 }
+        let indexers: Double = 78 * (8192 * 131_073 + 2 * 9_371_648)
+        let positions: Double = 78 * 139_264 * (131_073 - 2048)
+        #expect(number("w4a8_sparse_flops_per_token") == number("flops_per_token"))
+        #expect(number("bf16_dense_flops_per_token") - number("flops_per_token") == positions - indexers)
+        for name in ["bf16_dense", "w4a8_sparse", "bf16_dense_prefill", "w4a8_sparse_prefill"] {
+            for figure in ["bytes", "seconds"] { #expect(number("\(name)_\(figure)_per_token") > 0) }
+        }
+        for key in ["cost_ratio", "prefill_cost_ratio"] { #expect(number(key) > 0.01 && number(key) < 0.5) }
+        #expect(output.text.contains("computed, not run"))
+        let plain = try await Program.succeed("bench", "cost", "--preset", "nano", "--json").json
+        #expect(plain["flops_per_token"] != nil && plain["cost_ratio"] == nil)
     }
 
     @Test("decode is measured against the machine") func decode() async throws {

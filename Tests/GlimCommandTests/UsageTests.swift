@@ -152,7 +152,8 @@ import Testing
         try await expectError(["bench", "cost", "--preset", "none"], "none")
         try await expectError(["bench", "decode", "--model", lite, "--context", "4096"], "the model's context is 4096")
         try await expectError(
-            ["bench", "decode", "--preset", "nano", "--context", "16777216", "--batch", "65536"], "the cache of nano")
+            ["bench", "decode", "--preset", "nano", "--context", "16777216", "--batch", "65536"],
+            "nano with a cache of")
     }
 
     @Test("a wrong value of train is named as the option it came from, or the key and line of its file")

@@ -3,6 +3,7 @@ import GlimCheckpoint
 import GlimModel
 import GlimTensor
 import GlimTestSupport
+import Synchronization
 import Testing
 
 @Suite("models as checkpoints") struct ModelCheckpointTests {
@@ -33,6 +34,24 @@ import Testing
             let before = try Data(contentsOf: folder.appending(path: "model.safetensors"))
             try Model(folder: folder).save(to: folder)
             #expect(try Data(contentsOf: folder.appending(path: "model.safetensors")) == before)
+        }
+    }
+
+    @Test("an embedding that is read in several pieces is whole, and progress goes from nothing to all") func pieces()
+        throws
+    {
+        var config = Tiny.config(3)
+        (config.vocabularySize, config.hiddenSize, config.tiesEmbeddings) = (70_001, 64, false)
+        let model = Tiny.model(config, 3)
+        try withTemporaryFolder { folder in
+            try model.save(to: folder)
+            let told = Mutex<[Double]>([])
+            let loaded = try Model(folder: folder) { fraction in told.withLock { $0.append(fraction) } }
+            for (a, b) in zip(loaded.tensors, model.tensors) {
+                expectSame(a.numbers()!.elements, b.numbers()!.elements, a.name)
+            }
+            let fractions = told.withLock { $0.sorted() }
+            #expect(fractions.count == model.tensors.count && fractions.last == 1 && fractions[0] > 0)
         }
     }
 

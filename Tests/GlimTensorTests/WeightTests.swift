@@ -31,6 +31,61 @@ import Testing
         #expect(weight.parameterCount == 3 * outputs * inputs && weight.byteCount >= weight.parameterCount * 2)
     }
 
+    @Test("rows set in pieces are the matrix set at once", arguments: [Weight.Format.f32, .bf16, .int8(group: 32)])
+    func pieces(format: Weight.Format) {
+        var draw = Draw(5)
+        for (outputs, inputs) in [(100, 64), (64, 32), (31, 96)] {
+            let rows = draw.floats(outputs * inputs)
+            let (whole, pieces) = (
+                Weight(outputs: outputs, inputs: inputs, format: format),
+                Weight(outputs: outputs, inputs: inputs, format: format, isZeroed: false)
+            )
+            rows.withUnsafeBufferPointer { rows in
+                whole.set(rows)
+                for first in stride(from: 0, to: outputs, by: 32) {
+                    let some = rows[first * inputs..<min(outputs, first + 32) * inputs]
+                    pieces.set(UnsafeBufferPointer(rebasing: some), from: first)
+                }
+            }
+            expectSame(pieces.rows().elements, whole.rows().elements)
+            let x = draw.tensor([3, inputs])
+            expectSame(Tensor.linear(x, pieces).elements, Tensor.linear(x, whole).elements)
+        }
+    }
+
+    @Test("integers as files have them are those that were unpacked", arguments: [8, 4])
+    func stored(bits: Int) {
+        var draw = Draw(bits)
+        for (outputs, inputs) in [(1, 32), (33, 64), (64, 160), (70, 512), (100, 1056)] {
+            let format = Weight.Format.integers(bits: bits, inputs: inputs)
+            let most = bits == 8 ? 127 : 7
+            let integers = (0..<outputs * inputs).map { _ in Int8(draw.integer(-most - 1...most)) }
+            let groups = (inputs + format.group! - 1) / format.group!
+            let matrix = IntegerMatrix(
+                format, outputs: outputs, inputs: inputs, integers: integers, scales: draw.floats(outputs * groups))
+            // At an address without any alignment.
+            var bytes: [UInt8] = [0]
+            if bits == 8 {
+                bytes += integers.map { UInt8(bitPattern: $0) }
+            } else {
+                for i in stride(from: 0, to: integers.count, by: 2) {
+                    bytes.append(UInt8(Int(integers[i]) + 8 + (Int(integers[i + 1]) + 8) << 4))
+                }
+            }
+            let (unpacked, stored) = (
+                Weight(outputs: outputs, inputs: inputs, format: format),
+                Weight(outputs: outputs, inputs: inputs, format: format, isZeroed: false)
+            )
+            unpacked.set(matrix)
+            bytes.withUnsafeBytes {
+                stored.set(stored: UnsafeRawBufferPointer(rebasing: $0[1...]), scales: matrix.scales)
+            }
+            #expect(stored.integers() == matrix)
+            let x = draw.tensor([3, inputs])
+            expectSame(Tensor.linear(x, stored).elements, Tensor.linear(x, unpacked).elements)
+        }
+    }
+
     /// Where no number is tiny, the bf16 chain is the f32 chain over rounded operands.
     @Test("products in bf16 are products of rounded numbers, forwards and backwards", arguments: shapes + [(70, 301)])
     func computesInBF16(shape: (Int, Int)) {

@@ -36,6 +36,12 @@ public enum MemoryRoom {
         return overflow ? .max : product
     }
 
+    /// The same of two parts.
+    package static func sum(_ a: Int, _ b: Int) -> Int {
+        let (sum, overflow) = a.addingReportingOverflow(b)
+        return overflow ? .max : sum
+    }
+
     /// - Parameters:
     ///   - name: of the model, for the error.
     ///   - advice: what else could be done.
