@@ -37,6 +37,14 @@ package final class MappedFile: @unchecked Sendable {
         self.path = path
     }
 
+    /// Takes pages out of the process's memory; what is read again comes from the file again.
+    func letGo(_ range: Range<Int>) {
+        guard let start = bytes.baseAddress, !range.isEmpty else { return }
+        let page = Int(getpagesize())
+        let first = range.lowerBound / page * page
+        _ = madvise(UnsafeMutableRawPointer(mutating: start + first), range.upperBound - first, MADV_DONTNEED)
+    }
+
     deinit {
         if let start = bytes.baseAddress { munmap(UnsafeMutableRawPointer(mutating: start), bytes.count) }
     }

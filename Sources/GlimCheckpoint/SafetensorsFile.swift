@@ -50,6 +50,10 @@ public struct MappedBytes: Sendable {
         return try body(UnsafeRawBufferPointer(rebasing: file.bytes[range]))
     }
 
+    /// Takes the bytes' pages out of the process's memory, for who reads a large file once: what is read again comes from
+    /// the file again.
+    package func letGo() { file.letGo(range) }
+
     /// A part of these bytes; `part` must lie within `0..<count`.
     func slice(_ part: Range<Int>) -> MappedBytes {
         precondition(part.lowerBound >= 0 && part.upperBound <= count, "MappedBytes.slice: \(part) of \(count) bytes")
