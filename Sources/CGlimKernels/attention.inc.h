@@ -110,15 +110,30 @@ static void transpose_queries(float *out, const float *x, int64_t rows, int64_t 
 
 /// Where the keys of a call come from, and which of them a row sees: the first `first` + r / heads + 1.
 typedef struct {
-    const float *const *pages;
+    const float *const *pages;  ///< of bf16 where `bf16`
     int64_t ldk;
+    int32_t bf16;
     const int32_t *selected;  ///< null: all positions. Else entry e of the selection counts as position e.
     int64_t first, heads, width;
-    float *gathered;  ///< room for a block of selected keys
+    float *gathered;  ///< room for a block of keys that are selected or in bf16
 } key_source;
 
 /// Keys that the last of `rows` rows sees.
 INLINE int64_t visible_keys(const key_source *k, int64_t rows) { return k->first + (rows - 1) / k->heads + 1; }
+
+/// Row `i` of a page, whatever it holds.
+INLINE const float *key_row(const key_source *k, const float *page, int64_t i) {
+    return (const float *)(const void *)((const char *)page + i * k->ldk * (k->bf16 ? 2 : 4));
+}
+
+/// Rows of bf16 to rows of `width` numbers in f32. Rows `ahead`, as many, are called nearer.
+static void widen_rows(float *out, const float *const *at, const float *const *ahead, int64_t count, int64_t width) {
+    for (int64_t i = 0; i < count; i++, out += width) {
+        const uint16_t *const x = (const void *)at[i];
+        for (int64_t d = 0; d < width; d += 32) __builtin_prefetch((const char *)ahead[i] + 2 * d, 0, 2);
+        for (int64_t d = 0; d < width; d++) out[d] = bf16_widened(x[d]);
+    }
+}
 
 /// Where the keys from `base` on are; past the last visible one, that one again.
 static void locate_keys(const float **at, const key_source *k, int64_t base, int64_t visible) {
@@ -127,11 +142,11 @@ static void locate_keys(const float **at, const key_source *k, int64_t base, int
     if (k->selected) {
         for (int64_t i = 0; i < count; i++) {
             const uint64_t s = (uint64_t)k->selected[base + i];
-            at[i] = k->pages[s / GLIM_PAGE] + s % GLIM_PAGE * (uint64_t)k->ldk;
+            at[i] = key_row(k, k->pages[s / GLIM_PAGE], (int64_t)(s % GLIM_PAGE));
         }
     } else {
-        const float *const first = k->pages[base / GLIM_PAGE] + base % GLIM_PAGE * k->ldk;
-        for (int64_t i = 0; i < count; i++) at[i] = first + i * k->ldk;
+        for (int64_t i = 0; i < count; i++)
+            at[i] = key_row(k, k->pages[base / GLIM_PAGE], base % GLIM_PAGE + i);
     }
     for (int64_t i = count; i < GLIM_PAGE; i++) at[i] = at[count - 1];
 }
@@ -141,14 +156,18 @@ static void locate_keys(const float **at, const key_source *k, int64_t base, int
 /// is walked through.
 static const float *key_block(const key_source *k, int64_t base, int64_t visible, float *turned, int64_t *ld) {
     const int64_t count = at_most(visible - base, GLIM_PAGE);
-    float *copy = k->selected ? k->gathered : NULL;
+    float *copy = k->selected || k->bf16 ? k->gathered : NULL;
     *ld = copy ? k->width : k->ldk;
     if (copy || turned) {
         const float *at[GLIM_PAGE], *ahead[GLIM_PAGE];
         locate_keys(at, k, base, visible);
         locate_keys(ahead, k, base + GLIM_PAGE, visible);
-        if (turned) transpose_rows(turned, at, count, k->width, ahead);
-        for (int64_t i = 0; !turned && i < count; i++) {
+        if (k->bf16) {
+            widen_rows(copy, at, ahead, count, k->width);
+            for (int64_t i = 0; turned && i < count; i++) at[i] = copy + i * k->width;
+        }
+        if (turned) transpose_rows(turned, at, count, k->width, k->bf16 ? NULL : ahead);
+        for (int64_t i = 0; !turned && !k->bf16 && i < count; i++) {
             memcpy(copy + i * k->width, at[i], (size_t)k->width * sizeof(float));
             for (int64_t d = 0; d < k->width; d += 16) __builtin_prefetch(ahead[i] + d, 0, 2);
         }
@@ -290,17 +309,18 @@ static void attend(float *out, float *lse, float *largest, const float *q, int64
 }
 
 static void attention(float *out, float *lse, float *largest, const float *q, int64_t tokens, int64_t heads,
-                      const float *const *pages, int64_t ldk, int64_t first, int64_t width, int64_t value_width,
+                      const float *const *pages, int64_t ldk, int32_t bf16, int64_t first, int64_t width, int64_t value_width,
                       float scale, float *scratch) {
-    const key_source k = {.pages = pages, .ldk = ldk, .first = first, .heads = heads, .width = width};
+    const key_source k = {
+        .pages = pages, .ldk = ldk, .bf16 = bf16, .first = first, .heads = heads, .width = width};
     attend(out, lse, largest, q, tokens * heads, k, value_width, scale, scratch);
 }
 
 static void attention_selected(float *out, float *lse, float *largest, const float *q, int64_t heads,
-                               const float *const *pages, int64_t ldk, const int32_t *selected, int64_t count,
-                               int64_t width, int64_t value_width, float scale, float *scratch) {
-    const key_source k = {
-        .pages = pages, .ldk = ldk, .selected = selected, .first = count - 1, .heads = heads, .width = width};
+                               const float *const *pages, int64_t ldk, int32_t bf16, const int32_t *selected,
+                               int64_t count, int64_t width, int64_t value_width, float scale, float *scratch) {
+    const key_source k = {.pages = pages, .ldk = ldk, .bf16 = bf16, .selected = selected, .first = count - 1,
+                          .heads = heads, .width = width};
     attend(out, lse, largest, q, heads, k, value_width, scale, scratch);
 }
 

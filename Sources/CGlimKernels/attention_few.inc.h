@@ -212,7 +212,8 @@ static void attend_few(float *out, float *lse, float *largest, const float *q, i
                        const key_source *k, int64_t value_width, float scale, float *scratch) {
     few_keys keys;
     float top[FEW_ROWS], sum[FEW_ROWS], alpha[FEW_ROWS];
-    float *const tile = scratch;
+    float *const tile = scratch, *const widened = tile + FEW_ROWS * GLIM_PAGE;
+    const float *copies[GLIM_PAGE];
     few_keys_of(&keys, k, r, m);
     v_store(top, v_set1(-INFINITY));
     v_store(sum, v_zero());
@@ -220,6 +221,12 @@ static void attend_few(float *out, float *lse, float *largest, const float *q, i
         const int64_t count = at_most(keys.visible - base, GLIM_PAGE), next = base + GLIM_PAGE;
         const float *const *at = keys.at[base / GLIM_PAGE % 2], **ahead = NULL;
         if (next < keys.visible) locate_keys(ahead = keys.at[next / GLIM_PAGE % 2], k, next, keys.visible);
+        if (k->bf16) {
+            widen_rows(widened, at, ahead ? ahead : at, count, k->width);
+            for (int64_t i = 0; i < GLIM_PAGE; i++) copies[i] = widened + at_most(i, count - 1) * k->width;
+            at = copies;
+            ahead = NULL;
+        }
         few_scores(tile, NULL, q, NULL, m, at, ahead, NULL, count, k->width, value_width);
         softmax_few(tile, top, sum, alpha, keys.sees, m, base, count, scale);
         few_product((few_job){.c = out, .ldc = value_width, .a = tile, .a_row = GLIM_PAGE, .b = at, .by = alpha,

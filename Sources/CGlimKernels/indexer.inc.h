@@ -89,9 +89,10 @@ static void index_heads(index_job t, int64_t heads) {
 }
 
 static void index_scores(float *scores, int64_t lds, const float *q, const float *weights, int64_t tokens,
-                         int64_t heads, const float *const *pages, int64_t ldk, int64_t first, int64_t width,
-                         float scale, float *scratch) {
-    const key_source k = {.pages = pages, .ldk = ldk, .first = first, .heads = heads, .width = width};
+                         int64_t heads, const float *const *pages, int64_t ldk, int32_t bf16, int64_t first,
+                         int64_t width, float scale, float *scratch) {
+    const key_source k = {.pages = pages, .ldk = ldk, .bf16 = bf16, .first = first, .heads = heads, .width = width,
+                          .gathered = scratch + GLIM_PAGE * width};
     const int64_t visible = first + tokens;
     float *turned = scratch;
     for (int64_t base = 0; base < visible; base += GLIM_PAGE) {

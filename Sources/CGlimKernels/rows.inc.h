@@ -329,7 +329,17 @@ static void cross_entropy_backward(float *logits, int64_t ld, const float *log_s
     }
 }
 
+static void round_to_bf16(float *x, int64_t count) {
+    for (int64_t i = 0; i < count; i++) x[i] = bf16_widened(bf16_from(x[i]));
+}
+
+static void store_bf16(uint16_t *out, const float *x, int64_t count) {
+    for (int64_t i = 0; i < count; i++) out[i] = bf16_from(x[i]);
+}
+
 #define ROWS_ENTRIES                                    \
+    .round_to_bf16 = round_to_bf16,                     \
+    .store_bf16 = store_bf16,                           \
     .rms_norm = rms_norm,                               \
     .rms_norm_backward = rms_norm_backward,             \
     .layer_norm = layer_norm,                           \

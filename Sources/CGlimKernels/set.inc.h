@@ -8,6 +8,7 @@
 #include "select.inc.h"
 #include "attention.inc.h"
 #include "adapt.inc.h"
+#include "indexer_int8.inc.h"
 #include "probe.inc.h"
 
 const glim_kernels GLIM_SET_TABLE = {
@@ -19,5 +20,6 @@ const glim_kernels GLIM_SET_TABLE = {
     SELECT_ENTRIES
     ATTENTION_ENTRIES
     ADAPT_ENTRIES
+    INDEXER_INT8_ENTRIES
     PROBE_ENTRIES
 };

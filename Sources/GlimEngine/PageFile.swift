@@ -51,7 +51,8 @@ enum PageFile {
             let name = Array(identity.utf8)
             model = (ContentHash.hash(name, seed: 1), ContentHash.hash(name, seed: 2))
             self.version = Int64(version)
-            let described = "\(layout.format) \(layout.streams) \(layout.widths) \(KeyPages.positions)"
+            let described =
+                "\(layout.latents) \(layout.indexKeys) \(layout.streams) \(layout.widths) \(KeyPages.positions)"
             self.layout = ContentHash.hash(Array(described.utf8), seed: 3)
         }
 

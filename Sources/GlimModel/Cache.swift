@@ -54,7 +54,9 @@ public final class Cache: @unchecked Sendable {
             let (page, position) = (count + done).quotientAndRemainder(dividingBy: KeyPages.positions)
             let more = min(slice.count - done, KeyPages.positions - position)
             let first = slice.row + done
-            pages[page].write(rows, first..<first + more, place: layout.places[index], position: position)
+            pages[page].write(
+                rows, first..<first + more, place: layout.places[index], position: position,
+                format: layout.format(stream))
             done += more
         }
     }
@@ -62,7 +64,8 @@ public final class Cache: @unchecked Sendable {
     /// All rows of one stream.
     func keys(_ stream: CacheLayout.Stream) -> KeyPages {
         let index = layout.index(stream)
-        return KeyPages(tables[index], width: layout.widths[index], in: pages)
+        return KeyPages(
+            tables[index], width: layout.widths[index], format: layout.format(stream), in: pages)
     }
 
     /// Adds positions whose rows are random numbers of variance 1: what a measurement finds in the cache.

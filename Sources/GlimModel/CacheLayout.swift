@@ -1,4 +1,4 @@
-package import GlimTensor
+public import GlimTensor
 
 /// What a position of the cache holds: one row a layer for attention, and one for each layer that runs its indexer.
 public struct CacheLayout: Sendable, Equatable {
@@ -10,20 +10,22 @@ public struct CacheLayout: Sendable, Equatable {
         case indexKey(layer: Int)
     }
 
-    /// The number format of rows.
-    public enum RowFormat: Sendable, Equatable { case f32 }
-
-    public let format: RowFormat
+    /// How both kinds are kept.
+    public let latents: KeyFormat
+    public let indexKeys: KeyFormat
     public let streams: [Stream]
     /// Values of a row, for each stream.
     public let widths: [Int]
+    /// Numbers of f32 that it takes, for each stream.
+    let sizes: [Int]
     private let indices: [Stream: Int]
     /// Where each stream starts in a page, in numbers.
     let places: [Int]
 
     /// - Parameter layers: nil for the trunk.
-    public init(_ config: ModelConfig, layers: Range<Int>? = nil, format: RowFormat = .f32) {
-        self.format = format
+    public init(_ config: ModelConfig, layers: Range<Int>? = nil) {
+        latents = config.latentFormat
+        indexKeys = config.indexer?.keyFormat ?? .f32
         var (streams, widths): ([Stream], [Int]) = ([], [])
         for layer in layers ?? 0..<config.layerCount {
             streams.append(.latent(layer: layer))
@@ -33,16 +35,20 @@ public struct CacheLayout: Sendable, Equatable {
                 widths.append(indexer.headWidth)
             }
         }
+        let (latents, indexKeys) = (latents, indexKeys)
+        sizes = zip(streams, widths).map { stream, width in
+            if case .indexKey = stream { indexKeys.floats(width: width) } else { latents.floats(width: width) }
+        }
         (self.streams, self.widths) = (streams, widths)
         indices = Dictionary(uniqueKeysWithValues: zip(streams, streams.indices))
-        places = widths.reduce(into: [0]) { $0.append($0.last! + $1 * KeyPages.positions) }.dropLast()
+        places = sizes.reduce(into: [0]) { $0.append($0.last! + $1 * KeyPages.positions) }.dropLast()
     }
 
     /// Bytes of a page: 64 positions of every stream.
     public var pageByteCount: Int { pageValueCount * 4 }
 
     /// Numbers of a page.
-    package var pageValueCount: Int { widths.reduce(0, +) * KeyPages.positions }
+    package var pageValueCount: Int { sizes.reduce(0, +) * KeyPages.positions }
 
     /// Which of the streams it is.
     func index(_ stream: Stream) -> Int {
@@ -50,10 +56,19 @@ public struct CacheLayout: Sendable, Equatable {
         return index
     }
 
-    /// Calls `body` with the bytes of the first positions of each stream in a page: all that they are, and nothing else.
+    /// The format of a stream's rows.
+    func format(_ stream: Stream) -> KeyFormat {
+        if case .indexKey = stream { indexKeys } else { latents }
+    }
+
+    /// Calls `body` with the bytes of the first positions of each stream in a page. Index keys in int8 are turned
+    /// together: of these it is the whole page's.
     package func withRows(
         of page: CachePage, count: Int, _ body: (UnsafeMutableRawBufferPointer) throws -> Void
     ) rethrows {
-        for (place, width) in zip(places, widths) { try body(page.bytes(place: place, count: count * width)) }
+        for (i, place) in places.enumerated() {
+            let rows = format(streams[i]) == .int8 ? KeyPages.positions : count
+            try body(page.bytes(place: place, count: rows * sizes[i]))
+        }
     }
 }

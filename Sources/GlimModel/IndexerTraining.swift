@@ -53,7 +53,8 @@ public final class IndexerTraining {
             layer: indexer.layer, q: q, weights: weights, keys: keys, scale: indexer.scale, tape: tape)
         guard stage == .sparse, indexer.isSparse(pass.batch) else { return nil }
         return Tensor.select(
-            q, weights: weights, pages: slices.map { KeyPages(rows: $0, of: keys) }, slices: slices,
+            q, weights: weights,
+            pages: slices.map { KeyPages(indexKeys: $0, of: keys, format: indexer.keyFormat) }, slices: slices,
             topK: indexer.topK, scale: indexer.scale)
     }
 

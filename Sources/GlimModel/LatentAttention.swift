@@ -30,6 +30,8 @@ public struct LatentAttention: Sendable {
     let epsilon: Float
     let halfSplit: Bool
     let scale: Float
+    /// How its keys are kept, in a cache or out of it.
+    let keyFormat: KeyFormat
 
     init(_ config: ModelConfig, layer: Int, _ make: WeightMaker) {
         let (D, H, N, R) = (config.hiddenSize, config.headCount, config.keyPlain, config.keyRotated)
@@ -45,6 +47,7 @@ public struct LatentAttention: Sendable {
         output = make.matrix("\(prefix).o_proj.weight", D, H * config.valueWidth)
         indexer = config.indexerKind(layer: layer) == .full ? Indexer(config, layer: layer, make) : nil
         (self.layer, epsilon, halfSplit) = (layer, config.latentNormEpsilon, !config.ropeInterleave)
+        keyFormat = config.latentFormat
         scale = Float(1 / Double(N + R).squareRoot())
     }
 
@@ -60,7 +63,8 @@ public struct LatentAttention: Sendable {
         let keys_T = Tensor.latentKeys(
             Tensor.linear(x_TD, keyDown, tape: tape), norm: keyNorm, epsilon: epsilon, positions: batch.positions,
             pass.rotary, halfSplit: halfSplit, tape: tape)
-        let pages = batch.pages(of: keys_T, .latent(layer: layer))
+        if keyFormat == .bf16 { Tensor.roundToBF16(keys_T) }
+        let pages = batch.pages(of: keys_T, .latent(layer: layer), format: .f32)
         if let indexer, !pass.keepsSelection {
             let (x_TD, latent_TQ) = (x_TD.untracked, latent_TQ!.untracked)
             selection =
@@ -101,6 +105,8 @@ public struct Indexer: Sendable {
     public let headWeights: Weight
     let layer: Int
     let topK: Int
+    /// How its keys are kept, in a cache or out of it.
+    let keyFormat: KeyFormat
     let halfSplit: Bool
 
     init(_ config: ModelConfig, layer: Int, _ make: WeightMaker) {
@@ -112,22 +118,23 @@ public struct Indexer: Sendable {
         (keyNorm, keyBias) = (make.vector(shape.headWidth), make.vector(shape.headWidth, filledWith: 0))
         headWeights = make.matrix(
             "\(prefix).weights_proj.weight", shape.headCount, config.hiddenSize, decides: true, use: .other)
-        (self.layer, topK, halfSplit) = (layer, shape.topK, !shape.ropeInterleave)
+        (self.layer, topK, keyFormat, halfSplit) = (layer, shape.topK, shape.keyFormat, !shape.ropeInterleave)
     }
 
     /// This indexer's choice of positions by the numbers of another.
     func with(weightsOf other: Indexer) -> Indexer {
         Indexer(
             query: other.query, key: other.key, keyNorm: other.keyNorm, keyBias: other.keyBias,
-            headWeights: other.headWeights, layer: layer, topK: topK, halfSplit: halfSplit)
+            headWeights: other.headWeights, layer: layer, topK: topK, keyFormat: keyFormat, halfSplit: halfSplit)
     }
 
     private init(
         query: Weight, key: Weight, keyNorm: Weight, keyBias: Weight, headWeights: Weight, layer: Int, topK: Int,
-        halfSplit: Bool
+        keyFormat: KeyFormat, halfSplit: Bool
     ) {
         (self.query, self.key, self.keyNorm, self.keyBias) = (query, key, keyNorm, keyBias)
         (self.headWeights, self.layer, self.topK, self.halfSplit) = (headWeights, layer, topK, halfSplit)
+        self.keyFormat = keyFormat
     }
 
     /// The weights, which only the indexer's own loss moves.
@@ -151,8 +158,10 @@ public struct Indexer: Sendable {
     package func keys(_ x_TD: Tensor, _ pass: Pass, tape: Tape?) -> Tensor {
         let normed = Tensor.layerNorm(
             Tensor.linear(x_TD, key, tape: tape), keyNorm, bias: keyBias, epsilon: 1e-6, tape: tape)
-        return Tensor.rope(
+        let keys = Tensor.rope(
             normed, heads: 1, positions: pass.batch.positions, pass.rotary, halfSplit: halfSplit, tape: tape)
+        if keyFormat == .bf16 { Tensor.roundToBF16(keys) }
+        return keys
     }
 
     /// The choice for each row, or nil where every row sees no more than `topK` positions. Keys are cached either way.
@@ -160,7 +169,7 @@ public struct Indexer: Sendable {
         let batch = pass.batch
         let isSparse = isSparse(batch)
         guard isSparse || !batch.caches.isEmpty else { return nil }
-        let pages = batch.pages(of: keys(x_TD, pass, tape: nil), .indexKey(layer: layer))
+        let pages = batch.pages(of: keys(x_TD, pass, tape: nil), .indexKey(layer: layer), format: keyFormat)
         guard isSparse else { return nil }
         let (q, weights) = queries(x_TD, latent_TQ, pass, tape: nil)
         return Tensor.select(
@@ -172,9 +181,12 @@ public struct Indexer: Sendable {
 }
 
 extension Batch {
-    /// The keys that each slice's rows may read: the fresh rows themselves, or the cache after they were added to it.
-    func pages(of rows: Tensor, _ stream: CacheLayout.Stream) -> [KeyPages] {
-        if caches.isEmpty { return slices.map { KeyPages(rows: $0, of: rows) } }
+    /// The keys that each slice's rows may read: the fresh rows themselves, in `format`, or the cache after they were
+    /// added to it.
+    func pages(
+        of rows: Tensor, _ stream: CacheLayout.Stream, format: KeyFormat
+    ) -> [KeyPages] {
+        if caches.isEmpty { return slices.map { KeyPages(indexKeys: $0, of: rows, format: format) } }
         return zip(slices, caches).map { slice, cache in
             cache.write(stream, rows, slice)
             return cache.keys(stream)

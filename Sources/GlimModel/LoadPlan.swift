@@ -37,6 +37,7 @@ struct LoadPlan {
                 embedding: checkpoint.containsMatrix("\(prefix).embed_tokens.weight"),
                 head: checkpoint.containsMatrix("\(prefix).shared_head.head.weight"))
         }
+        if scheme != nil { config.keepsShortKeys() }
         try Self.checkOutline(config, checkpoint)
         fused = FusedExperts(config, checkpoint)
         (self.config, self.checkpoint, self.format, self.scheme) = (config, checkpoint, format, scheme)

@@ -1,5 +1,6 @@
 public import Foundation
 import GlimCheckpoint
+import GlimTensor
 
 // Hugging Face's key names appear in this file and nowhere else. The tables below serve reading, writing and checking.
 
@@ -117,6 +118,7 @@ extension ModelConfig {
         dtype = try file.dtype()
         computeType = try file.computeType()
         (scaleBlock, integerWeights) = try file.quantization()
+        latentFormat = try file.keyFormat("latent_dtype", [.f32, .bf16])
         try validate()
     }
 }
@@ -318,7 +320,19 @@ extension Fields {
             topK: try whole("index_topk", ModelConfig.allowedTopK),
             ropeInterleave: try flag("indexer_rope_interleave") ?? true,
             kinds: try indexerKinds(layerCount: layerCount),
-            sharesSelectionAcrossDrafts: try flag("index_share_for_mtp_iteration") ?? false)
+            sharesSelectionAcrossDrafts: try flag("index_share_for_mtp_iteration") ?? false,
+            keyFormat: try keyFormat("index_key_dtype", KeyFormat.allCases))
+    }
+
+    /// How keys are kept. These are keys of our own: files of others do not say.
+    func keyFormat(_ key: String, _ allowed: [KeyFormat]) throws(ConfigError) -> KeyFormat {
+        guard let name = try text(key) else { return .f32 }
+        guard let format = allowed.first(where: { $0.rawValue == name }) else {
+            throw .outOfRange(
+                key: key, found: "\"\(name.prefix(80))\"",
+                allowed: allowed.map(\.rawValue).joined(separator: ", "))
+        }
+        return format
     }
 
     /// The explicit list wins over the pattern, and the pattern over the rule.
@@ -502,12 +516,14 @@ extension ModelConfig {
         for ((name, path, _), _) in Self.optionalWholeNumbers { values[name] = .integer(self[keyPath: path]) }
         for ((name, path, _), _) in Self.realNumbers { values[name] = JSONValue(self[keyPath: path]) }
         for (name, path, _) in Self.switches { values[name] = .bool(self[keyPath: path]) }
+        if latentFormat != .f32 { values["latent_dtype"] = .string(latentFormat.rawValue) }
         if let indexer {
             values["index_n_heads"] = .integer(indexer.headCount)
             values["index_head_dim"] = .integer(indexer.headWidth)
             values["index_topk"] = .integer(indexer.topK)
             values["index_share_for_mtp_iteration"] = .bool(indexer.sharesSelectionAcrossDrafts)
             values["indexer_rope_interleave"] = .bool(indexer.ropeInterleave)
+            if indexer.keyFormat != .f32 { values["index_key_dtype"] = .string(indexer.keyFormat.rawValue) }
             values["indexer_types"] = .list(indexer.kinds.map { .string($0.rawValue) })
         }
         if let scaleBlock {

@@ -53,16 +53,18 @@ public struct ModelConfig: Sendable, Equatable {
         public var ropeInterleave: Bool
         /// One entry for each trunk layer; the first is `.full`.
         public var kinds: [Kind]
+        /// How its keys are kept: what scores are made of, in training as in generation.
+        public var keyFormat: KeyFormat
         /// Only the first of several speculative MTP steps runs the MTP layer's indexer.
         public var sharesSelectionAcrossDrafts: Bool
 
         public init(
             headCount: Int, headWidth: Int, topK: Int, ropeInterleave: Bool = true, kinds: [Kind],
-            sharesSelectionAcrossDrafts: Bool = false
+            sharesSelectionAcrossDrafts: Bool = false, keyFormat: KeyFormat = .f32
         ) {
             (self.headCount, self.headWidth, self.topK) = (headCount, headWidth, topK)
             (self.ropeInterleave, self.kinds) = (ropeInterleave, kinds)
-            self.sharesSelectionAcrossDrafts = sharesSelectionAcrossDrafts
+            (self.sharesSelectionAcrossDrafts, self.keyFormat) = (sharesSelectionAcrossDrafts, keyFormat)
         }
 
         /// IndexShare's rule: layer `i`, from 0, is full when `max(i - offset + 1, 0)` is a multiple of `every`.
@@ -72,6 +74,9 @@ public struct ModelConfig: Sendable, Equatable {
     }
 
     public var family = Family.dsa
+
+    /// How the keys of attention are kept, f32 or bf16: what scores are made of, in training as in generation.
+    public var latentFormat = KeyFormat.f32
 
     public var vocabularySize = 154_880  // W
     public var hiddenSize = 6144  // D

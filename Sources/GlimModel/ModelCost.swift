@@ -55,19 +55,24 @@ extension ModelConfig {
         let limit = indexer?.topK ?? .max
         let attended = (1...tokens).reduce(0.0) { $0 + Double(min(context + $1, limit)) } / Double(tokens)
         let row = Double(latent + keyRotated)
+        let cached = latentFormat == .f32 ? bytesPerCached : 2
         cost.parts.append(
             .init(
                 name: "attention over positions",
                 operations: 2 * Double(layerCount * headCount) * (row + Double(latent)) * attended,
-                bytes: Double(layerCount) * row * Double(bytesPerCached)
+                bytes: Double(layerCount) * row * Double(cached)
                     * (tokens == 1 ? attended : last / Double(tokens))))
         // Where everything fits the selection, nothing is scored.
         if let indexer, context + tokens > indexer.topK {
             let width = Double(fullIndexerCount * indexer.headWidth)
+            let bytes =
+                indexer.keyFormat == .f32
+                ? width * Double(bytesPerCached)
+                : 4 * Double(fullIndexerCount * indexer.keyFormat.floats(width: indexer.headWidth))
             cost.parts.append(
                 .init(
                     name: "indexing of positions", operations: 2 * Double(indexer.headCount) * width * seen,
-                    bytes: width * Double(bytesPerCached) * last / Double(tokens)))
+                    bytes: bytes * last / Double(tokens)))
         }
         return cost
     }

@@ -1,3 +1,5 @@
+import CGlimKernels
+
 /// The memory of one page of a cache: 64 positions of several kinds of rows, each kind in one piece.
 ///
 /// Whoever holds it keeps it: a sequence, several that begin alike, a prefix that is kept for later. A page that more
@@ -18,16 +20,28 @@ public final class CachePage: @unchecked Sendable {
     /// - Parameters:
     ///   - rows: `[T, width]`
     ///   - range: which of them.
-    ///   - place: where the kind begins in the page, in numbers.
+    ///   - place: where the kind begins in the page, in numbers of f32.
     ///   - position: of the first row within the page.
-    package func write(_ rows: Tensor, _ range: Range<Int>, place: Int, position: Int) {
-        let width = rows.shape.last
+    ///   - format: of the kind.
+    package func write(_ rows: Tensor, _ range: Range<Int>, place: Int, position: Int, format: KeyFormat) {
+        let (width, size) = (rows.shape.last, format.floats(width: rows.shape.last))
         precondition(
             position >= 0 && position + range.count <= KeyPages.positions && range.upperBound <= rows.shape.rows
-                && place + (position + range.count) * width <= pool.valueCount,
+                && place + KeyPages.positions * size <= pool.valueCount,
             "CachePage: rows \(range) of \(rows.shape) at \(place), position \(position)")
-        (buffer.floats + place + position * width).update(
-            from: rows.row(range.lowerBound), count: range.count * width)
+        let from = rows.row(range.lowerBound)
+        switch format {
+        case .f32:
+            (buffer.floats + place + position * size).update(from: from, count: range.count * width)
+        case .bf16:
+            for i in 0..<range.count {
+                kernels.pointee.store_bf16(
+                    buffer.halves + 2 * (place + (position + i) * size), from + i * width, Int64(width))
+            }
+        case .int8:
+            kernels.pointee.pack_index_keys(
+                buffer.floats + place, from, Int64(width), Int64(position), Int64(range.count), Int64(width))
+        }
     }
 
     /// Where a kind of rows begins.

@@ -17,4 +17,44 @@ struct HeadGroups {
         let g = h / Self.size
         return (offset(g, tokens: tokens, width: width) + h % Self.size * width, heads(in: g) * width)
     }
+
+    /// Calls `body` with a token's rows of some groups as one operand: queries, and where outputs and their sums go.
+    func withRows(
+        of bundle: Range<Int>, tokens: Int, token: Int, q: Tensor, out: Tensor, lse: Tensor?,
+        _ body: (
+            _ q: UnsafePointer<Float>, _ out: UnsafeMutablePointer<Float>, _ lse: UnsafeMutablePointer<Float>?,
+            _ heads: Int
+        ) -> Void
+    ) {
+        func row(_ tensor: Tensor, _ g: Int) -> (pointer: UnsafeMutablePointer<Float>, width: Int) {
+            let width = tensor.shape.count / (tokens * heads)
+            return (tensor.pointer + offset(g, tokens: tokens, width: width) + token * heads(in: g) * width, width)
+        }
+        if bundle.count == 1 {
+            let g = bundle.lowerBound
+            body(row(q, g).pointer, row(out, g).pointer, lse.map { row($0, g).pointer }, heads(in: g))
+            return
+        }
+        // Groups lie apart: their rows are brought together, and results taken back.
+        let count = bundle.reduce(0) { $0 + heads(in: $1) }
+        let (qWidth, outWidth) = (row(q, 0).width, row(out, 0).width)
+        let held = Tensor(uninitialized: [count, qWidth + outWidth + 1])
+        let (qs, outs) = (held.pointer, held.pointer + count * qWidth)
+        let sums = outs + count * outWidth
+        func forEachGroup(_ body: (_ g: Int, _ first: Int, _ heads: Int) -> Void) {
+            var first = 0
+            for g in bundle {
+                body(g, first, heads(in: g))
+                first += heads(in: g)
+            }
+        }
+        forEachGroup { g, first, heads in
+            (qs + first * qWidth).update(from: row(q, g).pointer, count: heads * qWidth)
+        }
+        body(qs, outs, lse.map { _ in sums }, count)
+        forEachGroup { g, first, heads in
+            row(out, g).pointer.update(from: outs + first * outWidth, count: heads * outWidth)
+            if let lse { row(lse, g).pointer.update(from: sums + first, count: heads) }
+        }
+    }
 }

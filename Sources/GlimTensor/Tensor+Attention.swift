@@ -31,18 +31,26 @@ extension Tensor {
         let dims = q.shape.dimensions
         let (T, H, W) = (dims[0], dims[1], dims[2])
         precondition(C <= W && keys.shape.last == W && pages.count == slices.count, "attention: \(q.shape), C \(C)")
-        let groups = HeadGroups(heads: H)
+        let (groups, threadCount) = (HeadGroups(heads: H), ThreadPool.shared.threadCount)
         var out = Tensor(uninitialized: [T, H, C])
         precondition(logSumExp.map { $0.shape.count == T * H } ?? true, "attention: sums for \(q.shape)")
         let lse = logSumExp ?? (tape == nil ? nil : Tensor(uninitialized: [T, H]))
         let blocks = runs(slices, selection, allTokens: denseTokens, selectedTokens: sparseTokens)
-        let pieces = blocks.count * groups.count
-        let largest = observe.map { _ in Tensor([Float](repeating: -.infinity, count: pieces), [pieces]) }
-        ThreadPool.shared.run(pieces) { i in
-            // Late blocks see the most keys: they go first.
-            let (block, g) = (blocks[blocks.count - 1 - i / groups.count], i % groups.count)
+        // Keys that are selected lie apart: bringing them near is most of the work, so that as many heads as the
+        // threads leave together read them once. Late blocks see the most keys: they go first.
+        let together = (groups.count * min(blocks.count, threadCount) + threadCount - 1) / threadCount
+        let pieces = blocks.reversed().flatMap { block in
+            stride(from: 0, to: groups.count, by: block.isSelected ? together : 1).map { first in
+                (block, first..<(block.isSelected ? min(first + together, groups.count) : first + 1))
+            }
+        }
+        let largest = observe.map { _ in Tensor([Float](repeating: -.infinity, count: pieces.count), [pieces.count]) }
+        ThreadPool.shared.run(pieces.count) { i in
+            let (block, bundle) = pieces[i]
+            let g = bundle.lowerBound
             let (slice, heads) = (slices[block.slice], groups.heads(in: g))
             let keys = pages[block.slice]
+            let isBF16: Int32 = keys.format == .bf16 ? 1 : 0
             let scratch = Tensor(uninitialized: [
                 Int(glim_attention_scratch(Int64(denseTokens * HeadGroups.size), Int64(W)))
             ])
@@ -53,16 +61,19 @@ extension Tensor {
                 if block.isSelected {
                     for t in block.first..<block.first + block.count {
                         let row = slice.row + t
-                        kernels.pointee.attention_selected(
-                            at(out, C, t), lse.map { at($0, 1, t) }, largest.map { $0.pointer + i }, at(q, W, t),
-                            Int64(heads), table.baseAddress!, Int64(keys.stride), selection!.row(row),
-                            Int64(selection!.count[row]), Int64(W), Int64(C), scale, scratch.pointer)
+                        groups.withRows(of: bundle, tokens: T, token: row, q: q, out: out, lse: lse) {
+                            q, out, lse, heads in
+                            kernels.pointee.attention_selected(
+                                out, lse, largest.map { $0.pointer + i }, q, Int64(heads), table.baseAddress!,
+                                Int64(keys.stride), isBF16, selection!.row(row), Int64(selection!.count[row]),
+                                Int64(W), Int64(C), scale, scratch.pointer)
+                        }
                     }
                 } else {
                     kernels.pointee.attention(
                         at(out, C, block.first), lse.map { at($0, 1, block.first) }, largest.map { $0.pointer + i },
                         at(q, W, block.first), Int64(block.count), Int64(heads), table.baseAddress!,
-                        Int64(keys.stride), Int64(slice.position + block.first), Int64(W), Int64(C), scale,
+                        Int64(keys.stride), isBF16, Int64(slice.position + block.first), Int64(W), Int64(C), scale,
                         scratch.pointer)
                 }
             }

@@ -14,7 +14,8 @@ extension Tensor {
     /// - Parameters:
     ///   - q: `[T, I · X]`, rotated.
     ///   - weights: `[T, I]`, already scaled by I^-0.5.
-    ///   - pages: the index keys of each slice's sequence, its own rows included.
+    ///   - pages: the index keys of each slice's sequence, its own rows included, all in one format. Over keys in int8
+    ///     queries are rounded to int8 too, each head's with a scale.
     ///   - scale: X^-0.5.
     public static func select(
         _ q: Tensor, weights: Tensor, pages: [KeyPages], slices: [SequenceSlice], topK: Int, scale: Float
@@ -31,7 +32,9 @@ extension Tensor {
                 pieces.append((s, first, min(indexTokens, slice.count - first)))
             }
         }
+        if pieces.isEmpty { return selection }
         let work = pieces
+        let queries = IndexQueries(q, weights, scale, format: pages[0].format)
         @Sendable func choose(_ i: Int, _ t: Int, _ scores: Tensor) {
             let (slice, token) = (slices[work[i].slice], work[i].first + t)
             let row = slice.row + token
@@ -46,7 +49,7 @@ extension Tensor {
             let slice = slices[piece.slice]
             let (row, position) = (slice.row + piece.first, slice.position + piece.first)
             let scores = Tensor(uninitialized: [piece.count, position + piece.count])
-            indexScores(scores, q.row(row), weights.row(row), piece.count, I, X, pages[piece.slice], position, scale)
+            queries.score(scores.pointer, rows: row..<row + piece.count, pages[piece.slice], position: position)
             for t in 0..<piece.count { choose(i, t, scores) }
         }
         for (i, piece) in work.enumerated() where dividesKeys {
@@ -56,9 +59,9 @@ extension Tensor {
             ThreadPool.shared.run((position + piece.count + indexKeys - 1) / indexKeys) { part in
                 let first = part * indexKeys
                 for t in 0..<piece.count where position + t >= first {
-                    indexScores(
-                        scores, q.row(row + t), weights.row(row + t), t, I, X, pages[piece.slice],
-                        first..<min(first + indexKeys, position + t + 1), scale)
+                    queries.score(
+                        scores.row(t), row: row + t, pages[piece.slice],
+                        keys: first..<min(first + indexKeys, position + t + 1))
                 }
             }
             ThreadPool.shared.run(piece.count) { choose(i, $0, scores) }
@@ -81,13 +84,15 @@ extension Tensor {
             q.shape.last == I * X && weights.shape.rows == T && keys.shape.rows == T,
             "indexScores: \(q.shape), \(weights.shape), \(keys.shape)")
         let pages = KeyPages(rows: SequenceSlice(row: 0, count: T, position: 0), of: keys)
+        let queries = IndexQueries(q, weights, scale, format: .f32)
         var scores = Tensor([Float](repeating: -.infinity, count: T * T), [T, T])
         let block = indexTokens
         ThreadPool.shared.run((T + block - 1) / block) { [scores] i in
             let first = i * block
-            let held = Tensor(uninitialized: [min(block, T - first), T])
-            indexScores(held, q.row(first), weights.row(first), held.shape.first, I, X, pages, first, scale)
-            for t in 0..<held.shape.first { scores.row(first + t).update(from: held.row(t), count: first + t + 1) }
+            let count = min(block, T - first)
+            let held = Tensor(uninitialized: [count, first + count])
+            queries.score(held.pointer, rows: first..<first + count, pages, position: first)
+            for t in 0..<count { scores.row(first + t).update(from: held.row(t), count: first + t + 1) }
         }
         tape?.record(&scores) { [unowned tape] dscores in
             let (dq, dweights) = (Tensor(uninitialized: q.shape), Tensor(uninitialized: weights.shape))
@@ -106,32 +111,5 @@ extension Tensor {
             tape!.add(dkeys, to: keys)
         }
         return scores
-    }
-
-    private static func indexScores(
-        _ scores: Tensor, _ q: UnsafePointer<Float>, _ weights: UnsafePointer<Float>, _ tokens: Int, _ I: Int, _ X: Int,
-        _ pages: KeyPages, _ position: Int, _ scale: Float
-    ) {
-        let scratch = Tensor(uninitialized: [Int(glim_attention_scratch(Int64(tokens * I), Int64(X)))])
-        pages.pages.withUnsafeBufferPointer { table in
-            kernels.pointee.index_scores(
-                scores.pointer, Int64(scores.shape.last), q, weights, Int64(tokens), Int64(I), table.baseAddress!,
-                Int64(pages.stride), Int64(position), Int64(X), scale, scratch.pointer)
-        }
-    }
-
-    /// Row `t` of scores, for some of the keys that it sees, from the beginning of a page on.
-    private static func indexScores(
-        _ scores: Tensor, _ q: UnsafePointer<Float>, _ weights: UnsafePointer<Float>, _ t: Int, _ I: Int, _ X: Int,
-        _ pages: KeyPages, _ keys: Range<Int>, _ scale: Float
-    ) {
-        let scratch = Tensor(uninitialized: [Int(glim_attention_scratch(Int64(I), Int64(X)))])
-        pages.pages.withUnsafeBufferPointer { table in
-            // One token that comes right behind these keys sees all of them, and no others.
-            kernels.pointee.index_scores(
-                scores.row(t) + keys.lowerBound, 0, q, weights, 1, Int64(I),
-                table.baseAddress! + keys.lowerBound / KeyPages.positions, Int64(pages.stride),
-                Int64(keys.count - 1), Int64(X), scale, scratch.pointer)
-        }
     }
 }

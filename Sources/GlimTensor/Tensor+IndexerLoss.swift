@@ -113,7 +113,7 @@ extension Tensor {
                 index.withUnsafeBufferPointer { table in
                     kernels.pointee.index_scores(
                         scores.pointer, lds, q.row(row), weights.row(row), Int64(tokens), Int64(I), table.baseAddress!,
-                        Int64(indexStride), Int64(first), Int64(X), scale, scratch.kernel.pointer)
+                        Int64(indexStride), 0, Int64(first), Int64(X), scale, scratch.kernel.pointer)
                     for t in 0..<tokens {
                         losses.pointer[row + t] = indexDivergence(scores.row(t), from: shares.row(t), first + t + 1)
                     }

@@ -36,7 +36,7 @@ static void check_dense(check *c, int64_t tokens, int64_t heads, int64_t first, 
              (long long)ldk, (long long)lddk, (double)scale);
     outputs out = outputs_of(c, rows, value_width, value_width, NULL), lse = outputs_of(c, rows, 1, 1, NULL);
     float largest[2] = {-__builtin_inff(), -__builtin_inff()};
-    BOTH->attention(out.at[t], lse.at[t], largest + t, q, tokens, heads, pages, ldk, first, width, value_width, scale,
+    BOTH->attention(out.at[t], lse.at[t], largest + t, q, tokens, heads, pages, ldk, 0, first, width, value_width, scale,
                     scratch[t]);
     same_outputs(c, "attention", &out);
     same_outputs(c, "lse of attention", &lse);
@@ -52,7 +52,7 @@ static void check_dense(check *c, int64_t tokens, int64_t heads, int64_t first, 
     // The last token alone, without lse.
     outputs last = outputs_of(c, heads, value_width, value_width, NULL);
     make_scratch(c, scratch, heads, width);
-    BOTH->attention(last.at[t], NULL, NULL, q + (rows - heads) * width, 1, heads, pages, ldk, positions - 1, width,
+    BOTH->attention(last.at[t], NULL, NULL, q + (rows - heads) * width, 1, heads, pages, ldk, 0, positions - 1, width,
                     value_width, scale, scratch[t]);
     same_outputs(c, "attention of one token", &last);
     same(c, "attention of one token or many", last.at[0], out.at[0] + (rows - heads) * value_width,
@@ -83,14 +83,14 @@ static void check_selected(check *c, int64_t heads, int64_t positions, int64_t o
              (long long)ldk, (long long)lddk, (double)scale);
     outputs out = outputs_of(c, heads, value_width, value_width, NULL), lse = outputs_of(c, heads, 1, 1, NULL);
     float largest[2] = {-__builtin_inff(), -__builtin_inff()};
-    BOTH->attention_selected(out.at[t], lse.at[t], largest + t, q, heads, pages, ldk, selected, count, width,
+    BOTH->attention_selected(out.at[t], lse.at[t], largest + t, q, heads, pages, ldk, 0, selected, count, width,
                              value_width, scale, scratch[t]);
     same_outputs(c, "attention_selected", &out);
     same_outputs(c, "lse of attention_selected", &lse);
     same_floats(c, "largest score of attention_selected", largest, largest + 1, 1);
     if (count == positions) {
         outputs dense = outputs_of(c, heads, value_width, value_width, NULL);
-        BOTH->attention(dense.at[t], NULL, NULL, q, 1, heads, pages, ldk, positions - 1, width, value_width, scale,
+        BOTH->attention(dense.at[t], NULL, NULL, q, 1, heads, pages, ldk, 0, positions - 1, width, value_width, scale,
                         scratch[t]);
         same(c, "attention_selected of all", out.at[0], dense.at[0], 4 * heads * value_width);
     }
@@ -128,7 +128,7 @@ static void check_few(check *c, int64_t heads, int64_t positions, int64_t of, in
     for (int t = 0; t < 2; t++) {
         const int64_t rows = t ? most : heads;
         make_scratch(c, scratch, rows, width);
-        table->attention_selected(out.at[t], t ? lse : few_lse, NULL, q, rows, pages, ldk, selected, count, width,
+        table->attention_selected(out.at[t], t ? lse : few_lse, NULL, q, rows, pages, ldk, 0, selected, count, width,
                                   value_width, scale, scratch[0]);
         make_scratch(c, scratch, rows, width);
         table->attention_selected_backward(dq.at[t], dkeys.at[t], lddk, dout, q, out.at[t], t ? lse : few_lse, rows,
@@ -151,7 +151,7 @@ static void check_indexer(check *c, int64_t tokens, int64_t heads, int64_t first
     describe(c, "tokens %lld heads %lld first %lld width %lld ldk %lld lddk %lld lds %lld", (long long)tokens,
              (long long)heads, (long long)first, (long long)width, (long long)ldk, (long long)lddk, (long long)lds);
     outputs scores = outputs_of(c, tokens, lds, positions, NULL);
-    BOTH->index_scores(scores.at[t], lds, q, weights, tokens, heads, pages, ldk, first, width, scale, scratch[t]);
+    BOTH->index_scores(scores.at[t], lds, q, weights, tokens, heads, pages, ldk, 0, first, width, scale, scratch[t]);
     same_outputs(c, "index_scores", &scores);
 
     // The last token alone.
@@ -159,7 +159,7 @@ static void check_indexer(check *c, int64_t tokens, int64_t heads, int64_t first
     memset(last, 0, (size_t)positions * 4);
     make_scratch(c, last_scratch, heads, width);
     c->tables[0]->index_scores(last, lds, q + (rows - heads) * width, weights + rows - heads, 1, heads, pages, ldk,
-                               positions - 1, width, scale, last_scratch[0]);
+                               0, positions - 1, width, scale, last_scratch[0]);
     same_floats(c, "index_scores of one token or many", last, scores.at[0] + (tokens - 1) * lds, positions);
 
     float *dscores = matrix(c, tokens, lds, positions);
@@ -176,6 +176,87 @@ static void check_indexer(check *c, int64_t tokens, int64_t heads, int64_t first
     same_outputs(c, "dq of index_scores_backward", &dq);
     same_outputs(c, "dweights of index_scores_backward", &dweights);
     same_outputs(c, "dkeys of index_scores_backward", &dkeys);
+    release(c);
+}
+
+/// Pages of numbers that are rounded to bf16, in f32 and in bf16.
+static const float **halved(check *c, const float **pages, int64_t positions, int64_t ldk, int64_t ldh, int64_t width) {
+    const int64_t count = (positions + GLIM_PAGE - 1) / GLIM_PAGE;
+    const float **halves = room(c, count, sizeof *halves);
+    for (int64_t i = 0; i < count; i++) {
+        const int64_t rows = positions - i * GLIM_PAGE < GLIM_PAGE ? positions - i * GLIM_PAGE : GLIM_PAGE;
+        uint16_t *page = room(c, rows * ldh, sizeof *page);
+        float *whole = (float *)pages[i];
+        for (int64_t r = 0; r < rows; r++) {
+            c->tables[0]->round_to_bf16(whole + r * ldk, width);
+            c->tables[1]->store_bf16(page + r * ldh, whole + r * ldk, width);
+        }
+        halves[i] = (const float *)(const void *)page;
+    }
+    return halves;
+}
+
+/// Keys in bf16 are the same keys.
+static void check_short_keys(check *c, int64_t tokens, int64_t heads, int64_t first, int64_t width) {
+    const int64_t positions = first + tokens, rows = tokens * heads, value_width = random_in(1, width);
+    const int64_t ldk = width + random_in(0, 3), ldh = width + random_in(0, 3);
+    const float scale = any_scale(width), *q = filled(c, rows * width), *weights = filled(c, rows);
+    const float **pages = paged(c, positions, ldk, width);
+    const float **halves = halved(c, pages, positions, ldk, ldh, width);
+    int32_t *selected = room(c, positions, 4);
+    int64_t count = 0;
+    for (int64_t s = 0; s < positions; s++)
+        if (random_in(0, 1) || s == positions - 1) selected[count++] = (int32_t)s;
+    float *scratch[2];
+    describe(c, "tokens %lld heads %lld first %lld width %lld values %lld ldk %lld ldh %lld", (long long)tokens,
+             (long long)heads, (long long)first, (long long)width, (long long)value_width, (long long)ldk,
+             (long long)ldh);
+    outputs out = outputs_of(c, rows, value_width, value_width, NULL), some = outputs_of(c, heads, value_width, value_width, NULL);
+    outputs scores = outputs_of(c, tokens, positions, positions, NULL);
+    for (int t = 0; t < 2; t++) {
+        const float **keys = t ? pages : halves;
+        const int64_t ld = t ? ldk : ldh;
+        const glim_kernels *table = c->tables[0];
+        make_scratch(c, scratch, rows, width);
+        table->attention(out.at[t], NULL, NULL, q, tokens, heads, keys, ld, !t, first, width, value_width, scale, scratch[0]);
+        make_scratch(c, scratch, heads, width);
+        table->attention_selected(some.at[t], NULL, NULL, q, heads, keys, ld, !t, selected, count, width, value_width,
+                                  scale, scratch[0]);
+        make_scratch(c, scratch, rows, width);
+        table->index_scores(scores.at[t], positions, q, weights, tokens, heads, keys, ld, !t, first, width, scale, scratch[0]);
+    }
+    same_outputs(c, "attention over bf16", &out);
+    same_outputs(c, "attention_selected over bf16", &some);
+    same_outputs(c, "index_scores over bf16", &scores);
+
+    // Keys and queries in int8, a page written in two parts.
+    const int64_t floats = glim_index_key_floats(width) * GLIM_PAGE, k = glim_integer_stride(width);
+    const int64_t count8 = (positions + GLIM_PAGE - 1) / GLIM_PAGE;
+    const float **keys[2];
+    int8_t *integers[2];
+    glim_row_group *groups[2];
+    for (int t = 0; t < 2; t++) {
+        keys[t] = room(c, count8, sizeof **keys);
+        for (int64_t i = 0; i < count8; i++) {
+            const int64_t here = positions - i * GLIM_PAGE < GLIM_PAGE ? positions - i * GLIM_PAGE : GLIM_PAGE;
+            float *page = zeroed(c, floats, 4);
+            const int64_t part = here / 3;
+            c->tables[t]->pack_index_keys(page, pages[i], ldk, 0, part, width);
+            c->tables[t]->pack_index_keys(page, pages[i] + part * ldk, ldk, part, here - part, width);
+            keys[t][i] = page;
+        }
+        integers[t] = zeroed(c, rows * k, 1);
+        groups[t] = room(c, rows, sizeof **groups);
+        c->tables[t]->quantize_rows(integers[t], k, groups[t], q, width, rows, width, width);
+    }
+    for (int64_t i = 0; i < count8; i++) same(c, "pack_index_keys", keys[0][i], keys[1][i], 4 * floats);
+    outputs scores8 = outputs_of(c, tokens, positions, positions, NULL);
+    BOTH->index_scores_int8(scores8.at[t], positions, integers[t], k, groups[t], tokens, heads, keys[t], first, width);
+    same_outputs(c, "index_scores_int8", &scores8);
+    float *last = room(c, positions, 4);
+    c->tables[0]->index_scores_int8(last, 0, integers[0] + (rows - heads) * k, k, groups[0] + rows - heads, 1, heads,
+                                    keys[0], positions - 1, width);
+    same_floats(c, "index_scores_int8 of one token or many", last, scores8.at[0] + (tokens - 1) * positions, positions);
     release(c);
 }
 
@@ -219,6 +300,7 @@ void check_attention(check *c) {
             check_dense(c, tokens, heads, first, width, twice ? width : random_in(1, width));
             check_indexer(c, tokens, heads, ANY_OF(firsts), ANY_OF(widths));
             check_index_loss(c, tokens, heads, ANY_OF(firsts), ANY_OF(widths));
+            check_short_keys(c, tokens, heads, ANY_OF(firsts), ANY_OF(widths));
             check_selected(c, heads, random_in(1, 300), random_in(1, 4), width, random_in(1, width));
         }
     // Whole vectors in all the ways that they are taken, parts of one, sums over more than one block of k.

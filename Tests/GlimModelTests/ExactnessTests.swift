@@ -11,7 +11,7 @@ import Testing
     static let seeds = Array(0..<42)
 
     @Test("the random configs are valid, and hold every part of the network") func configs() throws {
-        let configs = Self.seeds.map(Tiny.config)
+        let configs = Self.seeds.map(Tiny.shortKeys)
         for config in configs { try config.validate() }
         let parts: [(name: String, isIn: (ModelConfig) -> Bool)] = [
             ("no query latent", { $0.queryLatent == nil }),
@@ -24,6 +24,13 @@ import Testing
             ("experts only", { $0.denseLayerCount == 0 }),
             ("products in bf16, dense attention", { $0.computeType == .bfloat16 && $0.family == .lite }),
             ("products in bf16, sparse attention", { $0.computeType == .bfloat16 && $0.family == .dsa }),
+            ("latents in bf16, dense attention", { $0.latentFormat == .bf16 && $0.family == .lite }),
+            ("latents in bf16, sparse attention", { $0.latentFormat == .bf16 && $0.family == .dsa }),
+            ("index keys in bf16", { $0.indexer?.keyFormat == .bf16 }),
+            (
+                "index keys in int8, shared",
+                { $0.indexer.map { $0.keyFormat == .int8 && $0.kinds.contains(.shared) } ?? false }
+            ),
             ("a group of heads that is not full", { $0.headCount > 4 && $0.headCount % 4 != 0 }),
         ]
         for part in parts {
@@ -41,7 +48,7 @@ import Testing
         var draw: Draw
 
         init(_ seed: Int) {
-            model = Tiny.model(seed)
+            model = Tiny.model(Tiny.shortKeys(seed), seed)
             var draw = Draw(seed, "sequences")
             let vocabulary = model.config.vocabularySize
             var sequences = [draw.tokens(draw.integer(66...150), below: vocabulary)]

@@ -284,7 +284,7 @@ private final class Problem {
                                 let (dq, dout) = (dq.baseAddress! + r * width, dout.baseAddress! + r * valueWidth)
                                 if let selected = select?(t) {
                                     kernels.attention_selected(
-                                        out, lse, &largest, q, Int64(heads), pages, Int64(ldk), selected,
+                                        out, lse, &largest, q, Int64(heads), pages, Int64(ldk), 0, selected,
                                         Int64(selected.count), Int64(width), Int64(valueWidth), scale, &scratch)
                                     kernels.attention_selected_backward(
                                         dq, &dkeys, Int64(lddk), dout, q, out, lse, Int64(heads), pages, Int64(ldk),
@@ -292,7 +292,7 @@ private final class Problem {
                                         &scratch)
                                 } else {
                                     kernels.attention(
-                                        out, lse, &largest, q, Int64(tokens), Int64(heads), pages, Int64(ldk),
+                                        out, lse, &largest, q, Int64(tokens), Int64(heads), pages, Int64(ldk), 0,
                                         position, Int64(width), Int64(valueWidth), scale, &scratch)
                                     kernels.attention_backward(
                                         dq, &dkeys, Int64(lddk), dout, q, out, lse, Int64(tokens), Int64(heads), pages,
@@ -313,8 +313,8 @@ private final class Problem {
         var out = nans(rows * shape.valueWidth)
         var scratch = nans(Int(glim_attention_scratch(Int64(rows), Int64(shape.width))))
         kernels.attention(
-            &out, nil, nil, q, Int64(shape.tokens), Int64(shape.heads), pages, Int64(ldk), Int64(shape.first),
-            Int64(shape.width), Int64(shape.valueWidth), scale, &scratch)
+            &out, nil, nil, q, Int64(shape.tokens), Int64(shape.heads), pages, Int64(ldk), 0,
+            Int64(shape.first), Int64(shape.width), Int64(shape.valueWidth), scale, &scratch)
         return out
     }
 
@@ -338,7 +338,7 @@ private final class Problem {
                         let (q, weights) = (Array(q[(r * width)...]), Array(weights[r...]))
                         kernels.index_scores(
                             scores.baseAddress! + t * lds, Int64(lds), q, weights, Int64(tokens), Int64(heads), pages,
-                            Int64(ldk), position, Int64(width), scale, &scratch)
+                            Int64(ldk), 0, position, Int64(width), scale, &scratch)
                         kernels.index_scores_backward(
                             dq.baseAddress! + r * width, dweights.baseAddress! + r, &dkeys, Int64(lddk),
                             Array(dscores[(t * lds)...]), Int64(lds), q, weights, Int64(tokens), Int64(heads), pages,

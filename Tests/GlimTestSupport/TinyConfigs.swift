@@ -53,6 +53,16 @@ public enum Tiny {
         return config
     }
 
+    /// The same with keys that are kept in fewer bits, for two seeds of three: what such a model is held against must
+    /// round as it does.
+    public static func shortKeys(_ seed: Int) -> ModelConfig {
+        var draw = Draw(seed, "short keys")
+        return config(seed).with {
+            if draw.chance(2 / 3) { $0.latentFormat = .bf16 }
+            $0.indexer?.keyFormat = draw.pick([.f32, .bf16, .int8, .int8])
+        }
+    }
+
     /// A model of such a config, its norms and router biases no longer plain.
     public static func model(_ seed: Int) -> Model { model(config(seed), seed) }
 

@@ -153,6 +153,10 @@ typedef struct glim_kernels {
     void (*add)(float *out, const float *a, const float *b, int64_t count);
     void (*multiply)(float *out, const float *a, const float *b, int64_t count);
     void (*scale)(float *out, const float *a, float by, int64_t count);
+    /// To nearest even, in place.
+    void (*round_to_bf16)(float *x, int64_t count);
+    /// The same to bf16.
+    void (*store_bf16)(uint16_t *out, const float *x, int64_t count);
     /// y += by · x
     void (*add_scaled)(float *y, const float *x, float by, int64_t count);
     /// Σ a·b over 16 fixed lanes, one tree at the end.
@@ -196,6 +200,7 @@ typedef struct glim_kernels {
     // ---- Attention (attention.inc.h)
     // Keys are rows of `width` values in pages of 64 positions: position s is pages[s / 64] + (s % 64) · ldk.
     // The value of a key is its first value_width entries (absorbed MLA: latent | rotated part).
+    // With bf16 they are numbers of bf16 (and ldk counts these), widened exactly.
     // Query rows are [tokens, heads] rows of `width`; row (t, h) sees positions 0 … first + t.
     // A block is 64 keys (selected ones where there is a selection) in ascending position; the softmax is online:
     // m, l and out are rescaled once a block.
@@ -203,12 +208,12 @@ typedef struct glim_kernels {
     /// out [tokens, heads, value_width], lse [tokens, heads] (natural log, of scaled scores; may be null). One float
     /// `largest` (may be null) is raised to the largest scaled score; scale is positive there.
     void (*attention)(float *out, float *_Nullable lse, float *_Nullable largest, const float *q, int64_t tokens,
-                      int64_t heads, const float *_Nonnull const *_Nonnull pages, int64_t ldk, int64_t first,
-                      int64_t width, int64_t value_width, float scale, float *scratch);
+                      int64_t heads, const float *_Nonnull const *_Nonnull pages, int64_t ldk, int32_t bf16,
+                      int64_t first, int64_t width, int64_t value_width, float scale, float *scratch);
     /// One token, over selected positions (ascending, all visible). With every visible position selected the result
     /// equals attention's to the bit.
     void (*attention_selected)(float *out, float *_Nullable lse, float *_Nullable largest, const float *q,
-                               int64_t heads, const float *_Nonnull const *_Nonnull pages, int64_t ldk,
+                               int64_t heads, const float *_Nonnull const *_Nonnull pages, int64_t ldk, int32_t bf16,
                                const int32_t *selected, int64_t count, int64_t width, int64_t value_width, float scale,
                                float *scratch);
     /// Pullback of attention for a block of tokens: dq is set; dkeys [positions, width] (row stride lddk) accumulates
@@ -225,14 +230,25 @@ typedef struct glim_kernels {
     /// Indexer scores: scores[t · lds + s] = Σ_h weights[t, h] · relu(q[t, h] · key[s] · scale), heads ascending, for
     /// s in 0 … first + t. q [tokens, heads, width]; weights [tokens, heads].
     void (*index_scores)(float *scores, int64_t lds, const float *q, const float *weights, int64_t tokens,
-                         int64_t heads, const float *_Nonnull const *_Nonnull pages, int64_t ldk, int64_t first,
-                         int64_t width, float scale, float *scratch);
+                         int64_t heads, const float *_Nonnull const *_Nonnull pages, int64_t ldk, int32_t bf16,
+                         int64_t first, int64_t width, float scale, float *scratch);
     /// Pullback: dq, dweights are set, dkeys [positions, width] (row stride lddk) accumulates, from dscores laid out
     /// as scores (entries past first + t are not read).
     void (*index_scores_backward)(float *dq, float *dweights, float *dkeys, int64_t lddk, const float *dscores,
                                   int64_t lds, const float *q, const float *weights, int64_t tokens, int64_t heads,
                                   const float *_Nonnull const *_Nonnull pages, int64_t ldk, int64_t first,
                                   int64_t width, float scale, float *scratch);
+
+    /// Writes rows of keys at positions first ..< first + rows of a page of keys in int8: as two panels by pack_int8,
+    /// each row with a scale as quantize_rows finds it; the scales stand behind. Of a page, 64 · glim_integer_k(width)
+    /// bytes and 64 floats.
+    void (*pack_index_keys)(void *page, const float *x, int64_t ldx, int64_t first, int64_t rows, int64_t width);
+    /// Indexer scores over such pages: scores[t · lds + s] = scale of key s · sum, where sum = fma(scale of the head,
+    /// relu(float(q[t, h] · key[s])), sum) over heads ascending from zero, the products exact, for s in 0 … first + t.
+    /// q [tokens, heads] and its sums by quantize_rows, whose scales were made what heads are multiplied by.
+    void (*index_scores_int8)(float *scores, int64_t lds, const int8_t *q, int64_t ldq,
+                              const glim_row_group *q_heads, int64_t tokens, int64_t heads,
+                              const float *_Nonnull const *_Nonnull pages, int64_t first, int64_t width);
 
     // ---- What indexers learn from (adapt.inc.h)
 
@@ -263,6 +279,9 @@ static inline int64_t glim_integer_k(int64_t k) { return (k + 31) / 32 * 32; }
 
 /// The best distance of quantised rows: an odd number of cache lines, so that no two rows near each other share sets.
 static inline int64_t glim_integer_stride(int64_t k) { return ((k + 63) / 64 | 1) * 64; }
+
+/// Floats that a position takes of a page of index keys in int8.
+static inline int64_t glim_index_key_floats(int64_t width) { return glim_integer_k(width) / 4 + 1; }
 
 /// Floats of scratch that an attention or indexer call needs, for `rows` = tokens · heads of one call.
 static inline int64_t glim_attention_scratch(int64_t rows, int64_t width) {

@@ -113,9 +113,10 @@ extension Model {
         let keys_T = Tensor.latentKeys(
             Tensor.linear(x_TD, attention.keyDown), norm: attention.keyNorm, epsilon: config.latentNormEpsilon,
             positions: batch.positions, pass.rotary, halfSplit: !config.ropeInterleave)
-        _ = batch.pages(of: keys_T, .latent(layer: 0))
+        _ = batch.pages(of: keys_T, .latent(layer: 0), format: .f32)
         if let indexer = attention.indexer {
-            _ = batch.pages(of: indexer.keys(x_TD, pass, tape: nil), .indexKey(layer: 0))
+            let keys = indexer.keys(x_TD, pass, tape: nil)
+            _ = batch.pages(of: keys, .indexKey(layer: 0), format: indexer.keyFormat)
         }
         cache.advance(tokens.count)
     }

@@ -18,6 +18,7 @@ extension Model {
             }
         }
         let tables = predictions.map { ModelTables(embedding: $0.embedding != nil, head: $0.head != nil) }
+        let config = config.with { if modules == nil { $0.keepsShortKeys() } }
         var made = Model(config, mtpTables: tables) { matrix in
             if modules?.contains(matrix.module) ?? true, let format = scheme.format(matrix) {
                 return MatrixForm(format: format)

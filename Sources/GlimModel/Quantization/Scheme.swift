@@ -44,6 +44,15 @@ public struct Scheme: Sendable, Equatable {
     }
 }
 
+extension ModelConfig {
+    /// What quantised models keep of keys: bf16 of latents, and int8 of the indexers, which then choose by products of
+    /// integers.
+    package mutating func keepsShortKeys() {
+        latentFormat = .bf16
+        indexer?.keyFormat = .int8
+    }
+}
+
 /// A matrix that a model is about to make.
 struct MatrixRequest {
     /// What products with it are, as far as number formats go.

@@ -123,6 +123,7 @@ extension StageRun {
             throw RunError("the tokenizer has \(tokenizer.vocabularySize) entries, the model \(config.vocabularySize)")
         }
         if let type = recipe.computeType { config.computeType = type }
+        if recipe.quantize != nil { config.keepsShortKeys() }
         let stops: [ControlToken] = [.endOfText, .user, .observation]
         config.endOfTextIDs = stops.compactMap { tokenizer.id(of: $0).map { Int($0) } }
         config.padID = Int(tokenizer.endOfText)
