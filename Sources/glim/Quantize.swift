@@ -104,6 +104,7 @@ struct Quantize: ParsableCommand {
         report.modules = result.modules.map { Report.Module($0) }
         report.kept = result.scheme.kept.keys.sorted()
         (report.comparison, report.nearest, report.ahead) = (result.after, result.before, result.ahead)
+        report.keys = result.keys
     }
 
     private func makeText(_ paths: [String]) throws -> QuantizationText {
@@ -132,6 +133,8 @@ extension Quantize {
         var comparison: ModelComparison?
         /// The model and one that is rounded to nearest, where the quantised one is calibrated.
         var nearest: ModelComparison?
+        /// The model and one of which only keys have fewer bits.
+        var keys: ModelComparison?
         /// As `comparison`, of what the first step of multi-token prediction predicts.
         var ahead: ModelComparison?
         var seconds = 0.0
@@ -207,10 +210,11 @@ extension Quantize {
             }
             lines.append("bytes \(bytesBefore) before, \(bytesAfter) after")
             if let comparison { lines += Self.lines(comparison) }
-            if let nearest {
+            for (name, other) in [("rounded to nearest", nearest), ("keys alone, in bf16 and int8", keys)] {
+                guard let other else { continue }
                 lines.append(
-                    "rounded to nearest: perplexity \(nearest.perplexityAfter.formatted(digits: 4)), KL "
-                        + nearest.divergence.formatted(digits: 6))
+                    "\(name): perplexity \(other.perplexityAfter.formatted(digits: 4)), KL "
+                        + other.divergence.formatted(digits: 6))
             }
             if let ahead { lines += Self.lines(ahead).map { "multi-token prediction: \($0)" } }
             return (lines + ["written: \(out)"]).joined(separator: "\n") + "\n"
@@ -235,6 +239,7 @@ extension Quantize {
             case perplexityBefore = "perplexity_before"
             case perplexityAfter = "perplexity_after"
             case perplexityRounded = "perplexity_rounded"
+            case keysDivergence = "keys_kl_divergence"
             case standardError = "perplexity_standard_error"
             case aheadBefore = "mtp_perplexity_before"
             case aheadAfter = "mtp_perplexity_after"
@@ -256,6 +261,7 @@ extension Quantize {
             try values.encode(comparison?.perplexityBefore, forKey: .perplexityBefore)
             try values.encode(comparison?.perplexityAfter, forKey: .perplexityAfter)
             try values.encode(nearest?.perplexityAfter, forKey: .perplexityRounded)
+            try values.encode(keys?.divergence, forKey: .keysDivergence)
             try values.encode(comparison?.standardError, forKey: .standardError)
             try values.encode(comparison?.divergence, forKey: .divergence)
             try values.encode(comparison?.agreement, forKey: .agreement)

@@ -70,7 +70,7 @@ import Testing
         #expect(done.status == 0, "\(done.stderr)")
         let whole = try files("whole")
         let shardCount = whole.keys.count { $0.hasSuffix(".safetensors") }
-        try #require(shardCount > 5)
+        try #require(shardCount > 8)
         // Shards that were there at each kill.
         var (kept, round, mutator) = ([Int](), 0, Mutator(seed: KillTests.seed, number: 70))
         while kept.count < KillTests.killCount {
@@ -84,7 +84,8 @@ import Testing
             }
             let names = (try? FileManager.default.contentsOfDirectory(atPath: folder.path("cut\(round)").path)) ?? []
             if status == -SIGKILL { kept.append(names.count { $0.hasSuffix(".safetensors") }) }
-            if status == 0 || kept.count == KillTests.killCount {
+            // Begun often, that the first shards are met too.
+            if status == 0 || kept.count % 2 == 0 || kept.count == KillTests.killCount {
                 // One that was killed after its last file is whole already.
                 let last = try await Program.run(command("cut\(round)"))
                 #expect(last.status == 0 || names.contains("config.json"), "\(last.stderr)")

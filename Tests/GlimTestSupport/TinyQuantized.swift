@@ -28,13 +28,13 @@ extension Tiny {
     /// program takes a while to quantise.
     public static func saveSharded(to folder: URL, isFP8: Bool) throws {
         let config = ModelConfig.depth(3).with {
-            ($0.vocabularySize, $0.hiddenSize, $0.denseWidth, $0.expertWidth) = (1024, 256, 512, 128)
+            ($0.vocabularySize, $0.hiddenSize, $0.denseWidth, $0.expertWidth) = (512, 256, 512, 128)
             ($0.dtype, $0.scaleBlock) = (.bfloat16, isFP8 ? .init(rows: 128, columns: 128) : nil)
         }
         var draw = Draw(isFP8 ? 1 : 2, "sharded")
         var shards: [[TensorDeclaration]] = [[]]
         for tensor in Model(config, isBlueprint: true).tensors {
-            if shards[shards.count - 1].count > 20 { shards.append([]) }
+            if shards[shards.count - 1].count > 3 { shards.append([]) }
             let isScaled = isFP8 && tensor.shape.count == 2 && tensor.name.contains("proj")
             shards[shards.count - 1].append(TensorDeclaration(tensor.name, isScaled ? .f8E4M3 : .bf16, tensor.shape))
             if isScaled {

@@ -37,6 +37,8 @@ public struct Calibration {
     /// The whole model rounded to nearest, and calibrated, beside the one it is made of.
     public let before: ModelComparison
     public let after: ModelComparison
+    /// The model it is made of with nothing but keys in fewer bits: latents in bf16, index keys in int8.
+    public let keys: ModelComparison
     /// The calibrated model's first step of multi-token prediction, where there is one.
     public let ahead: ModelComparison?
     /// Whether the residual stream could be rotated, too.
@@ -111,6 +113,7 @@ public struct Calibration {
         model = changed.quantized(
             final, clips: search.clips, holdsRestInBF16: original.config.dtype == .bfloat16)
         after = ModelComparison(predictions[0], model)
+        keys = ModelComparison(predictions[0], original.quantized(scheme, only: [], shortKeys: true))
         ahead = original.predictions.isEmpty ? nil : ModelComparison(predictions[1], model)
         (self.scheme, self.modules) = (final, modules)
     }
