@@ -17,14 +17,19 @@ struct Quantize: ParsableCommand {
             Without --calibration weights are rounded to nearest, one tensor at a time: the model may be larger than \
             memory, in BF16, F32 or block-scaled FP8, and what is stopped goes on when the same command is given again. \
             With it the model is rotated, scaled and clipped by what it does to the text, in memory; layers whose experts \
-            suffer most from 4 bits keep 8. Perplexity is measured on text that did not calibrate, where the model fits \
-            into memory and has a tokenizer.
+            suffer most from 4 bits keep 8. Give it text like that which the model was made for: of a model that converses \
+            the JSON lines that it was fine-tuned on. Perplexity is measured on text that did not calibrate, of \
+            conversations on what the assistant says, where the model fits into memory and has a tokenizer.
             """)
 
     @Option(help: "Model folder: config.json and *.safetensors, not quantised.") var model: String
     @Option(help: "Folder to write, new or left by the same command.") var out: String
     @Option(help: "w8a8 or w4a8.") var scheme: Scheme.Name
-    @Option(help: "Text to calibrate by and to measure with: a file, a folder or JSON lines.") var calibration: String?
+    @Option(
+        help: """
+            Text to calibrate by and to measure with: a file, a folder, or a .jsonl file of conversations as in \
+            glim train sft.
+            """) var calibration: String?
     @Option(help: "Of the rotation that calibration draws.") var seed: UInt64 = 0
     @Flag(help: "End standard output with one JSON object.") var json = false
     @OptionGroup var compute: ComputeOptions
@@ -59,16 +64,17 @@ struct Quantize: ParsableCommand {
             throw ExitCode(130)
         }
         report.modules = errors.map { Report.Module(name: $0.name, bits: $0.bits, error: $0.relative) }
-        do { report.comparison = try compare() } catch {
+        do {
+            // Both models on text, as far as they fit into memory.
+            let (before, after, text) = (try Model(path: model), try Model(path: out), try makeText([]))
+            report.comparison = ModelComparison(before, after, text.heldOut)
+            if before.config.mtpLayerCount > 0 {
+                report.ahead = ModelComparison(.init(before, text.heldOut, ahead: true), after)
+            }
+        } catch {
             // The copy is whole; what cannot be measured here is no reason to fail.
             log("note: perplexity was not measured: \(error)")
         }
-    }
-
-    /// Both models on text, as far as they fit into memory.
-    private func compare() throws -> ModelComparison {
-        let text = try makeText([])
-        return ModelComparison(try Model(path: model), try Model(path: out), text.heldOut)
     }
 
     // MARK: Calibration
@@ -85,7 +91,7 @@ struct Quantize: ParsableCommand {
             MemoryRoom.product(3, bytes), of: "calibrating \(model)",
             advice: "leave out --calibration: rounding to nearest takes one tensor at a time")
         let result = try Calibration(
-            folder: source, Scheme(scheme), sequences: text.calibration, heldOut: text.heldOut, seed: seed
+            folder: source, Scheme(scheme), text.calibration, heldOut: text.heldOut, seed: seed
         ) { log($0) }
         try result.model.save(to: URL(filePath: out))
         try Conversion.copyFiles(from: source, to: URL(filePath: out))
@@ -96,7 +102,9 @@ struct Quantize: ParsableCommand {
         let written = try Checkpoint(folder: URL(filePath: out))
         report.bytesAfter = try written.names.reduce(0) { $0 + (try written.info($1).byteCount) }
         report.modules = result.modules.map { Report.Module($0) }
-        (report.comparison, report.nearest) = (result.after, result.before)
+        report.kept = result.scheme.kept.keys.sorted()
+        (report.comparison, report.nearest, report.ahead) = (result.after, result.before, result.ahead)
+        report.keys = result.keys
     }
 
     private func makeText(_ paths: [String]) throws -> QuantizationText {
@@ -107,7 +115,7 @@ struct Quantize: ParsableCommand {
                 "\(model) has \(tokenizer.vocabularySize) tokens in tokenizer.json, but \(config.vocabularySize) in "
                     + "config.json; take both from the same model")
         }
-        return try QuantizationText(paths, tokenizer, longest: config.maximumPositions)
+        return try QuantizationText(paths, tokenizer, ChatTemplate(folder: source), config)
     }
 }
 
@@ -119,10 +127,16 @@ extension Quantize {
         var bytesBefore = 0
         var bytesAfter = 0
         var modules: [Module] = []
+        /// Those that the scheme has in 4 bits, and calibration in 8.
+        var kept: [String] = []
         /// The model and the quantised one.
         var comparison: ModelComparison?
         /// The model and one that is rounded to nearest, where the quantised one is calibrated.
         var nearest: ModelComparison?
+        /// The model and one of which only keys have fewer bits.
+        var keys: ModelComparison?
+        /// As `comparison`, of what the first step of multi-token prediction predicts.
+        var ahead: ModelComparison?
         var seconds = 0.0
 
         init(scheme: Scheme.Name) { self.scheme = scheme }
@@ -188,31 +202,49 @@ extension Quantize {
 
         func text(out: String) -> String {
             var lines = modules.map(\.line)
+            if scheme == .w4a8 {
+                let small = modules.count { $0.bits == 4 }
+                lines.append(
+                    "experts of \(small) layers in 4 bits; for what those would cost \(kept.count) kept 8"
+                        + (kept.isEmpty ? "" : ": \(kept.joined(separator: ", "))"))
+            }
             lines.append("bytes \(bytesBefore) before, \(bytesAfter) after")
-            if let comparison {
-                let change = 100 * (comparison.perplexityAfter / comparison.perplexityBefore - 1)
+            if let comparison { lines += Self.lines(comparison) }
+            for (name, other) in [("rounded to nearest", nearest), ("keys alone, in bf16 and int8", keys)] {
+                guard let other else { continue }
                 lines.append(
-                    "perplexity \(comparison.perplexityBefore.formatted(digits: 4)) before, "
-                        + "\(comparison.perplexityAfter.formatted(digits: 4)) after (\(change.formatted(digits: 3))%)")
-                lines.append(
-                    "KL \(comparison.divergence.formatted(digits: 6)) nats, the same most probable token at "
-                        + "\((100 * comparison.agreement).formatted(digits: 2))% of \(comparison.tokenCount) tokens")
+                    "\(name): perplexity \(other.perplexityAfter.formatted(digits: 4)), KL "
+                        + other.divergence.formatted(digits: 6))
             }
-            if let nearest {
-                lines.append(
-                    "rounded to nearest: perplexity \(nearest.perplexityAfter.formatted(digits: 4)), KL "
-                        + nearest.divergence.formatted(digits: 6))
-            }
+            if let ahead { lines += Self.lines(ahead).map { "multi-token prediction: \($0)" } }
             return (lines + ["written: \(out)"]).joined(separator: "\n") + "\n"
         }
 
+        private static func lines(_ comparison: ModelComparison) -> [String] {
+            let change = 100 * (comparison.perplexityAfter / comparison.perplexityBefore - 1)
+            let error = (100 * comparison.standardError).formatted(digits: 3)
+            return [
+                "perplexity \(comparison.perplexityBefore.formatted(digits: 4)) before, "
+                    + "\(comparison.perplexityAfter.formatted(digits: 4)) after (\(change.formatted(digits: 3))%, "
+                    + "standard error \(error)%)",
+                "KL \(comparison.divergence.formatted(digits: 6)) nats, the same most probable token at "
+                    + "\((100 * comparison.agreement).formatted(digits: 2))% of \(comparison.tokenCount) tokens",
+            ]
+        }
+
         private enum CodingKeys: String, CodingKey {
-            case scheme, modules, seconds
+            case scheme, modules, kept, seconds
             case bytesBefore = "bytes_before"
             case bytesAfter = "bytes_after"
             case perplexityBefore = "perplexity_before"
             case perplexityAfter = "perplexity_after"
             case perplexityRounded = "perplexity_rounded"
+            case keysDivergence = "keys_kl_divergence"
+            case standardError = "perplexity_standard_error"
+            case aheadBefore = "mtp_perplexity_before"
+            case aheadAfter = "mtp_perplexity_after"
+            case aheadDivergence = "mtp_kl_divergence"
+            case aheadAgreement = "mtp_top1_agreement"
             case divergence = "kl_divergence"
             case agreement = "top1_agreement"
             case tokenCount = "tokens"
@@ -222,15 +254,23 @@ extension Quantize {
             var values = encoder.container(keyedBy: CodingKeys.self)
             try values.encode(scheme, forKey: .scheme)
             try values.encode(modules, forKey: .modules)
+            try values.encode(kept, forKey: .kept)
             try values.encode(seconds, forKey: .seconds)
             try values.encode(bytesBefore, forKey: .bytesBefore)
             try values.encode(bytesAfter, forKey: .bytesAfter)
             try values.encode(comparison?.perplexityBefore, forKey: .perplexityBefore)
             try values.encode(comparison?.perplexityAfter, forKey: .perplexityAfter)
             try values.encode(nearest?.perplexityAfter, forKey: .perplexityRounded)
+            try values.encode(keys?.divergence, forKey: .keysDivergence)
+            try values.encode(comparison?.standardError, forKey: .standardError)
             try values.encode(comparison?.divergence, forKey: .divergence)
             try values.encode(comparison?.agreement, forKey: .agreement)
             try values.encode(comparison?.tokenCount, forKey: .tokenCount)
+            guard let ahead else { return }
+            try values.encode(ahead.perplexityBefore, forKey: .aheadBefore)
+            try values.encode(ahead.perplexityAfter, forKey: .aheadAfter)
+            try values.encode(ahead.divergence, forKey: .aheadDivergence)
+            try values.encode(ahead.agreement, forKey: .aheadAgreement)
         }
     }
 

@@ -5,8 +5,8 @@ import Testing
 /// SIGKILL at any moment, then `--resume`: nothing shows but the time.
 @Suite("a training run that is killed", .serialized) struct KillTests {
     /// How many moments, and which: `GLIM_KILL_COUNT` and `GLIM_FUZZ_SEED`.
-    private static let killCount = number("GLIM_KILL_COUNT") ?? 6
-    private static let seed = UInt64(truncatingIfNeeded: number("GLIM_FUZZ_SEED") ?? 1)
+    static let killCount = number("GLIM_KILL_COUNT") ?? 6
+    static let seed = UInt64(truncatingIfNeeded: number("GLIM_FUZZ_SEED") ?? 1)
 
     private static func number(_ name: String) -> Int? {
         ProcessInfo.processInfo.environment[name].flatMap { Int($0) }

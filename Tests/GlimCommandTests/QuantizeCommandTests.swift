@@ -1,4 +1,5 @@
 import Foundation
+import GlimTestSupport
 import Testing
 
 @Suite("glim quantize", .serialized) struct QuantizeCommandTests {
@@ -47,5 +48,52 @@ import Testing
         #expect(twice.status == 1 && twice.stderr.contains("is quantised already"), "\(twice.stderr)")
         let wrong = try await Program.run(["quantize", "--model", "a", "--out", "b", "--scheme", "w2a2"])
         #expect(wrong.status == 2, "\(wrong.stderr)")
+    }
+
+    @Test("killed at random moments, goes on to the same bytes", arguments: [("w8a8", false), ("w4a8", true)])
+    func killed(scheme: String, isFP8: Bool) async throws {
+        let folder = try TemporaryFolder(inMemory: true)
+        let source = folder.path("source")
+        try Tiny.saveSharded(to: source, isFP8: isFP8)
+        func command(_ out: String) -> [String] {
+            ["quantize", "--model", source.path, "--out", folder.path(out).path, "--scheme", scheme]
+        }
+        func files(_ name: String) throws -> [String: Data] {
+            let names = try FileManager.default.contentsOfDirectory(atPath: folder.path(name).path)
+            return try names.reduce(into: [:]) { files, file in
+                files[file] = try Data(contentsOf: folder.path("\(name)/\(file)"))
+            }
+        }
+        let began = ContinuousClock.now
+        let done = try await Program.run(command("whole"))
+        let length = ContinuousClock.now - began
+        #expect(done.status == 0, "\(done.stderr)")
+        let whole = try files("whole")
+        let shardCount = whole.keys.count { $0.hasSuffix(".safetensors") }
+        try #require(shardCount > 8)
+        // Shards that were there at each kill.
+        var (kept, round, mutator) = ([Int](), 0, Mutator(seed: KillTests.seed, number: 70))
+        while kept.count < KillTests.killCount {
+            let moment = length * Double(mutator.below(1000)) / 1000
+            let status = try await Program.run(command("cut\(round)")) { process in
+                let started = ContinuousClock.now
+                while ContinuousClock.now - started < moment, !Program.hasEnded(process) {
+                    try await Task.sleep(for: .milliseconds(1))
+                }
+                kill(process, SIGKILL)
+            }
+            let names = (try? FileManager.default.contentsOfDirectory(atPath: folder.path("cut\(round)").path)) ?? []
+            if status == -SIGKILL { kept.append(names.count { $0.hasSuffix(".safetensors") }) }
+            // Begun often, that the first shards are met too.
+            if status == 0 || kept.count % 2 == 0 || kept.count == KillTests.killCount {
+                // One that was killed after its last file is whole already.
+                let last = try await Program.run(command("cut\(round)"))
+                #expect(last.status == 0 || names.contains("config.json"), "\(last.stderr)")
+                #expect(try files("cut\(round)") == whole)
+                try? FileManager.default.removeItem(at: folder.path("cut\(round)"))
+                round += 1
+            }
+        }
+        print("\(scheme): killed with \(kept) of \(shardCount) shards there")
     }
 }

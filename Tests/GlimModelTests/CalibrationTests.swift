@@ -30,6 +30,7 @@ import Testing
             ($0.groupsKept, $0.expertsPerToken) = (1, 2)
         }
         let sequences = (0..<6).map { _ in draw.tokens(40, below: config.vocabularySize) }
+        let probes = sequences.map { ProbeBatch($0) }
         try withTemporaryFolder { folder in
             let (plain, quantised) = (folder.appending(path: "plain"), folder.appending(path: "quantised"))
             // Inputs of very different size, as norms of trained models make them.
@@ -43,7 +44,7 @@ import Testing
             }
             try model.save(to: plain)
             let result = try Calibration(
-                folder: plain, Scheme(name), sequences: Array(sequences.prefix(4)), heldOut: Array(sequences.suffix(2)))
+                folder: plain, Scheme(name), Array(probes.prefix(4)), heldOut: Array(probes.suffix(2)))
             #expect(result.before.perplexityBefore == result.after.perplexityBefore)
             #expect(result.after.divergence < result.before.divergence, "\(result.after), \(result.before)")
             #expect(result.after.agreement > 0.5 && result.after.tokenCount == 78)
@@ -58,7 +59,7 @@ import Testing
                 expectSame(Scorer(loaded, mode: .decode).logits(tokens), Scorer(result.model).logits(tokens))
             }
             let again = try Calibration(
-                folder: plain, Scheme(name), sequences: Array(sequences.prefix(4)), heldOut: Array(sequences.suffix(2)))
+                folder: plain, Scheme(name), Array(probes.prefix(4)), heldOut: Array(probes.suffix(2)))
             #expect(again.modules == result.modules && again.after == result.after)
         }
     }
@@ -66,10 +67,79 @@ import Testing
     @Test("a comparison with itself finds no difference") func itself() {
         let model = Tiny.model(4)
         let tokens = (0..<30).map { Int32($0 * 5 % model.config.vocabularySize) }
-        let same = ModelComparison(model, model, [tokens, Array(tokens.prefix(2))])
-        #expect(same.divergence == 0 && same.agreement == 1 && same.tokenCount == 30)
+        let same = ModelComparison(model, model, [ProbeBatch(tokens), ProbeBatch(Array(tokens.prefix(2)))])
+        #expect(same.divergence == 0 && same.agreement == 1 && same.tokenCount == 30 && same.standardError == 0)
         let logprobs = Scorer(model).logprobs(tokens) + Scorer(model).logprobs(Array(tokens.prefix(2)))
         let expected = exp(-logprobs.reduce(0.0) { $0 + Double($1) } / 30)
         #expect(abs(same.perplexityBefore / expected - 1) < 1e-9 && same.perplexityAfter == same.perplexityBefore)
+    }
+
+    @Test("a comparison is of what counts, sequence by sequence", arguments: [false, true])
+    func counted(isAhead: Bool) throws {
+        let config = Tiny.wideConfig(9).with { ($0.mtpLayerCount, $0.computeType) = (1, .float32) }
+        let (before, after) = (Tiny.model(config, 1), Tiny.model(config, 2))
+        var draw = Draw(8, "tokens")
+        let sequences = [17, 1, 2, 30].map { draw.tokens($0, below: config.vocabularySize) }
+        // Every third token does not count; after the last of a sequence none is known.
+        let next = sequences.map { tokens in
+            tokens.indices.map { $0 + 1 < tokens.count && $0 % 3 != 1 ? tokens[$0 + 1] : -1 }
+        }
+        let probe = ProbeBatch(
+            tokens: sequences.flatMap(\.self), lengths: sequences.map(\.count), next: next.flatMap(\.self))
+        let found = ModelComparison(.init(before, [probe], ahead: isAhead), after)
+        // The same one sequence after the other, in softmaxes written out.
+        func logprobs(_ model: Model, _ tokens: [Int32]) -> [[Double]] {
+            var hidden = model.hidden(Batch(tokens: tokens, lengths: [tokens.count]))
+            if isAhead {
+                let read = Array(tokens.dropFirst())
+                hidden = model.predictAhead(
+                    Tensor.selectRows(hidden, Array(read.indices)), next: read,
+                    Batch(tokens: read, lengths: [read.count]))
+            }
+            let logits = model.logits(hidden)
+            return (0..<logits.shape.rows).map { row in
+                let values = logits.elements[row * config.vocabularySize..<(row + 1) * config.vocabularySize]
+                let sum = log(values.reduce(0) { $0 + exp(Double($1)) })
+                return values.map { Double($0) - sum }
+            }
+        }
+        var (p, q, divergence, same): ([Double], [Double], Double, Double) = ([], [], 0, 0)
+        for (tokens, next) in zip(sequences, next) where !isAhead || tokens.count > 1 {
+            let (a, b) = (logprobs(before, tokens), logprobs(after, tokens))
+            for (row, token) in next.dropFirst(isAhead ? 1 : 0).enumerated() where token >= 0 {
+                p.append(a[row][Int(token)])
+                q.append(b[row][Int(token)])
+                divergence += zip(a[row], b[row]).reduce(0) { $0 + exp($1.0) * ($1.0 - $1.1) }
+                same += a[row].firstIndex(of: a[row].max()!) == b[row].firstIndex(of: b[row].max()!) ? 1 : 0
+            }
+        }
+        let count = Double(p.count)
+        try #require(found.tokenCount == p.count && p.count > 20)
+        let (nats, lost) = (-p.reduce(0, +) / count, -q.reduce(0, +) / count)
+        let squares = zip(p, q).reduce(0) { $0 + ($1.0 - $1.1 - lost + nats) * ($1.0 - $1.1 - lost + nats) }
+        #expect(abs(found.perplexityBefore / exp(nats) - 1) < 1e-5 && abs(found.perplexityAfter / exp(lost) - 1) < 1e-5)
+        #expect(abs(found.standardError / (squares.squareRoot() / count) - 1) < 1e-4)
+        #expect(abs(found.divergence / (divergence / count) - 1) < 1e-4 && found.agreement == same / count)
+    }
+
+    @Test("a layer of multi-token prediction is measured by what it predicts") func ahead() throws {
+        let config = Tiny.wideConfig(9).with {
+            ($0.mtpLayerCount, $0.computeType, $0.layerCount, $0.denseLayerCount) = (1, .float32, 2, 1)
+        }
+        var draw = Draw(6, "text")
+        let probes = (0..<5).map { _ in ProbeBatch(draw.tokens(40, below: config.vocabularySize)) }
+        try withTemporaryFolder { folder in
+            try Tiny.model(config, 4).save(to: folder)
+            let result = try Calibration(
+                folder: folder, Scheme(.w4a8), Array(probes.prefix(3)), heldOut: Array(probes.suffix(2)))
+            let modules = result.modules.filter { $0.name.hasPrefix("model.layers.2.") }
+            #expect(modules.count > 4 && modules.count < result.modules.count)
+            for module in modules where !module.name.contains("indexer") {
+                #expect(module.before.divergence > 0 && module.after.divergence > 0, "\(module)")
+            }
+            // Its own prediction is of the token after the next: one less of each row.
+            #expect(result.ahead?.tokenCount == 76 && result.after.tokenCount == 78)
+            #expect(modules.allSatisfy { $0.bits == 8 })
+        }
     }
 }

@@ -15,7 +15,8 @@ public struct Calibration {
         public struct Cost: Sendable, Equatable {
             /// Of its output: root of the mean square, over the output's own.
             public let error: Double
-            /// Of the model's next token, as in `ModelComparison`.
+            /// Of the model's next token, as in `ModelComparison`; of a layer of multi-token prediction of the token that
+            /// it predicts.
             public let divergence: Double
             public let agreement: Double
             public let perplexity: Double
@@ -36,41 +37,48 @@ public struct Calibration {
     /// The whole model rounded to nearest, and calibrated, beside the one it is made of.
     public let before: ModelComparison
     public let after: ModelComparison
+    /// The model it is made of with nothing but keys in fewer bits: latents in bf16, index keys in int8.
+    public let keys: ModelComparison
+    /// The calibrated model's first step of multi-token prediction, where there is one.
+    public let ahead: ModelComparison?
     /// Whether the residual stream could be rotated, too.
     public let rotatesStream: Bool
 
     /// A layer's experts keep 8 bits where they cost so many times what those of a layer do on average.
     private static let sensitivity = 3.0
-    /// Sequences that measure each module; all of them measure the whole model.
-    private static let rowsForEach = 4
+    /// Tokens that measure each module; all of them measure the whole model.
+    private static let tokensForEach = 2048
 
     /// - Parameters:
     ///   - folder: a model in floating point, read twice into memory as f32.
-    ///   - sequences: of tokens, to calibrate by.
-    ///   - heldOut: others, to measure by; of two tokens or more.
+    ///   - probes: to calibrate by.
+    ///   - heldOut: others, to measure by.
     ///   - seed: of the rotation.
     ///   - progress: told what is done.
     /// - Throws: `ConfigError`, `CheckpointError`, `QuantizationError.alreadyQuantized`.
     public init(
-        folder: URL, _ scheme: Scheme, sequences: [[Int32]], heldOut: [[Int32]], seed: UInt64 = 0,
+        folder: URL, _ scheme: Scheme, _ probes: [ProbeBatch], heldOut: [ProbeBatch], seed: UInt64 = 0,
         progress: (String) -> Void = { _ in }
     ) throws {
         let original = try Model(folder: folder, format: .f32)
         if original.config.integerWeights != nil { throw QuantizationError.alreadyQuantized(path: folder.path) }
         let changed = try Model(folder: folder, format: .f32)
-        let predictions = ModelComparison.Predictions(original, heldOut)
-        let some = predictions.prefix(Self.rowsForEach)
+        let predictions = [false, true].map { ModelComparison.Predictions(original, heldOut, ahead: $0) }
+        let some = predictions.map { $0.prefix(tokens: Self.tokensForEach) }
+        func cost(_ name: String, _ error: Double, _ quantized: Model) -> Module.Cost {
+            Module.Cost(error, ModelComparison(some[original.isAhead(name) ? 1 : 0], quantized))
+        }
 
         progress("measuring what products meet")
-        let plain = ModuleErrors(nearest: original, scheme, original.measured(scheme, sequences))
+        let plain = ModuleErrors(nearest: original, scheme, original.measured(scheme, probes))
         rotatesStream = changed.rotate(seed: seed)
-        var measured = changed.measured(scheme, sequences)
+        var measured = changed.measured(scheme, probes)
         progress("scaling inputs")
         let formats = changed.formats(scheme)
         for layer in changed.layers + changed.predictions.map(\.layer) {
             for pair in layer.scalingPairs(formats, measured) { Scaling.apply(to: pair) }
         }
-        measured = changed.measured(scheme, sequences)
+        measured = changed.measured(scheme, probes)
         progress("clipping")
         var final = scheme
         var search = ClipSearch(changed, final, measured)
@@ -81,10 +89,10 @@ public struct Calibration {
             modules.append(
                 Module(
                     name: name, bits: plain.bits[name] ?? 8,
-                    before: .init(plain.relative(name), .init(some, original.quantized(scheme, only: [name]))),
-                    after: .init(
-                        search.relative(name),
-                        .init(some, changed.quantized(scheme, clips: search.clips, only: [name])))))
+                    before: cost(name, plain.relative(name), original.quantized(scheme, only: [name])),
+                    after: cost(
+                        name, search.relative(name),
+                        changed.quantized(scheme, clips: search.clips, only: [name]))))
         }
         let small = modules.indices.filter { modules[$0].bits == 4 }
         let mean = small.reduce(0) { $0 + modules[$1].after.divergence } / Double(max(1, small.count))
@@ -96,16 +104,17 @@ public struct Calibration {
             for i in small where final.kept[modules[i].name] != nil {
                 let name = modules[i].name
                 modules[i].bits = 8
-                modules[i].after = .init(
-                    search.relative(name),
-                    .init(some, changed.quantized(final, clips: search.clips, only: [name])))
+                modules[i].after = cost(
+                    name, search.relative(name), changed.quantized(final, clips: search.clips, only: [name]))
             }
         }
         progress("comparing")
-        before = ModelComparison(predictions, original.quantized(scheme))
+        before = ModelComparison(predictions[0], original.quantized(scheme))
         model = changed.quantized(
             final, clips: search.clips, holdsRestInBF16: original.config.dtype == .bfloat16)
-        after = ModelComparison(predictions, model)
+        after = ModelComparison(predictions[0], model)
+        keys = ModelComparison(predictions[0], original.quantized(scheme, only: [], shortKeys: true))
+        ahead = original.predictions.isEmpty ? nil : ModelComparison(predictions[1], model)
         (self.scheme, self.modules) = (final, modules)
     }
 }
@@ -192,21 +201,23 @@ extension Model {
         return zip(chosen, results).compactMap { chosen, result in result.map { (chosen.tensor, $0) } }
     }
 
+    /// Whether a module is of a layer of multi-token prediction.
+    fileprivate func isAhead(_ module: String) -> Bool {
+        (0..<config.mtpLayerCount).contains { module.hasPrefix("model.layers.\(config.layerCount + $0).") }
+    }
+
     /// What the products that will be quantised meet in some text.
-    fileprivate func measured(_ scheme: Scheme, _ sequences: [[Int32]]) -> [ObjectIdentifier: ActivationStatistics] {
+    fileprivate func measured(_ scheme: Scheme, _ probes: [ProbeBatch]) -> [ObjectIdentifier: ActivationStatistics] {
         let formats = formats(scheme)
         let quantized = weights.filter { formats[ObjectIdentifier($0)] != nil }
         for weight in quantized { weight.statistics = ActivationStatistics(weight) }
         defer { for weight in quantized { weight.statistics = nil } }
-        for tokens in sequences where !tokens.isEmpty {
-            let batch = Batch(tokens: tokens, lengths: [tokens.count])
-            let hidden_TD = hidden(batch)
+        for probe in probes {
+            let hidden_TD = hidden(probe.batch)
             _ = logits(hidden_TD)
-            if predictions.isEmpty || tokens.count < 2 { continue }
-            // The last row lacks the token that it would have read.
-            let known = Batch(tokens: Array(tokens.dropLast()), lengths: [tokens.count - 1])
+            guard !predictions.isEmpty, let ahead = probe.ahead else { continue }
             let ahead_TD = predictAhead(
-                Tensor.selectRows(hidden_TD, Array(0..<tokens.count - 1)), next: Array(tokens.dropFirst()), known)
+                Tensor.selectRows(hidden_TD, ahead.rows), next: ahead.read.tokens, ahead.read.batch)
             _ = Tensor.linear(ahead_TD, aheadHead())
         }
         // Gates of experts meet what stands beside them meets, and were told alone.

@@ -42,13 +42,14 @@ public struct Conversion {
         "special_tokens_map.json",
     ]
 
-    /// Looks at headers only.
+    /// Looks at headers only. No shard of the copy is larger than the largest of the source.
     ///
     /// - Parameter folder: new, or with what an earlier conversion of the same left.
     /// - Throws: `ConfigError`, `CheckpointError`, and `QuantizationError` for a source that is quantised already, or a
     ///   folder with something else.
     public init(_ source: URL, to folder: URL, _ scheme: Scheme) throws {
-        try self.init(source, to: folder, scheme, shardBytes: Self.shardBytes)
+        let largest = ConversionRecord.fileSizes(in: source).filter { $0.key.hasSuffix(".safetensors") }.values.max()
+        try self.init(source, to: folder, scheme, shardBytes: min(Self.shardBytes, largest ?? Self.shardBytes))
     }
 
     /// - Parameter shardBytes: data of one shard at most, unless one tensor has more.
@@ -185,9 +186,15 @@ public struct Conversion {
         to sink: inout TensorSink
     ) throws {
         let piece = plan.fused[tensor.name]
+        // Pages that were read would count as this process's memory until there is none left.
+        defer {
+            let expert = piece.map { $0.expert..<$0.expert + 1 }
+            (try? plan.checkpoint.bytes(of: piece?.name ?? tensor.name, rows: expert))?.release()
+        }
         guard let part, let format = tensor.integerFormat else {
-            let numbers = try tensor.withNumbers(from: plan.checkpoint, piece) { Array($0) }
-            return try sink.append(numbers)
+            return try tensor.withNumbers(from: plan.checkpoint, piece) { numbers in
+                Result { () throws(CheckpointError) in try sink.append(numbers) }
+            }.get()
         }
         var (error, size) = (0.0, 0.0)
         let matrix = try tensor.withNumbers(from: plan.checkpoint, piece) { numbers in

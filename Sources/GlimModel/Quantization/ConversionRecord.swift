@@ -16,8 +16,13 @@ struct ConversionRecord: Codable, Equatable {
     private init(source folder: URL, _ scheme: Scheme) {
         self.scheme = scheme.name.rawValue
         kept = scheme.kept.mapValues(\.rawValue)
+        source = Self.fileSizes(in: folder)
+    }
+
+    /// Bytes of the files that a model is read from.
+    static func fileSizes(in folder: URL) -> [String: Int] {
         let names = (try? FileManager.default.contentsOfDirectory(atPath: folder.path)) ?? []
-        source = Dictionary(
+        return Dictionary(
             uniqueKeysWithValues: names.filter { $0.hasSuffix(".safetensors") || $0 == "config.json" }.map { name in
                 // Through links, of which caches of models are made.
                 let path = folder.appending(path: name).resolvingSymlinksInPath().path

@@ -6,9 +6,11 @@ extension Model {
     /// - Parameters:
     ///   - clips: what scales are multiplied with, by tensor; rounded to nearest without.
     ///   - modules: to quantise no others.
+    ///   - shortKeys: whether keys are kept in fewer bits, as in files of such models; nil: where all modules are
+    ///     quantised.
     ///   - holdsRestInBF16: embeddings and `kv_b_proj` are rounded to bf16, as files of such models have them.
     func quantized(
-        _ scheme: Scheme, clips: [String: [Float]] = [:], only modules: Set<String>? = nil,
+        _ scheme: Scheme, clips: [String: [Float]] = [:], only modules: Set<String>? = nil, shortKeys: Bool? = nil,
         holdsRestInBF16: Bool = false
     ) -> Model {
         var own: [String: [Weight]] = [:]
@@ -18,7 +20,7 @@ extension Model {
             }
         }
         let tables = predictions.map { ModelTables(embedding: $0.embedding != nil, head: $0.head != nil) }
-        let config = config.with { if modules == nil { $0.keepsShortKeys() } }
+        let config = config.with { if shortKeys ?? (modules == nil) { $0.keepsShortKeys() } }
         var made = Model(config, mtpTables: tables) { matrix in
             if modules?.contains(matrix.module) ?? true, let format = scheme.format(matrix) {
                 return MatrixForm(format: format)

@@ -3,9 +3,12 @@ import GlimTensor
 
 /// What one model predicts beside what another does, on the same text: a quantised model beside the one it was made of.
 public struct ModelComparison: Sendable, Equatable {
-    /// e to the mean cross-entropy of the next token.
+    /// e to the mean cross-entropy of the tokens that count.
     public let perplexityBefore: Double
     public let perplexityAfter: Double
+    /// Of `ln(perplexityAfter / perplexityBefore)`, from the differences token by token: on other text of as many tokens
+    /// that logarithm would be another by about so much.
+    public let standardError: Double
     /// KL(before ‖ after) of the next token's distribution, the mean over positions, nats.
     public let divergence: Double
     /// Positions at which both find the same token most probable, as a share.
@@ -13,33 +16,32 @@ public struct ModelComparison: Sendable, Equatable {
     /// Tokens that were predicted.
     public let tokenCount: Int
 
-    /// - Parameter sequences: of two tokens or more each.
-    public init(_ before: Model, _ after: Model, _ sequences: [[Int32]]) {
-        self.init(Predictions(before, sequences), after)
+    public init(_ before: Model, _ after: Model, _ probes: [ProbeBatch]) {
+        self.init(Predictions(before, probes), after)
     }
 
     /// - Parameter before: what the first model made of the same sequences, to compare several with it.
     public init(_ before: Predictions, _ after: Model) {
-        var (nats, lost, divergence, same, count) = (0.0, 0.0, 0.0, 0, 0)
-        for (tokens, hidden) in zip(before.sequences, before.hidden) {
-            let other = after.hidden(Batch(tokens: tokens, lengths: [tokens.count]))
-            for first in stride(from: 0, to: tokens.count - 1, by: Self.rowsAtOnce) {
-                let rows = Array(first..<min(tokens.count - 1, first + Self.rowsAtOnce))
-                let p = Distributions(before.model, Tensor.selectRows(hidden, rows))
-                let q = Distributions(after, Tensor.selectRows(other, rows))
-                for row in rows.indices {
-                    let next = Int(tokens[rows[row] + 1])
-                    nats -= p.logprob(row, next)
-                    lost -= q.logprob(row, next)
-                    divergence += p.divergence(row, from: q)
-                    if p.mostProbable(row) == q.mostProbable(row) { same += 1 }
-                    count += 1
-                }
+        var tokens: [TokenComparison] = []
+        for made in before.made {
+            guard let other = after.probed(made.probe, ahead: before.isAhead) else { continue }
+            for first in stride(from: 0, to: made.next.count, by: Self.rowsAtOnce) {
+                let rows = Array(first..<min(made.next.count, first + Self.rowsAtOnce))
+                let p = Distributions(Tensor.selectRows(made.hidden, rows), before.head)
+                let q = Distributions(
+                    Tensor.selectRows(other.hidden, rows), before.isAhead ? after.aheadHead() : after.head)
+                tokens += p.beside(q, next: rows.map { made.next[$0] })
             }
         }
-        let each = 1 / Double(max(1, count))
-        (perplexityBefore, perplexityAfter) = (exp(nats * each), exp(lost * each))
-        (self.divergence, agreement, tokenCount) = (divergence * each, Double(same) * each, count)
+        let each = 1 / Double(max(1, tokens.count))
+        func mean(_ value: (TokenComparison) -> Double) -> Double { tokens.reduce(0) { $0 + value($1) } * each }
+        let (nats, lost) = (-mean(\.before), -mean(\.after))
+        (perplexityBefore, perplexityAfter) = (exp(nats), exp(lost))
+        let variance = mean { ($0.before - $0.after - (lost - nats)) * ($0.before - $0.after - (lost - nats)) }
+        standardError = (variance * each).squareRoot()
+        // No mean of divergences is below zero, but for rounding.
+        divergence = max(0, mean(\.divergence))
+        (agreement, tokenCount) = (mean { $0.agrees ? 1 : 0 }, tokens.count)
     }
 
     /// Rows of logits held at a time.
@@ -47,26 +49,46 @@ public struct ModelComparison: Sendable, Equatable {
 
     /// What a model makes of some sequences.
     public struct Predictions: Sendable {
-        let model: Model
-        let sequences: [[Int32]]
-        let hidden: [Tensor]
+        let isAhead: Bool
+        let head: Weight
+        /// Of each probe the rows that count, and what comes.
+        let made: [(probe: ProbeBatch, hidden: Tensor, next: [Int])]
 
-        /// - Parameter sequences: of two tokens or more each.
-        public init(_ model: Model, _ sequences: [[Int32]]) {
-            let hidden = sequences.map { model.hidden(Batch(tokens: $0, lengths: [$0.count])) }
-            self.init(model: model, sequences: sequences, hidden: hidden)
+        /// - Parameter ahead: what the first step of multi-token prediction predicts, instead of the next token; of a
+        ///   model without one nothing.
+        public init(_ model: Model, _ probes: [ProbeBatch], ahead: Bool = false) {
+            let made = probes.compactMap { probe in
+                model.probed(probe, ahead: ahead).map { (probe: probe, hidden: $0.hidden, next: $0.next) }
+            }
+            self.init(
+                isAhead: ahead, head: ahead && !model.predictions.isEmpty ? model.aheadHead() : model.head, made: made)
         }
 
-        private init(model: Model, sequences: [[Int32]], hidden: [Tensor]) {
-            (self.model, self.sequences, self.hidden) = (model, sequences, hidden)
+        private init(isAhead: Bool, head: Weight, made: [(probe: ProbeBatch, hidden: Tensor, next: [Int])]) {
+            (self.isAhead, self.head, self.made) = (isAhead, head, made)
         }
 
-        /// Those of the first sequences.
-        func prefix(_ count: Int) -> Predictions {
-            Predictions(
-                model: model, sequences: Array(sequences.prefix(count)), hidden: Array(hidden.prefix(count)))
+        /// Those of the first probes, that many tokens or a few more.
+        func prefix(tokens: Int) -> Predictions {
+            var (count, sum) = (0, 0)
+            while count < made.count, sum < tokens {
+                sum += made[count].probe.tokens.count
+                count += 1
+            }
+            return Predictions(isAhead: isAhead, head: head, made: Array(made.prefix(count)))
         }
     }
+}
+
+/// One prediction of two models.
+private struct TokenComparison {
+    /// Logarithms of what they gave the token that came.
+    var before = 0.0
+    var after = 0.0
+    /// KL(before ‖ after)
+    var divergence = 0.0
+    /// Whether they find the same token most probable.
+    var agrees = false
 }
 
 /// Next-token distributions of some rows.
@@ -74,34 +96,41 @@ private struct Distributions {
     private let logits: Tensor
     private let logSumExp: [Float]
 
-    init(_ model: Model, _ hidden_TD: Tensor) {
-        logits = model.logits(hidden_TD)
+    init(_ hidden_TD: Tensor, _ head: Weight) {
+        logits = Tensor.linear(hidden_TD, head)
         logSumExp = Tensor.logSumExp(logits)
     }
 
-    func logprob(_ row: Int, _ token: Int) -> Double {
-        logits.withElements { Double($0[row * logits.shape.last + token] - logSumExp[row]) }
-    }
+    private var width: Int { logits.shape.last }
 
-    func mostProbable(_ row: Int) -> Int {
-        logits.withElements { logits in
-            let first = row * self.logits.shape.last
-            return (0..<self.logits.shape.last).max { logits[first + $0] < logits[first + $1] } ?? 0
-        }
-    }
-
-    /// KL(self ‖ other)
-    func divergence(_ row: Int, from other: Distributions) -> Double {
-        let width = logits.shape.last
-        return logits.withElements { p in
-            other.logits.withElements { q in
-                var sum = 0.0
-                for i in row * width..<(row + 1) * width {
-                    let logp = Double(p[i] - logSumExp[row])
-                    sum += exp(logp) * (logp - Double(q[i] - other.logSumExp[row]))
+    /// - Parameter next: what came after each row.
+    func beside(_ other: Distributions, next: [Int]) -> [TokenComparison] {
+        var results = [TokenComparison](repeating: TokenComparison(), count: next.count)
+        results.withUnsafeMutableBufferPointer { results in
+            // Disjoint entries.
+            nonisolated(unsafe) let results = results
+            ThreadPool.shared.run(next.count) { row in
+                results[row] = logits.withElements { p in
+                    other.logits.withElements { q in compare(p, q, other, row: row, next: next[row]) }
                 }
-                return sum
             }
         }
+        return results
+    }
+
+    private func compare(
+        _ p: UnsafeBufferPointer<Float>, _ q: UnsafeBufferPointer<Float>, _ other: Distributions, row: Int, next: Int
+    ) -> TokenComparison {
+        let first = row * width
+        var (likeliest, othersLikeliest, sum) = (first, first, 0.0)
+        for i in first..<first + width {
+            let logp = Double(p[i] - logSumExp[row])
+            sum += exp(logp) * (logp - Double(q[i] - other.logSumExp[row]))
+            if p[i] > p[likeliest] { likeliest = i }
+            if q[i] > q[othersLikeliest] { othersLikeliest = i }
+        }
+        return TokenComparison(
+            before: Double(p[first + next] - logSumExp[row]), after: Double(q[first + next] - other.logSumExp[row]),
+            divergence: sum, agrees: likeliest == othersLikeliest)
     }
 }
