@@ -6,14 +6,18 @@ import CGlimKernels
 /// than one holds is never written; ``PagePool`` counts it until the last lets go.
 // @unchecked: written by the one loop that owns the cache, before an operation reads.
 public final class CachePage: @unchecked Sendable {
-    private let buffer: Buffer
     private let pool: PagePool
+    private let slab: PageSlab
+    private let index: Int
+    private let floats: UnsafeMutablePointer<Float>
 
     fileprivate init(_ pool: PagePool) {
-        (self.pool, buffer) = (pool, Buffer(byteCount: pool.valueCount * 4))
+        self.pool = pool
+        (slab, index) = pool.takePlace()
+        floats = slab.page(index).assumingMemoryBound(to: Float.self)
     }
 
-    deinit { pool.lend(-1) }
+    deinit { pool.giveBack(slab, index) }
 
     /// Writes rows of one kind.
     ///
@@ -32,25 +36,26 @@ public final class CachePage: @unchecked Sendable {
         let from = rows.row(range.lowerBound)
         switch format {
         case .f32:
-            (buffer.floats + place + position * size).update(from: from, count: range.count * width)
+            (floats + place + position * size).update(from: from, count: range.count * width)
         case .bf16:
             for i in 0..<range.count {
                 kernels.pointee.store_bf16(
-                    buffer.halves + 2 * (place + (position + i) * size), from + i * width, Int64(width))
+                    UnsafeMutableRawPointer(floats + place + (position + i) * size).assumingMemoryBound(
+                        to: UInt16.self), from + i * width, Int64(width))
             }
         case .int8:
             kernels.pointee.pack_index_keys(
-                buffer.floats + place, from, Int64(width), Int64(position), Int64(range.count), Int64(width))
+                floats + place, from, Int64(width), Int64(position), Int64(range.count), Int64(width))
         }
     }
 
     /// Where a kind of rows begins.
-    package func rows(place: Int) -> UnsafePointer<Float> { UnsafePointer(buffer.floats + place) }
+    package func rows(place: Int) -> UnsafePointer<Float> { UnsafePointer(floats + place) }
 
     /// The bytes of `count` numbers from `place` on, to be stored or filled.
     package func bytes(place: Int, count: Int) -> UnsafeMutableRawBufferPointer {
         precondition(place >= 0 && count >= 0 && place + count <= pool.valueCount, "CachePage: \(count) at \(place)")
-        return UnsafeMutableRawBufferPointer(start: buffer.floats + place, count: count * 4)
+        return UnsafeMutableRawBufferPointer(start: floats + place, count: count * 4)
     }
 }
 
@@ -58,10 +63,7 @@ extension PagePool {
     /// Lends a page. Its rows hold anything.
     ///
     /// One more than ``limit`` is a bug in the caller, who has to make room first, and traps.
-    package func take() -> CachePage {
-        precondition(lend(1) <= limit, "PagePool: more than \(limit) pages")
-        return CachePage(self)
-    }
+    package func take() -> CachePage { CachePage(self) }
 
     /// Lends a page that holds what another does.
     package func copy(of page: CachePage) -> CachePage {

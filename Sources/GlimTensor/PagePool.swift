@@ -7,6 +7,8 @@ public final class PagePool: Sendable {
     /// Pages that may be lent at one time.
     public let limit: Int
     private let lent = Atomic<Int>(0)
+    /// Slabs with a page that is not lent.
+    private let open = Mutex<[PageSlab]>([])
 
     /// - Parameters:
     ///   - valueCount: numbers of a page.
@@ -21,5 +23,52 @@ public final class PagePool: Sendable {
 
     /// Counts pages that are lent or come back; returns how many are lent then.
     @discardableResult
-    func lend(_ change: Int) -> Int { lent.wrappingAdd(change, ordering: .relaxed).newValue }
+    private func lend(_ change: Int) -> Int { lent.wrappingAdd(change, ordering: .relaxed).newValue }
+
+    /// Takes the memory of a page. One more than ``limit`` is a bug in the caller, who has to make room first, and traps.
+    func takePlace() -> (slab: PageSlab, index: Int) {
+        precondition(lend(1) <= limit, "PagePool: more than \(limit) pages")
+        return open.withLock { open in
+            if open.isEmpty { open.append(PageSlab(pageByteCount: valueCount * 4, limit: limit)) }
+            let slab = open[open.count - 1]
+            let index = slab.free.removeLast()
+            if slab.free.isEmpty { open.removeLast() }
+            return (slab, index)
+        }
+    }
+
+    /// Takes it back. A slab without pages that are lent returns to the system's pool.
+    func giveBack(_ slab: PageSlab, _ index: Int) {
+        open.withLock { open in
+            slab.free.append(index)
+            if slab.free.count == 1 { open.append(slab) }
+            if slab.free.count == slab.count { open.removeAll { $0 === slab } }
+        }
+        lend(-1)
+    }
+}
+
+/// Memory of several pages in one piece: large enough for the system's huge pages. What a step reads of a cache lies
+/// scattered over all of it, and with pages of 4 KB finding out where costs more than reading.
+// @unchecked: `free` is touched under the lock of its pool only.
+final class PageSlab: @unchecked Sendable {
+    let buffer: Buffer
+    let pageByteCount: Int
+    let count: Int
+    /// Pages that are not lent.
+    fileprivate(set) var free: [Int]
+
+    private static let hugePage = 2 << 20
+
+    fileprivate init(pageByteCount: Int, limit: Int) {
+        self.pageByteCount = pageByteCount
+        // Of small pages, which small models have, a few.
+        let some = (4 * pageByteCount + Self.hugePage - 1) / Self.hugePage * Self.hugePage / pageByteCount
+        count = min(limit, pageByteCount < Self.hugePage / 32 ? 8 : some)
+        buffer = Buffer(byteCount: count * pageByteCount)
+        free = Array((0..<count).reversed())
+    }
+
+    /// Where a page begins.
+    func page(_ index: Int) -> UnsafeMutableRawPointer { buffer.pointer + index * pageByteCount }
 }
