@@ -434,9 +434,6 @@ static void attention_selected_backward(float *dq, float *dkeys, int64_t lddk, c
 #define ATTENTION_ENTRIES                                       \
     .attention = attention,                                     \
     .attention_selected = attention_selected,                   \
-    .selected_scores = selected_scores,                         \
-    .selected_softmax = selected_softmax,                       \
-    .selected_values = selected_values,                         \
     .attention_backward = attention_backward,                   \
     .attention_selected_backward = attention_selected_backward, \
     .index_scores = index_scores,                               \

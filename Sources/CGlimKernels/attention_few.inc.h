@@ -4,7 +4,8 @@
 // Only for scores are keys turned; the other products read them, and write their gradients, where they lie. Every
 // number is the same sequence of operations as in attention.inc.h, whose results these are to the bit.
 
-#define FEW_ROWS GLIM_FEW_ROWS
+/// Query rows that this is for.
+#define FEW_ROWS 16
 #if defined(GLIM_AVX512)
 #define FEW_VECTORS 5  // by 4 rows: 20 sums; 5 of B and one of A are in registers
 #define FEW_TOGETHER 8  // rows whose scores are summed at once: so many chains keep both multipliers busy
@@ -260,78 +261,12 @@ static void softmax_few(float *tile, float *top, float *sum, float *alpha, const
     v_store(sum, v_fma(v_load(sum), shrink, v_load(total)));
 }
 
-// The three steps of a block, for all blocks of one token's selected keys one after the other: so that threads can share
-// a token, by its keys and then by the columns of its values.
-
 /// A block's keys in f32, in place of those in bf16.
 INLINE const float *const *widen_few(const float **copies, float *widened, const float *const *at,
                                      const float *const *ahead, int64_t count, int64_t width) {
     widen_rows(widened, at, ahead, count, width);
     for (int64_t i = 0; i < GLIM_PAGE; i++) copies[i] = widened + at_most(i, count - 1) * width;
     return copies;
-}
-
-/// The tile of a block's scores.
-INLINE void few_block_scores(float *tile, const float *q, int64_t m, const key_source *k, const float *const *at,
-                             const float *const *ahead, int64_t count, float *widened) {
-    const float *copies[GLIM_PAGE];
-    if (k->bf16 && k->width % 32 == 0) {
-        few_pair_scores(tile, q, m, at, ahead, count, k->width);
-    } else {
-        if (k->bf16) at = widen_few(copies, widened, at, ahead, count, k->width);
-        few_scores(tile, NULL, q, NULL, m, at, k->bf16 ? NULL : ahead, NULL, count, k->width, 0);
-    }
-}
-
-static void selected_scores(float *tiles, const float *q, int64_t heads, const float *const *pages, int64_t ldk,
-                            int32_t bf16, const int32_t *selected, int64_t first, int64_t last, int64_t width,
-                            float *scratch) {
-    const key_source k = {.pages = pages, .ldk = ldk, .bf16 = bf16, .selected = selected, .width = width};
-    const float *at[2][GLIM_PAGE];
-    locate_keys(at[first / GLIM_PAGE % 2], &k, first, last);
-    for (int64_t base = first; base < last; base += GLIM_PAGE) {
-        const int64_t count = at_most(last - base, GLIM_PAGE), next = base + GLIM_PAGE;
-        const float **ahead = NULL;
-        if (next < last) locate_keys(ahead = at[next / GLIM_PAGE % 2], &k, next, last);
-        few_block_scores(tiles + base * heads, q, heads, &k, at[base / GLIM_PAGE % 2], ahead, count, scratch);
-    }
-}
-
-static void selected_softmax(float *tiles, float *alphas, int64_t heads, int64_t count, float scale) {
-    float top[FEW_ROWS], sum[FEW_ROWS];
-    int64_t sees[FEW_ROWS];
-    v_store(top, v_set1(-INFINITY));
-    v_store(sum, v_zero());
-    for (int64_t i = 0; i < FEW_ROWS; i++) sees[i] = count;
-    for (int64_t base = 0; base < count; base += GLIM_PAGE, alphas += FEW_ROWS)
-        softmax_few(tiles + base * heads, top, sum, alphas, sees, heads, base, at_most(count - base, GLIM_PAGE), scale);
-    for (int64_t i = 0; i < FEW_ROWS; i++) alphas[i] = i < heads ? 1 / sum[i] : 0;
-}
-
-static void selected_values(float *out, const float *tiles, const float *alphas, int64_t heads,
-                            const float *const *pages, int64_t ldk, int32_t bf16, const int32_t *selected,
-                            int64_t count, int64_t first, int64_t last, int64_t value_width, float *scratch) {
-    const key_source k = {.pages = pages, .ldk = ldk, .bf16 = bf16, .selected = selected};
-    const float *at[2][GLIM_PAGE], *copies[GLIM_PAGE];
-    const int64_t columns = last - first;
-    for (int64_t base = -GLIM_PAGE; base < count; base += GLIM_PAGE) {
-        const int64_t next = base + GLIM_PAGE;
-        const float **ahead = NULL;
-        if (next < count) {
-            locate_keys(ahead = at[next / GLIM_PAGE % 2], &k, next, count);
-            for (int64_t i = 0; i < GLIM_PAGE; i++)
-                ahead[i] = (const float *)(const void *)((const char *)ahead[i] + first * (bf16 ? 2 : 4));
-        }
-        if (base < 0) continue;
-        const int64_t seen = at_most(count - base, GLIM_PAGE);
-        const float *const *keys = at[base / GLIM_PAGE % 2];
-        if (bf16) keys = widen_few(copies, scratch, keys, ahead, seen, columns);
-        few_product((few_job){.c = out + first, .ldc = value_width, .a = tiles + base * heads, .a_row = GLIM_PAGE,
-                              .b = keys, .by = alphas + base / GLIM_PAGE * FEW_ROWS, .k = seen, .add = base > 0},
-                    heads, columns);
-    }
-    const float *const inverse = alphas + (count + GLIM_PAGE - 1) / GLIM_PAGE * FEW_ROWS;
-    for (int64_t i = 0; i < heads; i++) scale_rows(out + i * value_width + first, inverse + i, 1, columns, 1);
 }
 
 /// Rows r to r + m of `attend`, no more than FEW_ROWS.
@@ -348,8 +283,13 @@ static void attend_few(float *out, float *lse, float *largest, const float *q, i
         const int64_t count = at_most(keys.visible - base, GLIM_PAGE), next = base + GLIM_PAGE;
         const float *const *at = keys.at[base / GLIM_PAGE % 2], **ahead = NULL;
         if (next < keys.visible) locate_keys(ahead = keys.at[next / GLIM_PAGE % 2], k, next, keys.visible);
-        few_block_scores(tile, q, m, k, at, ahead, count, widened);
-        if (k->bf16) at = widen_few(copies, widened, at, NULL, count, value_width);
+        if (k->bf16 && k->width % 32 == 0) {
+            few_pair_scores(tile, q, m, at, ahead, count, k->width);
+            at = widen_few(copies, widened, at, NULL, count, value_width);
+        } else {
+            if (k->bf16) at = widen_few(copies, widened, at, ahead, count, k->width);
+            few_scores(tile, NULL, q, NULL, m, at, k->bf16 ? NULL : ahead, NULL, count, k->width, value_width);
+        }
         softmax_few(tile, top, sum, alpha, keys.sees, m, base, count, scale);
         few_product((few_job){.c = out, .ldc = value_width, .a = tile, .a_row = GLIM_PAGE, .b = at, .by = alpha,
                               .k = count, .add = base > 0},

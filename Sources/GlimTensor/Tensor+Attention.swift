@@ -36,16 +36,6 @@ extension Tensor {
         precondition(logSumExp.map { $0.shape.count == T * H } ?? true, "attention: sums for \(q.shape)")
         let lse = logSumExp ?? (tape == nil ? nil : Tensor(uninitialized: [T, H]))
         let blocks = runs(slices, selection, allTokens: denseTokens, selectedTokens: sparseTokens)
-        if tape == nil, logSumExp == nil, observe == nil, T < threadCount, H <= GLIM_FEW_ROWS,
-            blocks.allSatisfy(\.isSelected)
-        {
-            for block in blocks {
-                for row in slices[block.slice].row + block.first..<slices[block.slice].row + block.first + block.count {
-                    attendTogether(out, q, row: row, groups, pages[block.slice], selection!, scale)
-                }
-            }
-            return out
-        }
         // Keys that are selected lie apart: bringing them near is most of the work, so that as many heads as the
         // threads leave together read them once. Late blocks see the most keys: they go first.
         let together = (groups.count * min(blocks.count, threadCount) + threadCount - 1) / threadCount

@@ -227,26 +227,6 @@ static void check_short_keys(check *c, int64_t tokens, int64_t heads, int64_t fi
     }
     same_outputs(c, "attention over bf16", &out);
     same_outputs(c, "attention_selected over bf16", &some);
-    if (heads <= GLIM_FEW_ROWS) {  // the same in three steps, each in two parts
-        const int64_t blocks = (count + GLIM_PAGE - 1) / GLIM_PAGE, cut = blocks / 2 * GLIM_PAGE;
-        const int64_t column = random_in(0, value_width);
-        for (int t = 0; t < 2; t++) {
-            const float **keys = t ? pages : halves;
-            const int64_t ld = t ? ldk : ldh;
-            float *tiles = room(c, blocks * GLIM_PAGE * heads, 4), *alphas = room(c, (blocks + 1) * GLIM_FEW_ROWS, 4);
-            float *shared = room(c, heads * value_width, 4);
-            const glim_kernels *table = c->tables[t];
-            make_scratch(c, scratch, heads, width);
-            if (cut > 0) table->selected_scores(tiles, q, heads, keys, ld, !t, selected, 0, cut, width, scratch[0]);
-            table->selected_scores(tiles, q, heads, keys, ld, !t, selected, cut, count, width, scratch[0]);
-            table->selected_softmax(tiles, alphas, heads, count, scale);
-            table->selected_values(shared, tiles, alphas, heads, keys, ld, !t, selected, count, column, value_width,
-                                   value_width, scratch[0]);
-            table->selected_values(shared, tiles, alphas, heads, keys, ld, !t, selected, count, 0, column, value_width,
-                                   scratch[0]);
-            same_floats(c, "attention_selected in steps", shared, some.at[0], heads * value_width);
-        }
-    }
     same_outputs(c, "index_scores over bf16", &scores);
 
     // Keys and queries in int8, a page written in two parts.

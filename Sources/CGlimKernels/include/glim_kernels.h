@@ -18,8 +18,6 @@
 #define GLIM_PAGE 64
 /// Query rows of an attention block; gradients of keys are sums over such blocks.
 #define GLIM_ATTENTION_ROWS 96
-/// Query rows of a call that go the way for few.
-#define GLIM_FEW_ROWS 16
 /// Columns of a block of the log-sum-exp over the vocabulary.
 #define GLIM_VOCABULARY_BLOCK 1024
 
@@ -218,19 +216,6 @@ typedef struct glim_kernels {
                                int64_t heads, const float *_Nonnull const *_Nonnull pages, int64_t ldk, int32_t bf16,
                                const int32_t *selected, int64_t count, int64_t width, int64_t value_width, float scale,
                                float *scratch);
-    /// attention_selected of up to GLIM_FEW_ROWS heads in three steps, which threads may share. First the scores of entries
-    /// first ..< last of the selection; `first` is a multiple of 64. Entry e of head h comes to
-    /// tiles[e / 64 · 64 · heads + h · 64 + e % 64]; a last block is written to its end. Scratch is attention's.
-    void (*selected_scores)(float *tiles, const float *q, int64_t heads, const float *_Nonnull const *_Nonnull pages,
-                            int64_t ldk, int32_t bf16, const int32_t *selected, int64_t first, int64_t last,
-                            int64_t width, float *scratch);
-    /// Scores become what values are weighed with. alphas: GLIM_FEW_ROWS numbers for each block, and as many more.
-    void (*selected_softmax)(float *tiles, float *alphas, int64_t heads, int64_t count, float scale);
-    /// Columns first ..< last of out [heads, value_width].
-    void (*selected_values)(float *out, const float *tiles, const float *alphas, int64_t heads,
-                            const float *_Nonnull const *_Nonnull pages, int64_t ldk, int32_t bf16,
-                            const int32_t *selected, int64_t count, int64_t first, int64_t last, int64_t value_width,
-                            float *scratch);
     /// Pullback of attention for a block of tokens: dq is set; dkeys [positions, width] (row stride lddk) accumulates
     /// key and value parts. Calls in ascending order of tokens give one fixed sum.
     void (*attention_backward)(float *dq, float *dkeys, int64_t lddk, const float *dout, const float *q,
