@@ -118,6 +118,8 @@ extension Engine {
         public var pages = 0
         public var usedPages = 0
         public var keptPages = 0
+        /// Bytes of memory that the cache has taken: several pages at a time.
+        public var cacheBytes = 0
         public var steps = 0
         /// Rows that steps computed of what was known, and tokens drawn.
         public var readTokens = 0

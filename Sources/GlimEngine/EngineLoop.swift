@@ -350,6 +350,7 @@ package final class EngineLoop: @unchecked Sendable {
         metrics.active = scheduler.activeCount
         metrics.decoding = scheduler.decodingCount
         metrics.keptPages = tree.idleCount
+        metrics.cacheBytes = pool.byteCount
         metrics.usedPages = pool.count - tree.idleCount
         metrics.evictedPages = tree.statistics.evictedPages
         metrics.storedPages = tree.statistics.storedPages

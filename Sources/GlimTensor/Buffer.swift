@@ -39,6 +39,8 @@ package final class Buffer: @unchecked Sendable {
         if case .pool(let size) = keeper { BufferPool.give(pointer, size) }
     }
 
+    /// Bytes of the block it has, which sizes are rounded up to; none of mapped ones.
+    package var heldByteCount: Int { if case .pool(let size) = keeper { size } else { 0 } }
     package var floats: UnsafeMutablePointer<Float> { pointer.assumingMemoryBound(to: Float.self) }
     package var halves: UnsafeMutablePointer<UInt16> { pointer.assumingMemoryBound(to: UInt16.self) }
     package var integers: UnsafeMutablePointer<Int8> { pointer.assumingMemoryBound(to: Int8.self) }

@@ -7,6 +7,7 @@ public final class PagePool: Sendable {
     /// Pages that may be lent at one time.
     public let limit: Int
     private let lent = Atomic<Int>(0)
+    private let held = Atomic<Int>(0)
     /// Slabs with a page that is not lent.
     private let open = Mutex<[PageSlab]>([])
 
@@ -21,6 +22,9 @@ public final class PagePool: Sendable {
     /// Pages that are lent.
     public var count: Int { lent.load(ordering: .relaxed) }
 
+    /// Bytes of memory that it has: of pages that are lent, and of those that lie in a piece with them.
+    package var byteCount: Int { held.load(ordering: .relaxed) }
+
     /// Counts pages that are lent or come back; returns how many are lent then.
     @discardableResult
     private func lend(_ change: Int) -> Int { lent.wrappingAdd(change, ordering: .relaxed).newValue }
@@ -29,7 +33,10 @@ public final class PagePool: Sendable {
     func takePlace() -> (slab: PageSlab, index: Int) {
         precondition(lend(1) <= limit, "PagePool: more than \(limit) pages")
         return open.withLock { open in
-            if open.isEmpty { open.append(PageSlab(pageByteCount: valueCount * 4, limit: limit)) }
+            if open.isEmpty {
+                open.append(PageSlab(pageByteCount: valueCount * 4, limit: limit))
+                held.wrappingAdd(open[0].buffer.heldByteCount, ordering: .relaxed)
+            }
             let slab = open[open.count - 1]
             let index = slab.free.removeLast()
             if slab.free.isEmpty { open.removeLast() }
@@ -42,7 +49,10 @@ public final class PagePool: Sendable {
         open.withLock { open in
             slab.free.append(index)
             if slab.free.count == 1 { open.append(slab) }
-            if slab.free.count == slab.count { open.removeAll { $0 === slab } }
+            if slab.free.count == slab.count {
+                open.removeAll { $0 === slab }
+                held.wrappingSubtract(slab.buffer.heldByteCount, ordering: .relaxed)
+            }
         }
         lend(-1)
     }

@@ -47,20 +47,16 @@ struct Soak: Sendable {
         }
         let before = BufferPool.liveBytes
         let layout = CacheLayout(models[0].config)
-        var (engine, pageBytes): (Engine?, Int) = (try start(layout, folder), 0)
-        do {
-            let page = PagePool(valueCount: layout.pageValueCount).take()
-            pageBytes = BufferPool.liveBytes - before
-            withExtendedLifetime(page) {}
-        }
+        var engine: Engine? = try start(layout, folder)
         var (resident, total) = ([Int](), Count())
         for phase in 0..<phases {
             let count = try await run(phase, engine!)
             total = total + count
             try await rest(engine!, requests: total.requests)
-            // Nothing but weights, and the pages that are kept, to the byte.
-            let more = BufferPool.liveBytes - before - engine!.metrics.keptPages * pageBytes
+            // Nothing but weights and the cache, to the byte.
+            let more = BufferPool.liveBytes - before - engine!.metrics.cacheBytes
             #expect(more == 0, "\(more) bytes more after phase \(phase)")
+            #expect(engine!.metrics.usedPages == 0)
             resident.append(Machine.residentBytes)
             print(
                 """
