@@ -32,7 +32,9 @@ import Testing
         for probes in [text.calibration, text.heldOut] {
             #expect(probes.count > 1 && probes.flatMap(\.lengths).count > 10)
             for probe in probes {
-                #expect(probe.tokens.count <= config.maximumPositions && probe.lengths.reduce(0, +) == probe.tokens.count)
+                #expect(
+                    probe.tokens.count <= config.maximumPositions
+                        && probe.lengths.reduce(0, +) == probe.tokens.count)
                 var first = 0
                 for length in probe.lengths {
                     let tokens = Array(probe.tokens[first..<first + length])
@@ -56,7 +58,9 @@ import Testing
         let tokenizer = try Tokenizer(folder: base)
         let folder = place.folder.appending(path: "many")
         try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
-        let documents = (0..<40).map { i in "\(i) = document\n" + String(repeating: "def f(x): return \(i)\n", count: i + 2) }
+        let documents = (0..<40).map { i in
+            "\(i) = document\n" + String(repeating: "def f(x): return \(i)\n", count: i + 2)
+        }
         for (i, document) in documents.enumerated() {
             try document.write(to: folder.appending(path: "\(i).py"), atomically: true, encoding: .utf8)
         }
@@ -72,7 +76,9 @@ import Testing
                 for length in probe.lengths {
                     let (tokens, next) = (probe.tokens[first..<first + length], probe.next[first..<first + length])
                     #expect(Array(next.dropLast()) == Array(tokens.dropFirst()))
-                    if length >= 12 { seen.formUnion(known.indices.filter { known[$0].starts(with: tokens.prefix(12)) }) }
+                    if length >= 12 {
+                        seen.formUnion(known.indices.filter { known[$0].starts(with: tokens.prefix(12)) })
+                    }
                     first += length
                 }
             }
