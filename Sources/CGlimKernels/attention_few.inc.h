@@ -9,9 +9,15 @@
 #if defined(GLIM_AVX512)
 #define FEW_VECTORS 5  // by 4 rows: 20 sums; 5 of B and one of A are in registers
 #define FEW_TOGETHER 8  // rows whose scores are summed at once: so many chains keep both multipliers busy
+#define FEW_GROUPS 2  // of 16 keys, for fewer rows
+#define FEW_PAIR_ROWS 4  // by two pairs of vectors
+#define FEW_PAIRS 2
 #else
 #define FEW_VECTORS 1
 #define FEW_TOGETHER 4
+#define FEW_GROUPS 1
+#define FEW_PAIR_ROWS 2
+#define FEW_PAIRS 1
 #endif
 
 // ---- Products
@@ -96,6 +102,67 @@ static void few_product(few_job t, int64_t rows, int64_t n) {
     if (t.columns > 0) few_part(&t, rows);
 }
 
+/// few_tile for rows of B in bf16: pairs of columns from `first` on, and the rows of A from `row` on.
+INLINE void few_pair_tile(const few_job *job, int64_t row, const int rows, const int pairs) {
+    const few_job t = *job;
+    const float *const a = t.a + row * t.a_row;
+    v16 sum[FEW_PAIR_ROWS * FEW_PAIRS][2];
+    UNROLL for (int i = 0; i < rows * pairs; i++) sum[i][0] = sum[i][1] = v_zero();
+    for (int64_t k = 0; k < t.k; k++) {
+        const float *const b = t.b[k] + t.first / 2;
+        v16 first[FEW_PAIRS], second[FEW_PAIRS];
+        UNROLL for (int j = 0; j < pairs; j++) {
+            const v16 x = v_load(b + 16 * j);
+            first[j] = pair_odd(x);
+            second[j] = pair_even(x);
+        }
+        UNROLL for (int i = 0; i < rows; i++) {
+            const v16 y = v_set1(a[i * t.a_row + k]);
+            UNROLL for (int j = 0; j < pairs; j++) {
+                sum[i * pairs + j][0] = v_fma(y, first[j], sum[i * pairs + j][0]);
+                sum[i * pairs + j][1] = v_fma(y, second[j], sum[i * pairs + j][1]);
+            }
+        }
+    }
+    UNROLL for (int i = 0; i < rows; i++)
+        UNROLL for (int j = 0; j < pairs; j++) {
+            float *const c = t.c + (row + i) * t.ldc + t.first + 32 * j;
+            v16 zipped[2];
+            v_zip(zipped, sum[i * pairs + j][0], sum[i * pairs + j][1]);
+            UNROLL for (int h = 0; h < 2; h++) {
+                if (t.add)
+                    zipped[h] = v_add(v_fma(v_load(c + 16 * h), v_set1(t.by[row + i]), v_zero()), zipped[h]);
+                v_store(c + 16 * h, zipped[h]);
+            }
+        }
+}
+
+#define FEW_PAIR_COLUMNS(name, pairs) \
+    static void name(const few_job *t, int64_t rows) { \
+        int64_t i = 0; \
+        for (; i + FEW_PAIR_ROWS <= rows; i += FEW_PAIR_ROWS) few_pair_tile(t, i, FEW_PAIR_ROWS, pairs); \
+        for (; i < rows; i++) few_pair_tile(t, i, 1, pairs); \
+    }
+FEW_PAIR_COLUMNS(few_pair_1, 1)
+#if FEW_PAIRS > 1
+FEW_PAIR_COLUMNS(few_pair_2, 2)
+#endif
+
+/// few_product for rows of B in bf16, n a multiple of 32, and a job that has `by`.
+static void few_pair_product(few_job t, int64_t rows, int64_t n) {
+    while (t.first < n) {
+#if FEW_PAIRS > 1
+        if (n - t.first >= 64) {
+            few_pair_2(&t, rows);
+            t.first += 64;
+            continue;
+        }
+#endif
+        few_pair_1(&t, rows);
+        t.first += 32;
+    }
+}
+
 // ---- Scores
 
 /// tile[i, s] += x[i] · keys[s] for 16 keys, of which `columns` values are given, turned. With `fresh`, tile is set.
@@ -131,32 +198,46 @@ INLINE void few_scores_rows(float *tile, const v16 *keys, const float *x, int64_
     if (rows - i == 1) few_scores_16(tile, keys, x, ldx, i, 1, columns, fresh);
 }
 
-/// few_scores_16 for 16 keys in bf16, of which 32 values are given as pairs, turned: the first of each in the low halves.
-INLINE void few_pair_scores_16(float *tile, const v16 *pairs, const float *x, int64_t ldx, int64_t row, const int rows,
-                               int fresh) {
+/// few_scores_16 for groups of 16 keys in bf16, of which 32 values are given as pairs, turned: the first of each in the
+/// low halves.
+INLINE void few_pair_scores_16(float *tile, const v16 (*pairs)[16], const float *x, int64_t ldx, int64_t row,
+                               const int rows, const int groups, int fresh) {
     v16 sum[FEW_TOGETHER];
     x += row * ldx;
     tile += row * GLIM_PAGE;
-    UNROLL for (int i = 0; i < rows; i++) sum[i] = fresh ? v_zero() : v_load(tile + i * GLIM_PAGE);
-    UNROLL for (int d = 0; d < 16; d++) {
-        const v16 first = pair_odd(pairs[d]), second = pair_even(pairs[d]);
-        UNROLL for (int i = 0; i < rows; i++) sum[i] = v_fma(v_set1(x[i * ldx + 2 * d]), first, sum[i]);
-        UNROLL for (int i = 0; i < rows; i++) sum[i] = v_fma(v_set1(x[i * ldx + 2 * d + 1]), second, sum[i]);
+    UNROLL for (int i = 0; i < rows; i++)
+        UNROLL for (int g = 0; g < groups; g++)
+            sum[i * groups + g] = fresh ? v_zero() : v_load(tile + i * GLIM_PAGE + 16 * g);
+    for (int d = 0; d < 16; d++) {
+        v16 first[FEW_GROUPS], second[FEW_GROUPS];
+        UNROLL for (int g = 0; g < groups; g++) {
+            first[g] = pair_odd(pairs[g][d]);
+            second[g] = pair_even(pairs[g][d]);
+        }
+        UNROLL for (int i = 0; i < rows; i++)
+            UNROLL for (int g = 0; g < groups; g++)
+                sum[i * groups + g] = v_fma(v_set1(x[i * ldx + 2 * d]), first[g], sum[i * groups + g]);
+        UNROLL for (int i = 0; i < rows; i++)
+            UNROLL for (int g = 0; g < groups; g++)
+                sum[i * groups + g] = v_fma(v_set1(x[i * ldx + 2 * d + 1]), second[g], sum[i * groups + g]);
     }
-    UNROLL for (int i = 0; i < rows; i++) v_store(tile + i * GLIM_PAGE, sum[i]);
+    UNROLL for (int i = 0; i < rows; i++)
+        UNROLL for (int g = 0; g < groups; g++) v_store(tile + i * GLIM_PAGE + 16 * g, sum[i * groups + g]);
 }
 
-INLINE void few_pair_scores_rows(float *tile, const v16 *pairs, const float *x, int64_t ldx, int64_t rows, int fresh) {
+INLINE void few_pair_scores_rows(float *tile, const v16 (*pairs)[16], const float *x, int64_t ldx, int64_t rows,
+                                 int fresh) {
     int64_t i = 0;
     for (; i + FEW_TOGETHER <= rows; i += FEW_TOGETHER)
-        few_pair_scores_16(tile, pairs, x, ldx, i, FEW_TOGETHER, fresh);
+        for (int g = 0; g < FEW_GROUPS; g++)
+            few_pair_scores_16(tile + 16 * g, pairs + g, x, ldx, i, FEW_TOGETHER, 1, fresh);
     if (rows - i >= 4) {
-        few_pair_scores_16(tile, pairs, x, ldx, i, 4, fresh);
+        few_pair_scores_16(tile, pairs, x, ldx, i, 4, FEW_GROUPS, fresh);
         i += 4;
     }
-    if (rows - i == 3) few_pair_scores_16(tile, pairs, x, ldx, i, 3, fresh);
-    if (rows - i == 2) few_pair_scores_16(tile, pairs, x, ldx, i, 2, fresh);
-    if (rows - i == 1) few_pair_scores_16(tile, pairs, x, ldx, i, 1, fresh);
+    if (rows - i == 3) few_pair_scores_16(tile, pairs, x, ldx, i, 3, FEW_GROUPS, fresh);
+    if (rows - i == 2) few_pair_scores_16(tile, pairs, x, ldx, i, 2, FEW_GROUPS, fresh);
+    if (rows - i == 1) few_pair_scores_16(tile, pairs, x, ldx, i, 1, FEW_GROUPS, fresh);
 }
 
 /// tile += part, [rows, 64].
@@ -190,19 +271,23 @@ static void few_scores(float *tile, float *dtile, const float *x, const float *d
 }
 
 /// few_scores' tile for keys in bf16, of a width that is a multiple of 32: pairs of values are turned together, which
-/// halves the work. Keys past the last one are that one again.
+/// halves the work. Keys past the last one are that one again. Of keys `ahead` each tile calls some nearer, whole.
 static void few_pair_scores(float *tile, const float *x, int64_t rows, const float *const *at,
                             const float *const *ahead, int64_t count, int64_t width) {
+    enum { together = 16 * FEW_GROUPS };
+    const int64_t tiles = width / 32 * ((count + together - 1) / together);
+    int64_t done = 0, called = ahead ? 0 : GLIM_PAGE;
     float part[FEW_ROWS * GLIM_PAGE];
     for (int64_t first = 0; first < width; first += GLIM_K_BLOCK) {
         const int64_t last = at_most(first + GLIM_K_BLOCK, width);
         float *const sums = first ? part : tile;
         for (int64_t d = first; d < last; d += 32)
-            for (int64_t s = 0; s < count; s += 16) {
-                for (int i = 0; ahead && i < 16; i++) __builtin_prefetch(ahead[s + i] + d / 2, 0, 2);
-                v16 pairs[16];
-                turn_16(pairs, at + s, d / 2, 16, 16);
-                few_pair_scores_rows(sums + s, pairs, x + d, width, rows, d == first);
+            for (int64_t s = 0; s < count; s += together) {
+                for (done++; called < GLIM_PAGE * done / tiles; called++)
+                    for (int64_t i = 0; i < width / 2; i += 16) __builtin_prefetch(ahead[called] + i, 0, 2);
+                v16 pairs[FEW_GROUPS][16];
+                for (int g = 0; g < FEW_GROUPS; g++) turn_16(pairs[g], at + s + 16 * g, d / 2, 16, 16);
+                few_pair_scores_rows(sums + s, (const v16(*)[16])pairs, x + d, width, rows, d == first);
             }
         if (first) add_tile(tile, part, rows);
     }
@@ -276,6 +361,7 @@ static void attend_few(float *out, float *lse, float *largest, const float *q, i
     float top[FEW_ROWS], sum[FEW_ROWS], alpha[FEW_ROWS];
     float *const tile = scratch, *const widened = tile + FEW_ROWS * GLIM_PAGE;
     const float *copies[GLIM_PAGE];
+    const int pairs = k->bf16 && k->width % 32 == 0 && value_width % 32 == 0;
     few_keys_of(&keys, k, r, m);
     v_store(top, v_set1(-INFINITY));
     v_store(sum, v_zero());
@@ -283,17 +369,17 @@ static void attend_few(float *out, float *lse, float *largest, const float *q, i
         const int64_t count = at_most(keys.visible - base, GLIM_PAGE), next = base + GLIM_PAGE;
         const float *const *at = keys.at[base / GLIM_PAGE % 2], **ahead = NULL;
         if (next < keys.visible) locate_keys(ahead = keys.at[next / GLIM_PAGE % 2], k, next, keys.visible);
-        if (k->bf16 && k->width % 32 == 0) {
+        few_job product = {.c = out, .ldc = value_width, .a = tile, .a_row = GLIM_PAGE, .by = alpha, .k = count,
+                           .add = base > 0};
+        if (pairs) {
             few_pair_scores(tile, q, m, at, ahead, count, k->width);
-            at = widen_few(copies, widened, at, NULL, count, value_width);
         } else {
             if (k->bf16) at = widen_few(copies, widened, at, ahead, count, k->width);
             few_scores(tile, NULL, q, NULL, m, at, k->bf16 ? NULL : ahead, NULL, count, k->width, value_width);
         }
         softmax_few(tile, top, sum, alpha, keys.sees, m, base, count, scale);
-        few_product((few_job){.c = out, .ldc = value_width, .a = tile, .a_row = GLIM_PAGE, .b = at, .by = alpha,
-                              .k = count, .add = base > 0},
-                    m, value_width);
+        product.b = at;
+        (pairs ? few_pair_product : few_product)(product, m, value_width);
     }
     for (int64_t i = 0; i < m; i++) {
         alpha[i] = 1 / sum[i];

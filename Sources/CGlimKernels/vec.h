@@ -191,6 +191,25 @@ INLINE v16 v_load_twice(const float *p) { return V16(p[_i / 2]); }
 /// One multiply-add of scalars, rounded once.
 INLINE float f_fma(float a, float b, float c) { return __builtin_fmaf(a, b, c); }
 
+/// out = a[0] b[0] a[1] b[1] …
+INLINE void v_zip(v16 out[2], v16 a, v16 b) {
+#if defined(GLIM_AVX512)
+    const __m512i low = _mm512_setr_epi32(0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+    out[0] = _mm512_permutex2var_ps(a, low, b);
+    out[1] = _mm512_permutex2var_ps(a, _mm512_add_epi32(low, _mm512_set1_epi32(8)), b);
+#else
+    float x[16], y[16], z[32];
+    v_store(x, a);
+    v_store(y, b);
+    for (int i = 0; i < 16; i++) {
+        z[2 * i] = x[i];
+        z[2 * i + 1] = y[i];
+    }
+    out[0] = v_load(z);
+    out[1] = v_load(z + 16);
+#endif
+}
+
 /// The sum of 16 lanes as one fixed tree: lane i + lane i+8, then +4, +2, +1.
 INLINE float v_sum(v16 a) {
 #if defined(GLIM_AVX512) || defined(GLIM_AVX2)
