@@ -18,8 +18,8 @@ public struct MLP: Sendable {
     }
 
     func callAsFunction(_ x_TD: Tensor, tape: Tape?) -> Tensor {
-        let inner_TF = Tensor.swiGLU(
-            gate: Tensor.linear(x_TD, gate, tape: tape), up: Tensor.linear(x_TD, up, tape: tape), tape: tape)
+        let both = Tensor.linear(x_TD, [gate, up], tape: tape)
+        let inner_TF = Tensor.swiGLU(gate: both[0], up: both[1], tape: tape)
         return Tensor.linear(inner_TF, down, tape: tape)
     }
 }

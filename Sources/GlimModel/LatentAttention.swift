@@ -56,22 +56,28 @@ public struct LatentAttention: Sendable {
     ///   - selection: the nearest earlier choice of positions; a layer with an indexer replaces it.
     func callAsFunction(_ x_TD: Tensor, _ pass: Pass, selection: inout Selection?) -> Tensor {
         let (batch, tape) = (pass.batch, pass.tape)
-        let latent_TQ = queryDown.map {
-            Tensor.rmsNorm(Tensor.linear(x_TD, $0, tape: tape), queryNorm!, epsilon: epsilon, tape: tape)
+        // Products of one input are one job, those of the indexer among them.
+        let choice = pass.keepsSelection || pass.indexers != nil ? nil : indexer?.choice(batch)
+        var ofInput = Tensor.linear(x_TD, [queryDown ?? queryUp, keyDown], untaped: choice?.ofInput ?? [], tape: tape)
+        var q_T = ofInput.removeFirst()
+        let down_TK = ofInput.removeFirst()
+        var latent_TQ: Tensor?
+        if queryDown != nil {
+            let latent = Tensor.rmsNorm(q_T, queryNorm!, epsilon: epsilon, tape: tape)
+            var ofLatent = Tensor.linear(latent, [queryUp], untaped: choice?.ofLatent ?? [], tape: tape)
+            (latent_TQ, q_T) = (latent, ofLatent.removeFirst())
+            ofInput += ofLatent
         }
-        let q_T = Tensor.linear(latent_TQ ?? x_TD, queryUp, tape: tape)
         let keys_T = Tensor.latentKeys(
-            Tensor.linear(x_TD, keyDown, tape: tape), norm: keyNorm, epsilon: epsilon, positions: batch.positions,
-            pass.rotary, halfSplit: halfSplit, tape: tape)
-        if keyFormat == .bf16 { Tensor.roundToBF16(keys_T) }
+            down_TK, norm: keyNorm, epsilon: epsilon, positions: batch.positions, pass.rotary, halfSplit: halfSplit,
+            format: keyFormat, tape: tape)
         let pages = batch.pages(of: keys_T, .latent(layer: layer), format: .f32)
         if let indexer, !pass.keepsSelection {
-            let (x_TD, latent_TQ) = (x_TD.untracked, latent_TQ!.untracked)
             selection =
                 if let indexers = pass.indexers {
-                    indexers.choose(indexer, x_TD, latent_TQ, pass)
+                    indexers.choose(indexer, x_TD.untracked, latent_TQ!.untracked, pass)
                 } else {
-                    indexer(x_TD, latent_TQ, pass)
+                    indexer.choose(choice, products: ofInput, pass)
                 }
             pass.observer?.selections[layer] = selection
         }
@@ -147,31 +153,54 @@ public struct Indexer: Sendable {
     /// What scores are made of: rotated queries `[T, I X]`, head weights `[T, I]`.
     package func queries(_ x_TD: Tensor, _ latent_TQ: Tensor, _ pass: Pass, tape: Tape?) -> (q: Tensor, weights: Tensor)
     {
+        queries(
+            of: Tensor.linear(latent_TQ, query, tape: tape), Tensor.linear(x_TD, headWeights, tape: tape), pass,
+            tape: tape)
+    }
+
+    private func queries(of q_TIX: Tensor, _ weights_TI: Tensor, _ pass: Pass, tape: Tape?) -> (
+        q: Tensor, weights: Tensor
+    ) {
         let q = Tensor.rope(
-            Tensor.linear(latent_TQ, query, tape: tape), heads: headCount, positions: pass.batch.positions,
-            pass.rotary, halfSplit: halfSplit, tape: tape)
-        let scale = Float(1 / Double(headCount).squareRoot())
-        return (q, Tensor.scale(Tensor.linear(x_TD, headWeights, tape: tape), by: scale, tape: tape))
+            q_TIX, heads: headCount, positions: pass.batch.positions, pass.rotary, halfSplit: halfSplit, tape: tape)
+        return (q, Tensor.scale(weights_TI, by: Float(1 / Double(headCount).squareRoot()), tape: tape))
     }
 
     /// Rotated keys `[T, X]`.
     package func keys(_ x_TD: Tensor, _ pass: Pass, tape: Tape?) -> Tensor {
-        let normed = Tensor.layerNorm(
-            Tensor.linear(x_TD, key, tape: tape), keyNorm, bias: keyBias, epsilon: 1e-6, tape: tape)
-        let keys = Tensor.rope(
-            normed, heads: 1, positions: pass.batch.positions, pass.rotary, halfSplit: halfSplit, tape: tape)
-        if keyFormat == .bf16 { Tensor.roundToBF16(keys) }
-        return keys
+        keys(of: Tensor.linear(x_TD, key, tape: tape), pass, tape: tape)
     }
 
-    /// The choice for each row, or nil where every row sees no more than `topK` positions. Keys are cached either way.
-    func callAsFunction(_ x_TD: Tensor, _ latent_TQ: Tensor, _ pass: Pass) -> Selection? {
+    private func keys(of key_TX: Tensor, _ pass: Pass, tape: Tape?) -> Tensor {
+        Tensor.indexKeys(
+            key_TX, norm: keyNorm, bias: keyBias, epsilon: 1e-6, positions: pass.batch.positions, pass.rotary,
+            halfSplit: halfSplit, format: keyFormat, tape: tape)
+    }
+
+    /// What it takes to choose positions for a batch.
+    struct Choice {
+        /// Weights whose products with the layer's input it takes: of keys, and where any row has a choice, of heads.
+        let ofInput: [Weight]
+        /// With the query's latent.
+        let ofLatent: [Weight]
+    }
+
+    /// Nil where every row sees no more than `topK` positions and keys are not cached.
+    func choice(_ batch: Batch) -> Choice? {
+        if isSparse(batch) { return Choice(ofInput: [key, headWeights], ofLatent: [query]) }
+        return batch.caches.isEmpty ? nil : Choice(ofInput: [key], ofLatent: [])
+    }
+
+    /// The positions of each row, or nil where every row sees no more than `topK`. Keys are cached either way.
+    ///
+    /// - Parameter products: those of the choice's weights, in order.
+    func choose(_ choice: Choice?, products: [Tensor], _ pass: Pass) -> Selection? {
+        guard let choice else { return nil }
         let batch = pass.batch
-        let isSparse = isSparse(batch)
-        guard isSparse || !batch.caches.isEmpty else { return nil }
-        let pages = batch.pages(of: keys(x_TD, pass, tape: nil), .indexKey(layer: layer), format: keyFormat)
-        guard isSparse else { return nil }
-        let (q, weights) = queries(x_TD, latent_TQ, pass, tape: nil)
+        let pages = batch.pages(
+            of: keys(of: products[0], pass, tape: nil), .indexKey(layer: layer), format: keyFormat)
+        if choice.ofLatent.isEmpty { return nil }
+        let (q, weights) = queries(of: products[2], products[1], pass, tape: nil)
         return Tensor.select(
             q, weights: weights, pages: pages, slices: batch.slices, topK: topK, scale: scale)
     }

@@ -53,14 +53,11 @@ extension BenchedProduct {
         switch work {
         case .forward, .streaming:
             return {
-                for weight in weights {
-                    Product.forward(
-                        y.pointer, stride: outputs, x.pointer, stride: inputs, weight, matrix: 0, rows: rows)
-                }
+                for weight in weights { Product.forward([y.pointer], x.pointer, rows: rows, [weight]) }
             }
         case .pairs:
             return {
-                Product.run(rows: rows, outputs: outputs, inputs: inputs) { row, count, panel, columns in
+                Product.run(rows: rows, [(outputs, inputs)]) { _, row, count, panel, columns in
                     kernels.pointee.matmul_bf16(
                         y.row(row) + panel * Int(GLIM_PANEL), Int64(outputs), Int64(GLIM_PANEL), x.row(row),
                         Int64(inputs), weights[0].halves + panel * weights[0].panelStride,
@@ -115,7 +112,7 @@ extension BenchedProduct {
         func multiply(_ weight: Buffer) {
             let numbers = weight.pointer.assumingMemoryBound(to: UInt8.self)
             let weightScales = weight.floats + panels * panelBytes / 4
-            Product.run(rows: rows, outputs: outputs, inputs: inputs) { row, count, first, columns in
+            Product.run(rows: rows, [(outputs, inputs)]) { _, row, count, first, columns in
                 let (out, a, aScales) = (y.row(row) + first * panel, integers + row * stride, scales + row * groups)
                 let (b, bScales) = (numbers + first * panelBytes, weightScales + first * panel * groups)
                 product(

@@ -3,7 +3,7 @@ import CGlimKernels
 /// Rows in int8, with a scale for each row and group: one side of a product of integers.
 ///
 /// A row's integers depend on that row alone, so it does not matter what else is multiplied with it.
-struct IntegerRows: Sendable {
+package struct IntegerRows: Sendable {
     private let numbers: Buffer
     private let groups: Buffer
     let inputs: Int

@@ -16,8 +16,7 @@ public struct SequenceSlice: Sendable, Equatable {
 /// How keys are kept, those of attention or of the indexer.
 public enum KeyFormat: String, Sendable, CaseIterable {
     case f32 = "float32"
-    /// Half the memory. Whoever makes such keys rounds them (``Tensor/roundToBF16(_:)``), so that they are the same
-    /// numbers where nothing is kept.
+    /// Half the memory. Keys are rounded when they are made, so that they are the same numbers where nothing is kept.
     case bf16 = "bfloat16"
     /// Of the indexer only: turned, page by page, with a scale for each. A quarter of the memory, and scores are products
     /// of integers.

@@ -32,20 +32,20 @@ package struct Panels {
     var group: Int? { if case .integers(let layout) = arithmetic { layout.group } else { nil } }
 
     /// The rows that panels are multiplied with, in the form that their arithmetic wants.
-    enum Operand {
+    package enum Operand {
         case numbers(UnsafePointer<Float>, stride: Int)
         case integers(IntegerRows)
     }
 
     /// What these panels are multiplied with, made of rows of numbers: once for all pieces of a product.
-    func operand(_ x: UnsafePointer<Float>, stride: Int, rows: Int) -> Operand {
+    package func operand(_ x: UnsafePointer<Float>, stride: Int, rows: Int) -> Operand {
         guard case .integers(let layout) = arithmetic else { return .numbers(x, stride: stride) }
         return .integers(IntegerRows(x, stride: stride, rows: rows, inputs: inputs, group: layout.group))
     }
 
     /// `y (+)= x · Wᵀ` of one matrix, for rows of `x` from `row` on and `outputs` outputs from panel `first` on; y is where
     /// the first of them goes.
-    func multiply(
+    package func multiply(
         _ y: UnsafeMutablePointer<Float>, stride ldy: Int, _ x: Operand, row: Int = 0, matrix: Int, first: Int = 0,
         outputs: Int? = nil, rows: Int, accumulate: Bool = false
     ) {

@@ -27,7 +27,7 @@ extension Tensor {
         var result = [Float](repeating: 0, count: T)
         for first in stride(from: 0, to: T, by: held) {
             let rows = min(held, T - first)
-            Product.forward(logits.pointer, stride: V, hidden.row(first), stride: D, head, matrix: 0, rows: rows)
+            Product.forward([logits.pointer], hidden.row(first), rows: rows, [head])
             overRows(rows, width: V) { row, n in
                 kernels.pointee.log_sum_exp(lse.pointer + row, logits.row(row), Int64(V), Int64(n), Int64(V))
             }

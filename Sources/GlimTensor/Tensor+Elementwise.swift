@@ -30,12 +30,6 @@ extension Tensor {
         return y
     }
 
-    /// Rounds to bf16, to nearest even, in place: what was just made, and nothing reads yet. Gradients go straight
-    /// through.
-    public static func roundToBF16(_ x: Tensor) {
-        overElements(x.shape.count) { i, n in kernels.pointee.round_to_bf16(x.pointer + i, Int64(n)) }
-    }
-
     /// `x · by`.
     public static func scale(_ x: Tensor, by factor: Float, tape: Tape? = nil) -> Tensor {
         var y = Tensor(uninitialized: x.shape)

@@ -40,15 +40,22 @@ extension Tensor {
         let (gatePanels, upPanels, downPanels) = (experts.gate.panels(), experts.up.panels(), experts.down.panels())
         let gateRows = plan.operand(gatePanels, x)
         let upRows = upPanels.group == gatePanels.group ? gateRows : plan.operand(upPanels, x)
-        plan.overPieces { e, first, rows in
-            gatePanels.multiply(gate.row(first), stride: F, gateRows.rows, row: first, matrix: e, rows: rows)
-            upPanels.multiply(up.row(first), stride: F, upRows.rows, row: first, matrix: e, rows: rows)
+        plan.overPieces(of: gatePanels) { e, first, rows, panel, columns in
+            let at = panel * Panels.columns
+            gatePanels.multiply(
+                gate.row(first) + at, stride: F, gateRows.rows, row: first, matrix: e, first: panel, outputs: columns,
+                rows: rows)
+            upPanels.multiply(
+                up.row(first) + at, stride: F, upRows.rows, row: first, matrix: e, first: panel, outputs: columns,
+                rows: rows)
         }
         let inner = swiGLU(gate: gate, up: up)
         let outer = Tensor(uninitialized: [T * K, D])
         let innerRows = downPanels.operand(inner.pointer, stride: F, rows: T * K)
-        plan.overPieces { e, first, rows in
-            downPanels.multiply(outer.row(first), stride: D, innerRows, row: first, matrix: e, rows: rows)
+        plan.overPieces(of: downPanels) { e, first, rows, panel, columns in
+            downPanels.multiply(
+                outer.row(first) + panel * Panels.columns, stride: D, innerRows, row: first, matrix: e, first: panel,
+                outputs: columns, rows: rows)
         }
         withExtendedLifetime((gateRows, upRows, inner)) {}
         plan.observe(gateRows.numbers, by: experts.gate)
@@ -181,6 +188,18 @@ extension Tensor {
             guard let statistics = weight.statistics, let x else { return }
             for (e, rows) in range.enumerated() where !rows.isEmpty {
                 statistics.add(x.row(rows.lowerBound), stride: x.shape.last, rows: rows.count, matrix: e)
+            }
+        }
+
+        /// Calls `body(expert, row, rows, panel, columns)` for pieces of all outputs: few rows leave a piece little to do
+        /// but to read its part of a matrix, and these parts come out even.
+        func overPieces(of panels: Panels, _ body: (Int, Int, Int, Int, Int) -> Void) {
+            let parts = pieces.count >= 8 * ThreadPool.shared.threadCount ? 1 : min(4, panels.count)
+            ThreadPool.shared.run(pieces.count * parts) { i in
+                let (piece, part) = (pieces[i / parts], i % parts)
+                let (from, to) = (panels.count * part / parts, panels.count * (part + 1) / parts)
+                let columns = min(panels.outputs, to * Panels.columns) - from * Panels.columns
+                body(piece.expert, piece.first, piece.rows, from, columns)
             }
         }
 

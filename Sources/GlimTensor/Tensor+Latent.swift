@@ -14,10 +14,11 @@ extension Tensor {
     ///   - x: `[T, C + R]`, from `kv_a_proj_with_mqa`.
     ///   - norm: `[C]`
     ///   - positions: one a row.
+    ///   - format: what they are rounded to; gradients go straight through.
     /// - Returns: `[T, C + R]`
     public static func latentKeys(
         _ x: Tensor, norm: Weight, epsilon: Float, positions: [Int32], _ table: RotaryTable, halfSplit: Bool,
-        tape: Tape? = nil
+        format: KeyFormat = .f32, tape: Tape? = nil
     ) -> Tensor {
         let (T, W, C, R) = (x.shape.rows, x.shape.last, norm.outputs, table.dimensions)
         precondition(W == C + R && positions.count == T, "latentKeys: \(x.shape) is not \(C) + \(R) wide")
@@ -33,6 +34,7 @@ extension Tensor {
                 table.rotate(
                     y.row(first) + C, stride: W, headStride: R, heads: 1, positions: positions.pointer + first,
                     rows: rows, halfSplit: halfSplit, inverse: false)
+                if format == .bf16 { kernels.pointee.round_to_bf16(y.row(first), Int64(rows * W)) }
             }
         }
         tape?.record(&y) { [unowned tape] dy in

@@ -10,26 +10,42 @@ extension Tensor {
     ///   - weight: one matrix `[outputs, inputs]`.
     /// - Returns: `[T, outputs]`
     public static func linear(_ x: Tensor, _ weight: Weight, tape: Tape? = nil) -> Tensor {
+        linear(x, [weight], tape: tape)[0]
+    }
+
+    /// Products of several weights with one x, which is quantised once: one job of the threads, where each alone would
+    /// be a small one.
+    ///
+    /// - Parameter untaped: further weights, whose products are made, but not recorded.
+    /// - Returns: `[T, outputs]` for each of both, in order.
+    public static func linear(
+        _ x: Tensor, _ weights: [Weight], untaped: [Weight] = [], tape: Tape? = nil
+    ) -> [Tensor] {
         let rows = x.shape.rows
-        precondition(
-            weight.count == 1 && !weight.isVector && weight.inputs == x.shape.last,
-            "linear: weight \(weight.layout) for \(x.shape)")
-        var y = Tensor(uninitialized: [rows, weight.outputs])
-        Product.forward(
-            y.pointer, stride: weight.outputs, x.pointer, stride: weight.inputs, weight, matrix: 0, rows: rows)
-        tape?.record(&y) { [unowned tape] dy in
-            tape!.write(to: x) { dx, accumulate in
-                Product.inputGradient(
-                    dx, stride: weight.inputs, dy.pointer, stride: weight.outputs, weight, matrix: 0, rows: rows,
-                    accumulate: accumulate)
-            }
-            tape!.write(to: weight) { gradient, accumulate in
-                Product.weightGradient(
-                    gradient, dy.pointer, stride: weight.outputs, x.pointer, stride: weight.inputs, weight,
-                    rows: rows, accumulate: accumulate)
+        let all = weights + untaped
+        var made = all.map { weight in
+            precondition(
+                weight.count == 1 && !weight.isVector && weight.inputs == x.shape.last,
+                "linear: weight \(weight.layout) for \(x.shape)")
+            return Tensor(uninitialized: [rows, weight.outputs])
+        }
+        Product.forward(made.map(\.pointer), x.pointer, rows: rows, all)
+        guard let tape else { return made }
+        for (i, weight) in weights.enumerated() {
+            tape.record(&made[i]) { [unowned tape] dy in
+                tape.write(to: x) { dx, accumulate in
+                    Product.inputGradient(
+                        dx, stride: weight.inputs, dy.pointer, stride: weight.outputs, weight, matrix: 0, rows: rows,
+                        accumulate: accumulate)
+                }
+                tape.write(to: weight) { gradient, accumulate in
+                    Product.weightGradient(
+                        gradient, dy.pointer, stride: weight.outputs, x.pointer, stride: weight.inputs, weight,
+                        rows: rows, accumulate: accumulate)
+                }
             }
         }
-        return y
+        return made
     }
 }
 
@@ -39,13 +55,24 @@ package enum Product {
     /// Multiply-adds below which a product is not worth sharing.
     private static let shared = 1 << 15
 
-    /// `y (+)= x · Wᵀ` for one matrix of a weight.
+    /// `y = x · Wᵀ` for each of some weights of one matrix; rows lie side by side.
     package static func forward(
-        _ y: UnsafeMutablePointer<Float>, stride ldy: Int, _ x: UnsafePointer<Float>, stride ldx: Int,
-        _ weight: Weight, matrix: Int, rows: Int, accumulate: Bool = false
+        _ y: [UnsafeMutablePointer<Float>], _ x: UnsafePointer<Float>, rows: Int, _ weights: [Weight]
     ) {
-        weight.statistics?.add(x, stride: ldx, rows: rows, matrix: matrix)
-        multiply(y, ldy, x, ldx, weight.panels(), matrix, rows, accumulate)
+        for weight in weights { weight.statistics?.add(x, stride: weight.inputs, rows: rows, matrix: 0) }
+        let panels = weights.map { $0.panels() }
+        var operands: [Panels.Operand] = []
+        for (i, one) in panels.enumerated() {
+            let same = panels[..<i].firstIndex { $0.group == one.group }
+            operands.append(same.map { operands[$0] } ?? one.operand(x, stride: one.inputs, rows: rows))
+        }
+        let made = operands
+        run(rows: rows, panels.map { ($0.outputs, $0.inputs) }) { i, row, count, first, columns in
+            panels[i].multiply(
+                y[i] + row * panels[i].outputs + first * panel, stride: panels[i].outputs, made[i], row: row, matrix: 0,
+                first: first,
+                outputs: columns, rows: count)
+        }
     }
 
     /// `dx (+)= dy · W`.
@@ -61,7 +88,7 @@ package enum Product {
         _ matrix: Int, _ rows: Int, _ accumulate: Bool
     ) {
         let operand = panels.operand(x, stride: ldx, rows: rows)
-        run(rows: rows, outputs: panels.outputs, inputs: panels.inputs) { row, count, first, columns in
+        run(rows: rows, [(panels.outputs, panels.inputs)]) { _, row, count, first, columns in
             panels.multiply(
                 y + row * ldy + first * panel, stride: ldy, operand, row: row, matrix: matrix, first: first,
                 outputs: columns, rows: count, accumulate: accumulate)
@@ -76,13 +103,13 @@ package enum Product {
         precondition(
             b.shape.last == N && a.shape.dimensions == (isTransposed ? [K, M] : [M, K]),
             "rowMajor: \(a.shape) by \(b.shape) for \(c.shape)")
-        func multiply(_ row: Int, _ rows: Int, _ first: Int, _ columns: Int) {
+        func multiply(_: Int, _ row: Int, _ rows: Int, _ first: Int, _ columns: Int) {
             kernels.pointee.matmul_f32(
                 c.row(row) + first * panel, Int64(N), Int64(panel), isTransposed ? a.pointer + row : a.row(row),
                 Int64(a.shape.last), b.pointer + first * panel, Int64(N), Int64(panel), Int64(rows), Int64(columns),
                 Int64(K), isTransposed ? GLIM_A_TRANSPOSED : 0)
         }
-        if isShared { run(rows: M, outputs: N, inputs: K, multiply) } else { multiply(0, M, 0, N) }
+        if isShared { run(rows: M, [(N, K)], multiply) } else { multiply(0, 0, M, 0, N) }
     }
 
     /// `dW (+)= dyᵀ · x`, in the layout of one matrix of the weight; the sum runs over rows in ascending order.
@@ -124,20 +151,27 @@ package enum Product {
             GLIM_A_TRANSPOSED | (accumulate ? GLIM_ACCUMULATE : 0))
     }
 
-    /// Calls `body(row, rows, panel, columns)` for pieces that cover all rows and outputs.
+    /// Calls `body(product, row, rows, panel, columns)` for pieces that cover all rows and outputs of some products.
     static func run(
-        rows: Int, outputs: Int, inputs: Int, _ body: (Int, Int, Int, Int) -> Void
+        rows: Int, _ products: [(outputs: Int, inputs: Int)], _ body: (Int, Int, Int, Int, Int) -> Void
     ) {
         guard rows > 0 else { return }
-        if rows * outputs * inputs < shared {
-            body(0, rows, 0, outputs)
+        if products.reduce(0, { $0 + rows * $1.outputs * $1.inputs }) < shared {
+            for (i, product) in products.enumerated() { body(i, 0, rows, 0, product.outputs) }
             return
         }
-        let grid = Grid(rows: rows, panels: (outputs + panel - 1) / panel, depth: inputs)
-        ThreadPool.shared.run(grid.count) { piece in
-            let (rows, panels) = grid[piece]
+        var (grids, ends): ([Grid], [Int]) = ([], [])
+        for (outputs, inputs) in products {
+            grids.append(Grid(rows: rows, panels: (outputs + panel - 1) / panel, depth: inputs))
+            ends.append(grids.last!.count + (ends.last ?? 0))
+        }
+        let (all, until) = (grids, ends)
+        ThreadPool.shared.run(until.last ?? 0) { piece in
+            let i = until.firstIndex { piece < $0 }!
+            let (rows, panels) = all[i][piece - until[i] + all[i].count]
             let first = panels.lowerBound * panel
-            body(rows.lowerBound, rows.count, panels.lowerBound, min(outputs, panels.upperBound * panel) - first)
+            let columns = min(products[i].outputs, panels.upperBound * panel) - first
+            body(i, rows.lowerBound, rows.count, panels.lowerBound, columns)
         }
     }
 
@@ -154,8 +188,8 @@ package enum Product {
         private let panelPieces: Int
         var count: Int { rowPieces * panelPieces }
 
-        /// Multiply-adds of a piece that takes about 2 ms.
-        private static let longest = 1 << 29
+        /// Multiply-adds of a piece that takes about 2 ms, and those for each row of few: reading weights takes longer.
+        private static let (longest, longestOfRow) = (1 << 29, 1 << 17)
 
         /// - Parameters:
         ///   - depth: multiply-adds of one output.
@@ -164,9 +198,10 @@ package enum Product {
             (self.rows, self.panels) = (rows, panels)
             let threads = ThreadPool.shared.threadCount
             let work = rows * panels * Product.panel * depth * times
+            let longest = min(Self.longest, rows * Self.longestOfRow)
             // Few pieces have to come out even, and to be short enough that nobody waits long for the last.
             func isEnough(_ count: Int) -> Bool {
-                count >= 8 * threads || count % threads == 0 && (work / count <= Self.longest || count >= 4 * threads)
+                count >= 8 * threads || count % threads == 0 && (work / count <= longest || count >= 4 * threads)
             }
             // Shorter blocks of rows cost least, down to some tiles; then fewer panels, for which rows are copied again.
             let least = (rows + rowBlock - 1) / rowBlock

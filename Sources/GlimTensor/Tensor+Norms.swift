@@ -57,41 +57,25 @@ extension Tensor {
         addBlocks(partial, to: weight, tape)
     }
 
-    /// Layer norm with bias over the last axis, biased variance.
+    /// The pullback of a layer norm with bias.
     ///
-    /// - Parameters:
-    ///   - x: `[…, D]`
-    ///   - weight: `[D]`
-    ///   - bias: `[D]`
-    /// - Returns: `[…, D]`
-    public static func layerNorm(
-        _ x: Tensor, _ weight: Weight, bias: Weight, epsilon: Float, tape: Tape? = nil
-    ) -> Tensor {
+    /// - Parameter stats: mean and inverse deviation of each row.
+    static func layerNormPullback(
+        _ dy: Tensor, to x: Tensor, _ weight: Weight, bias: Weight, stats: Tensor, tape: Tape
+    ) {
         let (rows, width) = (x.shape.rows, x.shape.last)
-        precondition(weight.outputs == width && bias.outputs == width, "layerNorm: \(weight.layout) for \(x.shape)")
-        var y = Tensor(uninitialized: x.shape)
-        let stats = tape == nil ? nil : Tensor(uninitialized: [rows, 2])
-        overRows(rows, width: width) { first, count in
-            kernels.pointee.layer_norm(
-                y.row(first), Int64(width), stats.map { $0.row(first) }, x.row(first), Int64(width), weight.floats,
-                bias.floats, Int64(count), Int64(width), epsilon)
+        let blocks = (rows + gradientRows - 1) / gradientRows
+        let (dweight, dbias) = (Tensor(zeros: [max(1, blocks), width]), Tensor(zeros: [max(1, blocks), width]))
+        let dx = Tensor(uninitialized: x.shape)
+        ThreadPool.shared.run(blocks) { b in
+            let first = b * gradientRows
+            kernels.pointee.layer_norm_backward(
+                dx.row(first), Int64(width), dweight.row(b), dbias.row(b), dy.row(first), Int64(width), x.row(first),
+                Int64(width), weight.floats, stats.row(first), Int64(min(gradientRows, rows - first)), Int64(width), 0)
         }
-        tape?.record(&y) { [unowned tape] dy in
-            let blocks = (rows + gradientRows - 1) / gradientRows
-            let (dweight, dbias) = (Tensor(zeros: [max(1, blocks), width]), Tensor(zeros: [max(1, blocks), width]))
-            let dx = Tensor(uninitialized: x.shape)
-            ThreadPool.shared.run(blocks) { b in
-                let first = b * gradientRows
-                kernels.pointee.layer_norm_backward(
-                    dx.row(first), Int64(width), dweight.row(b), dbias.row(b), dy.row(first), Int64(width),
-                    x.row(first), Int64(width), weight.floats, stats!.row(first),
-                    Int64(min(gradientRows, rows - first)), Int64(width), 0)
-            }
-            tape!.add(dx, to: x)
-            addBlocks(dweight, to: weight, tape!)
-            addBlocks(dbias, to: bias, tape!)
-        }
-        return y
+        tape.add(dx, to: x)
+        addBlocks(dweight, to: weight, tape)
+        addBlocks(dbias, to: bias, tape)
     }
 
     /// Adds the rows of `partial`, in order, to the gradient of a vector.

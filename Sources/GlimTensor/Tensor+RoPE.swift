@@ -74,4 +74,42 @@ extension Tensor {
             return y
         }
     }
+
+    /// The rows of the indexer's key cache, `rope(layerNorm(x))`, in one pass.
+    ///
+    /// - Parameters:
+    ///   - x: `[T, X]`, from `indexer.wk`.
+    ///   - norm: `[X]`, and so is the bias.
+    ///   - positions: one a row.
+    ///   - format: what they are rounded to where that is bf16; gradients go straight through.
+    /// - Returns: `[T, X]`
+    public static func indexKeys(
+        _ x: Tensor, norm: Weight, bias: Weight, epsilon: Float, positions: [Int32], _ table: RotaryTable,
+        halfSplit: Bool, format: KeyFormat = .f32, tape: Tape? = nil
+    ) -> Tensor {
+        let (T, X) = (x.shape.rows, x.shape.last)
+        precondition(norm.outputs == X && bias.outputs == X && positions.count == T, "indexKeys: \(x.shape)")
+        var y = Tensor(uninitialized: x.shape)
+        let stats = tape == nil ? nil : Tensor(uninitialized: [T, 2])
+        func rotate(_ rows: UnsafeMutablePointer<Float>, _ first: Int, _ count: Int, inverse: Bool) {
+            positions.withUnsafeBufferPointer {
+                table.rotate(
+                    rows, stride: X, headStride: X, heads: 1, positions: $0.baseAddress! + first, rows: count,
+                    halfSplit: halfSplit, inverse: inverse)
+            }
+        }
+        overRows(T, width: X) { first, count in
+            kernels.pointee.layer_norm(
+                y.row(first), Int64(X), stats.map { $0.row(first) }, x.row(first), Int64(X), norm.floats, bias.floats,
+                Int64(count), Int64(X), epsilon)
+            rotate(y.row(first), first, count, inverse: false)
+            if format == .bf16 { kernels.pointee.round_to_bf16(y.row(first), Int64(count * X)) }
+        }
+        tape?.record(&y) { [unowned tape] dy in
+            let turned = copy(dy)
+            overRows(T, width: X) { first, count in rotate(turned.row(first), first, count, inverse: true) }
+            layerNormPullback(turned, to: x, norm, bias: bias, stats: stats!, tape: tape!)
+        }
+        return y
+    }
 }

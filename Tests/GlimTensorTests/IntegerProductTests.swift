@@ -113,8 +113,9 @@ import Testing
                 let one = Weight(outputs: shape.0, inputs: shape.1, format: trained.quantization!)
                 one.set(trained.integers(matrix: i)!)
                 let (y, expected) = (Tensor(zeros: [5, shape.0]), Tensor.linear(x, one))
-                Product.forward(
-                    y.pointer, stride: shape.0, x.pointer, stride: shape.1, trained, matrix: i, rows: 5)
+                let panels = trained.panels()
+                panels.multiply(
+                    y.pointer, stride: shape.0, panels.operand(x.pointer, stride: shape.1, rows: 5), matrix: i, rows: 5)
                 expectSame(y.elements, expected.elements, "matrix \(i)")
                 let numbers = trained.rows(matrix: i)
                 let quantizer = Quantizer(trained.quantization!, inputs: shape.1)
@@ -157,6 +158,22 @@ import Testing
         expectSame(found.dx, expected.dx, "dx")
         expectSame(found.dw, expected.dw, "dw")
         expectSame(found.y, Tensor.linear(x, weight).elements, "with a tape as without")
+    }
+
+    @Test("several of one input are what each is alone", arguments: [1, 3, 70]) func several(rows: Int) {
+        var draw = Draw(rows)
+        let weights = [
+            Self.weight(&draw, 70, 256, bits: 8, trained: false), draw.weight(8, 256),
+            Self.weight(&draw, 33, 256, bits: 4, trained: false), Self.weight(&draw, 300, 256, bits: 8, trained: false),
+        ]
+        let x = draw.tensor([rows, 256], scale: 3)
+        let alone = weights.map { Tensor.linear(x, $0).elements }
+        for threads in 1...3 {
+            Machine.alone(threads: threads) {
+                let made = Tensor.linear(x, [weights[0]], untaped: Array(weights[1...]))
+                for (i, y) in made.enumerated() { expectSame(y.elements, alone[i], "weight \(i), \(threads) threads") }
+            }
+        }
     }
 
     @Test("a deployed weight passes gradients on and takes none") func frozen() {

@@ -39,18 +39,32 @@ import Testing
         }
     }
 
-    @Test("rmsNorm and layerNorm, over more rows than a block of their sums") mutating func norms() {
+    @Test("rmsNorm and the indexer's keys, over more rows than a block of their sums", arguments: [true, false])
+    mutating func norms(halfSplit: Bool) {
         let (x, weight, bias) = (
             draw.tensor([3, 19]), Weight(vector: draw.floats(19)), Weight(vector: draw.floats(19))
         )
+        let table = RotaryTable(dimensions: 2, theta: 10, positions: 600)
         GradientChecker()([x], [weight]) { Tensor.rmsNorm($0[0], weight, epsilon: 1e-2, tape: $1) }
         GradientChecker()([x], [weight, bias]) {
-            Tensor.layerNorm($0[0], weight, bias: bias, epsilon: 1e-2, tape: $1)
+            Tensor.indexKeys(
+                $0[0], norm: weight, bias: bias, epsilon: 1e-2, positions: [3, 0, 599], table, halfSplit: halfSplit,
+                tape: $1)
         }
         let (long, narrow) = (draw.tensor([600, 2]), Weight(vector: [0.7, -1.1]))
         GradientChecker(tolerance: 3e-3)([], [narrow]) { Tensor.rmsNorm(long, narrow, epsilon: 1e-2, tape: $1) }
         GradientChecker(tolerance: 3e-3)([], [narrow]) {
-            Tensor.layerNorm(long, narrow, bias: Weight(vector: [0, 0]), epsilon: 1e-2, tape: $1)
+            Tensor.indexKeys(
+                long, norm: narrow, bias: Weight(vector: [0, 0]), epsilon: 1e-2, positions: Array(0..<600), table,
+                halfSplit: halfSplit, tape: $1)
+        }
+    }
+
+    @Test("several products of one input") mutating func products() {
+        let (x, first, second) = (draw.tensor([3, 6]), draw.weight(5, 6), draw.weight(40, 6))
+        GradientChecker()([x], [first, second]) {
+            let made = Tensor.linear($0[0], [first, second], tape: $1)
+            return Tensor.concatenate(made[0], made[1], tape: $1)
         }
     }
 

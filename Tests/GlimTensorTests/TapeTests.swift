@@ -80,9 +80,12 @@ import Testing
             draw.tensor([5, 4]), Weight(vector: draw.floats(4)), Weight(vector: draw.floats(4)), draw.weight(4, 4)
         )
         GradientChecker()([], [norm]) { Tensor.rmsNorm(x, norm, epsilon: 1e-3, tape: $1) }
-        GradientChecker()([], [norm, bias]) { Tensor.layerNorm(x, norm, bias: bias, epsilon: 1e-3, tape: $1) }
         GradientChecker()([], [matrix]) { Tensor.linear(x, matrix, tape: $1) }
         let table = RotaryTable(dimensions: 2, theta: 10, positions: 8)
+        GradientChecker()([], [norm, bias]) {
+            Tensor.indexKeys(
+                x, norm: norm, bias: bias, epsilon: 1e-3, positions: [0, 1, 2, 3, 4], table, halfSplit: false, tape: $1)
+        }
         let narrow = Weight(vector: [0.5, -2])
         GradientChecker()([], [narrow]) {
             Tensor.latentKeys(
@@ -128,11 +131,11 @@ import Testing
 
     // MARK: Sets of gradients
 
-    /// A set that holds one number for one vector, by way of a tape: the gradient of `bias` in y = 0 · w + bias.
-    private func set(_ value: Float, _ bias: Weight) -> Gradients {
+    /// A set that holds one number for one vector, by way of a tape: the gradient of `weight` in y = 1 · weight.
+    private func set(_ value: Float, _ weight: Weight) -> Gradients {
         let tape = Tape()
-        let x = tape.follow(Tensor(zeros: [1, 1]))
-        let y = Tensor.layerNorm(x, Weight(vector: [0]), bias: bias, epsilon: 1, tape: tape)
+        let x = tape.follow(Tensor([1], [1, 1]))
+        let y = Tensor.rmsNorm(x, weight, epsilon: 0, tape: tape)
         tape.backward(from: [(y, Tensor([value], [1, 1]))])
         return tape.gradients
     }
