@@ -186,11 +186,6 @@ public struct Conversion {
         to sink: inout TensorSink
     ) throws {
         let piece = plan.fused[tensor.name]
-        // Pages that were read would count as this process's memory until there is none left.
-        defer {
-            let expert = piece.map { $0.expert..<$0.expert + 1 }
-            (try? plan.checkpoint.bytes(of: piece?.name ?? tensor.name, rows: expert))?.release()
-        }
         guard let part, let format = tensor.integerFormat else {
             return try tensor.withNumbers(from: plan.checkpoint, piece) { numbers in
                 Result { () throws(CheckpointError) in try sink.append(numbers) }
