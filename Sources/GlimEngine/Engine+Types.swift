@@ -124,8 +124,10 @@ extension Engine {
         /// Rows that steps computed of what was known, and tokens drawn.
         public var readTokens = 0
         public var drawnTokens = 0
+        /// Requests that came to their end, that nobody wanted any more, and that could not go on.
         public var finished = 0
         public var cancelled = 0
+        public var failed = 0
         /// Times that a request gave its pages back to read again.
         public var preemptions = 0
         /// Tokens looked up among known prefixes, and found.

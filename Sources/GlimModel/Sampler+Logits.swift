@@ -28,6 +28,13 @@ extension Sampler {
         return result
     }
 
+    /// The lowest of so many tokens that a mask allows; nil where it allows none of them.
+    package static func lowest(_ mask: [UInt64], of count: Int) -> Int32? {
+        guard let word = mask.firstIndex(where: { $0 != 0 }) else { return nil }
+        let token = word * 64 + mask[word].trailingZeroBitCount
+        return token < count ? Int32(token) : nil
+    }
+
     private static func apply(_ mask: [UInt64], to logits: inout [Float]) {
         for first in stride(from: 0, to: logits.count, by: 64) {
             let word = first / 64 < mask.count ? mask[first / 64] : 0
