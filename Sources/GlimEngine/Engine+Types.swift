@@ -24,7 +24,8 @@ extension Engine {
     /// A folder that keeps prefixes. One process at a time has it.
     public struct Store: Sendable {
         public var folder: URL
-        /// Names the model: the same name must mean the same numbers. ``ModelIdentity`` makes one of a folder.
+        /// Names the model: the same name must mean the same weights. ``ModelIdentity`` makes one of a folder. Other
+        /// versions, and builds that make other bits of the same weights, are told apart without it.
         public var identity: String
         /// Bytes of all files.
         public var byteLimit: Int
