@@ -105,7 +105,9 @@ public struct TokenConstraint: Sendable {
             let key = configurations.map { $0.clamped(to: trie.longest) }
             if let known = masks.withLock({ $0[key] }) { return known }
             var filler = MaskFiller(grammar, trie) { self.patternScan($0) }
-            for configuration in key { filler.fill(configuration) }
+            for configuration in key {
+                filler.fill(configuration, share: max(1, SchemaReader.largestCountInToken / key.count))
+            }
             masks.withLock { masks in
                 if masks.count >= Self.largestMaskCount { masks.removeAll() }
                 masks[key] = filler.mask
