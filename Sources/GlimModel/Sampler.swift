@@ -53,9 +53,10 @@ public struct Sampler: Sendable, Equatable {
         let token = adjusted.withUnsafeBufferPointer { draw($0, at: position) }
         guard let mask, adjusted[Int(token)] == -.infinity || adjusted[Int(token)].isNaN else { return token }
         // The model itself rules out whatever may come.
-        guard let word = mask.firstIndex(where: { $0 != 0 }), word * 64 + mask[word].trailingZeroBitCount < logits.count
-        else { preconditionFailure("Sampler: a mask that allows none of \(logits.count) tokens") }
-        return Int32(word * 64 + mask[word].trailingZeroBitCount)
+        guard let lowest = Self.lowest(mask, of: logits.count) else {
+            preconditionFailure("Sampler: a mask that allows none of \(logits.count) tokens")
+        }
+        return lowest
     }
 
     /// The token for the given position, of logits that are as they should be.

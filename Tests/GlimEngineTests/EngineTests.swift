@@ -177,7 +177,10 @@ import Testing
         #expect(tokens(try await collect(held)).count == 180)
         await engine.stop()
         #expect(error(request(1)) == .stopped)
-        for message in [EngineError.noDrafts, .otherShape, .tooMany(3), .store(path: "x", reason: "y")] {
+        for message in [
+            EngineError.noDrafts, .otherShape, .tooMany(3), .store(path: "x", reason: "y"),
+            .nothingAllowed(position: 4),
+        ] {
             #expect(!"\(message)".isEmpty && !"\(message)".contains("\n"))
         }
         var none = self.options()
