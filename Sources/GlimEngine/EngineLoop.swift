@@ -102,6 +102,7 @@ package final class EngineLoop: @unchecked Sendable {
         guard prompt.count <= config.maximumPositions else {
             throw .tooLong(count: prompt.count, context: config.maximumPositions)
         }
+        if let problem = request.sampler.problem { throw .badSampler(problem) }
         // Without overflow, whatever was asked for.
         let most = config.maximumPositions - prompt.count
         let positions = prompt.count + min(max(0, request.maxTokens), most)

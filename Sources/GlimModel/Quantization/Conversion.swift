@@ -48,7 +48,8 @@ public struct Conversion {
     /// - Throws: `ConfigError`, `CheckpointError`, and `QuantizationError` for a source that is quantised already, or a
     ///   folder with something else.
     public init(_ source: URL, to folder: URL, _ scheme: Scheme) throws {
-        let largest = ConversionRecord.fileSizes(in: source).filter { $0.key.hasSuffix(".safetensors") }.values.max()
+        let largest = ConversionRecord.files(in: source).filter { $0.key.hasSuffix(".safetensors") }.values.map(\.bytes)
+            .max()
         try self.init(source, to: folder, scheme, shardBytes: min(Self.shardBytes, largest ?? Self.shardBytes))
     }
 
