@@ -48,6 +48,10 @@ package final class PrefixStore {
     ) throws(EngineError) {
         (self.folder, self.layout, self.byteLimit, self.report) = (folder.path, layout, byteLimit, report)
         owner = PageFile.Owner(identity, version: version, layout, arithmetic: arithmetic)
+        var isFolder: ObjCBool = false
+        if FileManager.default.fileExists(atPath: folder.path, isDirectory: &isFolder), !isFolder.boolValue {
+            throw .store(path: folder.path, reason: "it is not a folder")
+        }
         do { try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true) } catch {
             throw .store(path: folder.path, reason: "it cannot be made")
         }

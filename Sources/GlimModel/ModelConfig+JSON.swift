@@ -81,7 +81,7 @@ extension ModelConfig {
         let bytes: [UInt8]
         do throws(CheckpointError) { bytes = try PlainFile.read(file.path, limit: 16 << 20) } catch {
             guard case .unreadable(_, let reason) = error else { throw .unreadable(path: file.path, why: "\(error)") }
-            throw .unreadable(path: file.path, why: "\(reason); give a model's folder, or a config.json")
+            throw .unreadable(path: file.path, why: "\(reason); give a folder with a config.json in it")
         }
         do { try self.init(text: bytes) } catch { throw .inFile(path: file.path, error) }
     }

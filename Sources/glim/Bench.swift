@@ -11,9 +11,9 @@ struct Bench: ParsableCommand {
             prefill reads --tokens more where --context tokens are in the cache; decode draws --tokens one at a time \
             from there (the cache is filled with random rows: reading so far would take long, and no time depends on \
             what it holds); train makes whole steps of --batch sequences, with AdamW; cost only computes what a \
-            token costs by arithmetic, and for sparse attention holds w4a8 against BF16 with dense attention. Times are medians of at least three runs and two seconds, or of one run that \
-            takes more than twenty. The memory bandwidth and the peak in the format of products are measured before \
-            and after with the same threads.
+            token costs by arithmetic, and for sparse attention holds w4a8 against BF16 with dense attention. Times are \
+            medians of at least three runs and two seconds, or of one run that takes more than twenty. The memory \
+            bandwidth and the peak in the format of products are measured before and after with the same threads.
 
             The other kinds need no model. kernels holds the products of a model against the peak and the bandwidth \
             of this machine, measured beside each; threads tells what sharing work out costs; tokenizer learns 4,096 \

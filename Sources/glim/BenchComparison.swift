@@ -47,7 +47,7 @@ struct BenchComparison: Encodable {
             "computed, not run, from what this machine was measured to do: \(short(roofs.bytes))B/s, \(short(roofs.f32))FLOP/s in f32,",
             "\(short(roofs.bf16)) in bf16, \(short(roofs.int8)) in int8",
             row("", "BF16, dense", "w4a8, sparse", "of it"),
-        ] + rows("decode", decode) + rows("\(prefillTokens) more", prefill)
+        ] + rows("decode", decode) + rows("each of \(prefillTokens) more", prefill)
     }
 
     func encode(to encoder: any Encoder) throws {

@@ -21,7 +21,7 @@ struct Chat: AsyncParsableCommand {
             """)
 
     @Option(help: "Model folder: config.json, *.safetensors and tokenizer.json.") var model: String
-    @Option(help: "Draw at most this many tokens for a reply.") var maxTokens = 512
+    @Option(parsing: .unconditional, help: "Draw at most this many tokens for a reply.") var maxTokens = 512
     @Option(
         help: """
             Think before each reply and forget it later (interleaved), think and forget nothing (preserved), or answer \
@@ -100,13 +100,16 @@ private struct ChatLoop {
         var progress = ReadingProgress()
         var display = ReplyDisplay(
             conversation.format.tokenizer, startsThinking: conversation.startsThinking, isTerminal: isTerminal)
+        var ending = Engine.Reason.stop
         let fits = try await conversation.reply(to: text) { event in
+            if case .finished(let reason, _) = event { ending = reason }
             if case .reading(let done, let count) = event { progress.show(done: done, of: count) }
             if case .token(let token) = event { try display.show(token.id) }
             return !StopSignal.arrived
         }
         progress.clear()
         try display.finish()
+        if ending == .length { log("note: cut off after \(conversation.maxTokens) tokens (--max-tokens)") }
         if !fits {
             let longest = conversation.context
             log("The conversation would exceed the model's \(longest) tokens: say less, or begin again with /reset.")

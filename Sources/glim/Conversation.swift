@@ -65,8 +65,11 @@ struct Conversation {
                 messages.append(reply.message)
             }
         }
+        // Each turn has random numbers of its own: one question put twice may have two answers.
+        var turn = sampler
+        turn.seed &+= UInt64(replies.count)
         let request = Engine.Request(
-            prompt: asked, maxTokens: min(maxTokens, context - asked.count), sampler: sampler, stops: format.stops)
+            prompt: asked, maxTokens: min(maxTokens, context - asked.count), sampler: turn, stops: format.stops)
         for try await event in try engine.submit(request) {
             if case .token(let token) = event {
                 if format.stops.contains(token.id) {

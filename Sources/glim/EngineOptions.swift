@@ -6,7 +6,11 @@ import GlimTrain
 
 /// Options of commands that talk with an engine.
 struct EngineOptions: ParsableArguments {
-    @Option(help: "Keep what is read in this folder, so that prompts which begin alike are read once, also later.")
+    @Option(
+        help: """
+            Keep what is read in this folder, so that prompts which begin alike are read once, also later: at most \
+            8 GiB, the longest unused go first. A folder is of one model at a time; another empties it.
+            """)
     var prefixCache: String?
 
     /// An engine of its own for one model.

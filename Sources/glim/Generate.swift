@@ -17,7 +17,7 @@ struct Generate: AsyncParsableCommand {
     @Option(parsing: .unconditional, help: "Text to continue.") var prompt: String?
     @Option(parsing: .unconditional, help: "Token ids to continue instead of a text, such as \"1,2,3\".")
     var tokens: String?
-    @Option(help: "Draw at most this many tokens.") var maxTokens = 256
+    @Option(parsing: .unconditional, help: "Draw at most this many tokens.") var maxTokens = 256
     @OptionGroup var sampling: SamplingOptions
     @OptionGroup var replying: ReplyOptions
     @OptionGroup var drafting: DraftOptions
@@ -27,11 +27,12 @@ struct Generate: AsyncParsableCommand {
     @OptionGroup var compute: ComputeOptions
 
     func validate() throws {
-        guard (prompt == nil) != (tokens == nil) else { throw ValidationError("Give either --prompt or --tokens.") }
         guard maxTokens >= 0 else { throw ValidationError("--max-tokens is \(maxTokens); it must not be negative.") }
     }
 
     func run() async throws {
+        // Not in `validate`, which comes before an option of another name is found out.
+        guard (prompt == nil) != (tokens == nil) else { throw ValidationError("Give either --prompt or --tokens.") }
         compute.apply()
         let folder = URL(filePath: model)
         // What is wrong with a prompt is said before gigabytes are read.
@@ -51,6 +52,7 @@ struct Generate: AsyncParsableCommand {
             if tokenizer == nil { try emit(reply.tokens.map(String.init).joined(separator: ",")) }
             try emit("\n")
             if let line = reply.draftLine { log(line) }
+            if let line = reply.cutLine(isDocument: replying.jsonSchema != nil) { log(line) }
         }
     }
 
@@ -185,9 +187,21 @@ struct Generate: AsyncParsableCommand {
         /// What drafts came to, for people.
         var draftLine: String? {
             guard let draftAcceptance, let tokensPerStep else { return nil }
-            let shares = draftAcceptance.map { $0.map { "\(Int(($0 * 100).rounded()))%" } ?? "-" }
+            let shares = draftAcceptance.enumerated().map { i, share in
+                share.map { "\(Int(($0 * 100).rounded()))% of \(draftsTried?[i] ?? 0)" } ?? "-"
+            }
             return "drafts accepted: \(shares.joined(separator: ", ")); "
                 + "\(String(format: "%.2f", tokensPerStep)) tokens a step"
+        }
+
+        /// What a reply that is not whole lacks, for people. Text that goes on for as long as was asked lacks nothing.
+        func cutLine(isDocument: Bool) -> String? {
+            switch stopReason {
+            case .stop: nil
+            case .context: "note: the model's context is full; the reply ends there"
+            case .length:
+                isDocument ? "note: the document is not whole: --max-tokens ended it after \(tokens.count)" : nil
+            }
         }
 
         init(promptTokens: Int, text: String?) { (self.promptTokens, self.text) = (promptTokens, text) }

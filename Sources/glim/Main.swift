@@ -18,8 +18,7 @@ struct Glim: AsyncParsableCommand {
     static func main() async {
         Streams.prepare()
         do {
-            try checkHelp(CommandLine.arguments.dropFirst())
-            var command = try Glim.parseAsRoot()
+            var command = try Glim.parseAsRoot(known(Array(CommandLine.arguments.dropFirst())))
             if var command = command as? any AsyncParsableCommand { try await command.run() } else { try command.run() }
             try Streams.flush()
         } catch {
@@ -32,18 +31,23 @@ struct Glim: AsyncParsableCommand {
         }
     }
 
-    /// `glim help` shows the general help for a command that does not exist, as if all were well.
-    private static func checkHelp(_ arguments: ArraySlice<String>) throws {
-        guard arguments.first == "help" else { return }
-        var known: [any ParsableCommand.Type] = Glim.configuration.subcommands
-        for name in arguments.dropFirst() where !name.hasPrefix("-") {
+    /// The arguments, once it is certain that the command exists: the parser would name an option after it instead, and
+    /// `glim help` would show the general help, as if all were well.
+    private static func known(_ arguments: [String]) throws -> [String] {
+        guard let first = arguments.first, !first.hasPrefix("-") else { return arguments }
+        let isHelp = first == "help"
+        var (checked, known) = (isHelp ? [first] : [], Glim.configuration.subcommands)
+        for name in isHelp ? arguments[1...] : arguments[...0] where !name.hasPrefix("-") {
             guard let command = known.first(where: { $0._commandName == name }) else {
                 let names = known.map { $0._commandName }.joined(separator: ", ")
-                throw ValidationError(
-                    "There is no command '\(name)'" + (known.isEmpty ? "." : "; there are \(names)."))
+                throw ValidationError("There is no command '\(name)'; there are \(names).")
             }
+            checked.append(name)
             known = command.configuration.subcommands
+            // What comes after, as in `glim help bench decode`, has no help of its own.
+            if known.isEmpty { break }
         }
+        return isHelp ? checked : arguments
     }
 
     private static func finish(code: Int32 = 0, _ last: () throws -> Void) -> Never {

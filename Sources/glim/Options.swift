@@ -5,7 +5,8 @@ public import GlimTrain
 
 /// Options of every command that computes.
 struct ComputeOptions: ParsableArguments {
-    @Option(help: "Threads that compute (default: one per core). Changes time, never a result.")
+    @Option(
+        parsing: .unconditional, help: "Threads that compute (default: one per core). Changes time, never a result.")
     var threads: Int?
 
     /// To be called before anything computes.
@@ -26,19 +27,26 @@ struct ComputeOptions: ParsableArguments {
 
 /// Options of every command that draws tokens.
 struct SamplingOptions: ParsableArguments {
-    @Option(help: "Divides the logits; 0 takes the most probable token each time.") var temperature = 1.0
-    @Option(help: "Draw only from the most probable tokens whose probabilities reach this sum.")
+    @Option(parsing: .unconditional, help: "Divides the logits; 0 takes the most probable token each time.")
+    var temperature = 1.0
+    @Option(
+        parsing: .unconditional, help: "Draw only from the most probable tokens whose probabilities reach this sum.")
     var topP = 1.0
-    @Option(help: "Draw only from so many of the most probable tokens; 0 is all.") var topK = 0
-    @Option(help: "Draw only tokens with at least this part of the greatest probability.") var minP = 0.0
-    @Option(help: "Divides logits above zero of tokens that have come, prompt included; others it multiplies.")
+    @Option(parsing: .unconditional, help: "Draw only from so many of the most probable tokens; 0 is all.")
+    var topK = 0
+    @Option(parsing: .unconditional, help: "Draw only tokens with at least this part of the greatest probability.")
+    var minP = 0.0
+    @Option(
+        parsing: .unconditional,
+        help: "Divides logits above zero of tokens that have come, prompt included; others it multiplies.")
     var repetitionPenalty = 1.0
     @Option(
         parsing: .unconditional, help: "Taken from the logits of tokens that have been drawn.")
     var presencePenalty = 0.0
     @Option(parsing: .unconditional, help: "Taken for each time that a token has been drawn.")
     var frequencyPenalty = 0.0
-    @Option(help: "The same seed draws the same tokens.") var seed: UInt64 = 0
+    @Option(parsing: .unconditional, help: "The same seed draws the same tokens, with the same log-probabilities.")
+    var seed: UInt64 = 0
 
     var sampler: Sampler {
         var sampler = Sampler(temperature: temperature, topP: topP, seed: seed)
@@ -64,7 +72,12 @@ struct SamplingOptions: ParsableArguments {
 
 /// How many tokens multi-token prediction guesses at a time.
 struct DraftOptions: ParsableArguments {
-    @Option(help: "Guess this many tokens ahead with the MTP layer: changes time, never a result.")
+    @Option(
+        parsing: .unconditional,
+        help: """
+            Guess this many tokens ahead with the MTP layer, fewer where guessing takes more time than it saves: that \
+            is found by the clock, so how many are tried differs from run to run, the tokens do not.
+            """)
     var drafts = 0
 
     func validate() throws {

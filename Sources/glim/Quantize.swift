@@ -19,7 +19,10 @@ struct Quantize: ParsableCommand {
             With it the model is rotated, scaled and clipped by what it does to the text, in memory; layers whose experts \
             suffer most from 4 bits keep 8. Give it text like that which the model was made for: of a model that converses \
             the JSON lines that it was fine-tuned on. Perplexity is measured on text that did not calibrate, of \
-            conversations on what the assistant says, where the model fits into memory and has a tokenizer.
+            conversations on what the assistant says, where the model fits into memory and has a tokenizer: of the text of \
+            --calibration, or else of documentation and source code found on this machine. Calibration makes the next \
+            token's probabilities nearer to the model's own (KL); perplexity of one text may be better or worse by \
+            less than its standard error.
             """)
 
     @Option(help: "Model folder: config.json and *.safetensors, not quantised.") var model: String
@@ -39,6 +42,7 @@ struct Quantize: ParsableCommand {
         StopSignal.catchFirst()
         let start = ContinuousClock.now
         var report = Report(scheme: scheme)
+        report.text = calibration ?? "documentation and source code of this machine"
         if let calibration {
             try calibrate(by: calibration, &report)
         } else {
@@ -58,16 +62,21 @@ struct Quantize: ParsableCommand {
         (report.bytesBefore, report.bytesAfter) = try conversion.byteCounts
         let errors = try conversion.run(isStopped: { StopSignal.arrived }) { progress in
             log("shard \(progress.shardsDone) of \(progress.shardCount) written")
+        } whole: { errors in
+            report.modules = errors.map { Report.Module(name: $0.name, bits: $0.bits, error: $0.relative) }
+            do { try compare(&report) } catch let stop as ExitCode {
+                throw stop
+            } catch {
+                // The copy is whole; what cannot be measured here is no reason to fail.
+                log("note: perplexity was not measured: \(error)")
+            }
         }
-        guard let errors else {
-            log("stopped; give the same command again to go on")
-            throw ExitCode(130)
-        }
-        report.modules = errors.map { Report.Module(name: $0.name, bits: $0.bits, error: $0.relative) }
-        do { try compare(&report) } catch {
-            // The copy is whole; what cannot be measured here is no reason to fail.
-            log("note: perplexity was not measured: \(error)")
-        }
+        if errors == nil { throw Self.stopped("give the same command again to go on") }
+    }
+
+    private static func stopped(_ advice: String) -> ExitCode {
+        log("stopped; \(advice)")
+        return ExitCode(130)
     }
 
     /// Both models on text, where they fit into memory together.
@@ -76,10 +85,15 @@ struct Quantize: ParsableCommand {
         let bytes = try [source, URL(filePath: out)].map { try Model.byteCount(ofFolder: $0, format: .inference) }
         try MemoryRoom.check(
             bytes[0] + bytes[1], of: "comparing both models", advice: "glim score measures one at a time")
+        log("comparing both models")
+        func check() throws {
+            if StopSignal.arrived { throw Self.stopped("the copy is whole; the same command measures it again") }
+        }
         let (before, after) = (try Model(path: model), try Model(path: out))
-        report.comparison = ModelComparison(before, after, text.heldOut)
+        report.comparison = try ModelComparison(before, after, text.heldOut, check: check)
         if before.config.mtpLayerCount > 0 {
-            report.ahead = ModelComparison(.init(before, text.heldOut, ahead: true), after)
+            report.ahead = try ModelComparison(
+                .init(before, text.heldOut, ahead: true, check: check), after, check: check)
         }
     }
 
@@ -87,24 +101,28 @@ struct Quantize: ParsableCommand {
 
     private func calibrate(by path: String, _ report: inout Report) throws {
         let text = try makeText([path])
-        for name in ["config.json", "model.safetensors", "model.safetensors.index.json"]
-        where FileManager.default.fileExists(atPath: URL(filePath: out).appending(path: name).path) {
-            throw Failure("\(out) holds a model already (\(name)); give another folder")
-        }
+        let conversion = try Conversion(source, to: URL(filePath: out), Scheme(scheme))
         // The model, the one that is changed, and the quantised one.
         let bytes = try Model.byteCount(ofFolder: source, format: .f32)
         try MemoryRoom.check(
             MemoryRoom.product(3, bytes), of: "calibrating \(model)",
             advice: "leave out --calibration: rounding to nearest takes one tensor at a time")
-        let result = try Calibration(
-            folder: source, Scheme(scheme), text.calibration, heldOut: text.heldOut, seed: seed
-        ) { log($0) }
-        try result.model.save(to: URL(filePath: out))
-        try Conversion.copyFiles(from: source, to: URL(filePath: out))
-        if !result.rotatesStream {
-            log("the residual stream was not rotated: the head is tied, or MTP norms what the last norm made")
+        let result = try conversion.write {
+            try Calibration(
+                folder: source, Scheme(scheme), text.calibration, heldOut: text.heldOut, seed: seed
+            ) {
+                log($0)
+            } check: {
+                if StopSignal.arrived { throw Self.stopped("nothing was written") }
+            }
         }
-        report.bytesBefore = try Conversion(source, to: URL(filePath: out), Scheme(scheme)).byteCounts.before
+        if !result.rotatesStream {
+            let reason =
+                result.model.config.tiesEmbeddings
+                ? "the head is the embedding" : "multi-token prediction norms again what the last norm made"
+            log("note: the residual stream was not rotated: \(reason)")
+        }
+        report.bytesBefore = try conversion.byteCounts.before
         let written = try Checkpoint(folder: URL(filePath: out))
         report.bytesAfter = try written.names.reduce(0) { $0 + (try written.info($1).byteCount) }
         report.modules = result.modules.map { Report.Module($0) }
@@ -144,6 +162,8 @@ extension Quantize {
         /// As `comparison`, of what the first step of multi-token prediction predicts.
         var ahead: ModelComparison?
         var seconds = 0.0
+        /// What the models are compared on.
+        var text = ""
 
         init(scheme: Scheme.Name) { self.scheme = scheme }
 
@@ -211,22 +231,22 @@ extension Quantize {
             if scheme == .w4a8 {
                 let small = modules.count { $0.bits == 4 }
                 lines.append(
-                    "experts of \(small) layers in 4 bits; for what those would cost \(kept.count) kept 8"
-                        + (kept.isEmpty ? "" : ": \(kept.joined(separator: ", "))"))
+                    "routed experts of \(small) layers have 4 bits"
+                        + (kept.isEmpty ? "" : "; too costly in 4, these keep 8: \(kept.joined(separator: ", "))"))
             }
             lines.append("bytes \(bytesBefore) before, \(bytesAfter) after")
-            if let comparison { lines += Self.lines(comparison) }
+            if let comparison { lines += self.lines(comparison) }
             for (name, other) in [("rounded to nearest", nearest), ("keys alone, in bf16 and int8", keys)] {
                 guard let other else { continue }
                 lines.append(
                     "\(name): perplexity \(other.perplexityAfter.formatted(digits: 4)), KL "
                         + other.divergence.formatted(digits: 6))
             }
-            if let ahead { lines += Self.lines(ahead).map { "multi-token prediction: \($0)" } }
+            if let ahead { lines += self.lines(ahead).map { "multi-token prediction: \($0)" } }
             return (lines + ["written: \(out)"]).joined(separator: "\n") + "\n"
         }
 
-        private static func lines(_ comparison: ModelComparison) -> [String] {
+        private func lines(_ comparison: ModelComparison) -> [String] {
             let change = 100 * (comparison.perplexityAfter / comparison.perplexityBefore - 1)
             let error = (100 * comparison.standardError).formatted(digits: 3)
             return [
@@ -234,12 +254,14 @@ extension Quantize {
                     + "\(comparison.perplexityAfter.formatted(digits: 4)) after (\(change.formatted(digits: 3))%, "
                     + "standard error \(error)%)",
                 "KL \(comparison.divergence.formatted(digits: 6)) nats, the same most probable token at "
-                    + "\((100 * comparison.agreement).formatted(digits: 2))% of \(comparison.tokenCount) tokens",
+                    + "\((100 * comparison.agreement).formatted(digits: 2))% of \(comparison.tokenCount) tokens of "
+                    + text,
             ]
         }
 
         private enum CodingKeys: String, CodingKey {
             case scheme, modules, kept, seconds
+            case text = "measured_on"
             case bytesBefore = "bytes_before"
             case bytesAfter = "bytes_after"
             case perplexityBefore = "perplexity_before"
@@ -262,6 +284,7 @@ extension Quantize {
             try values.encode(modules, forKey: .modules)
             try values.encode(kept, forKey: .kept)
             try values.encode(seconds, forKey: .seconds)
+            if comparison != nil { try values.encode(text, forKey: .text) }
             try values.encode(bytesBefore, forKey: .bytesBefore)
             try values.encode(bytesAfter, forKey: .bytesAfter)
             try values.encode(comparison?.perplexityBefore, forKey: .perplexityBefore)

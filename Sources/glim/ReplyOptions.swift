@@ -1,5 +1,4 @@
 import ArgumentParser
-import Foundation
 import GlimEngine
 import GlimModel
 import GlimText
@@ -21,9 +20,8 @@ struct ReplyOptions: ParsableArguments {
             throw Failure("--stop and --json-schema are about text, but \(model) has no tokenizer.json")
         }
         let constraint = try jsonSchema.map { path in
-            guard let bytes = FileManager.default.contents(atPath: path) else {
-                throw Failure("--json-schema: \(path) cannot be read")
-            }
+            let bytes: [UInt8]
+            do { bytes = try inputBytes(path) } catch { throw Failure("--json-schema: \(error)") }
             do {
                 return TokenConstraint(
                     try JSONSchema(parsing: bytes), TokenTrie(tokenizer),

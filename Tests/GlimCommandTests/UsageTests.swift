@@ -41,7 +41,22 @@ import Testing
         #expect(output.stdout.isEmpty && output.stderr.contains("Usage:"))
     }
 
-    @Test("help and the version answer 0", arguments: [["help"], ["--help"], ["--version"], ["help", "generate"], []])
+    @Test(
+        "what is misspelt is what is said",
+        arguments: [
+            (["generat", "--model", "x"], "'generat'"), (["help", "nonsense"], "'nonsense'"),
+            (["generate", "--model", "x", "--promt", "y"], "'--promt'"),
+            (["generate", "--model", "x", "--prompt", "y", "--temperature", "-1"], "--temperature is -1"),
+            (["chat", "--model", "x", "--drafts", "-1"], "--drafts is -1"),
+        ])
+    func misspelt(arguments: [String], says: String) async throws {
+        let output = try await Program.run(arguments)
+        #expect(output.status == 2 && output.stderr.contains(says), "\(output.stderr)")
+    }
+
+    @Test(
+        "help and the version answer 0",
+        arguments: [["help"], ["--help"], ["--version"], ["help", "generate"], ["help", "bench", "decode"], []])
     func help(arguments: [String]) async throws {
         let output = try await Program.run(arguments)
         #expect(output.status == 0 && !output.stdout.isEmpty && output.stderr.isEmpty)

@@ -52,7 +52,24 @@ import Testing
                 #expect(module.before.error > 0 && module.after.error < 1.1 * module.before.error, "\(module)")
                 #expect(module.bits == 8 || module.name.hasSuffix(".mlp.experts") && name == .w4a8)
             }
-            try result.model.save(to: quantised)
+            struct Stop: Error {}
+            let conversion = try Conversion(plain, to: quantised, Scheme(name))
+            // At any moment it may be stopped, and leaves nothing.
+            for moment in [0, 5, 20] {
+                var checks = 0
+                #expect(throws: Stop.self) {
+                    try conversion.write {
+                        try Calibration(
+                            folder: plain, Scheme(name), Array(probes.prefix(4)), heldOut: Array(probes.suffix(2)),
+                            check: {
+                                checks += 1
+                                if checks > moment { throw Stop() }
+                            })
+                    }
+                }
+                #expect(checks == moment + 1 && !FileManager.default.fileExists(atPath: quantised.path))
+            }
+            _ = try conversion.write { result }
             let loaded = try Model(folder: quantised)
             #expect(loaded.config == result.model.config)
             for tokens in sequences {
@@ -64,10 +81,10 @@ import Testing
         }
     }
 
-    @Test("a comparison with itself finds no difference") func itself() {
+    @Test("a comparison with itself finds no difference") func itself() throws {
         let model = Tiny.model(4)
         let tokens = (0..<30).map { Int32($0 * 5 % model.config.vocabularySize) }
-        let same = ModelComparison(model, model, [ProbeBatch(tokens), ProbeBatch(Array(tokens.prefix(2)))])
+        let same = try ModelComparison(model, model, [ProbeBatch(tokens), ProbeBatch(Array(tokens.prefix(2)))])
         #expect(same.divergence == 0 && same.agreement == 1 && same.tokenCount == 30 && same.standardError == 0)
         let logprobs = Scorer(model).logprobs(tokens) + Scorer(model).logprobs(Array(tokens.prefix(2)))
         let expected = exp(-logprobs.reduce(0.0) { $0 + Double($1) } / 30)
@@ -86,7 +103,7 @@ import Testing
         }
         let probe = ProbeBatch(
             tokens: sequences.flatMap(\.self), lengths: sequences.map(\.count), next: next.flatMap(\.self))
-        let found = ModelComparison(.init(before, [probe], ahead: isAhead), after)
+        let found = try ModelComparison(.init(before, [probe], ahead: isAhead), after)
         // The same one sequence after the other, in softmaxes written out.
         func logprobs(_ model: Model, _ tokens: [Int32]) -> [[Double]] {
             var hidden = model.hidden(Batch(tokens: tokens, lengths: [tokens.count]))

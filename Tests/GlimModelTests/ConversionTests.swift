@@ -133,6 +133,49 @@ import Testing
         }
     }
 
+    @Test("a folder has one writer, and nothing else in it") func folder() throws {
+        try withTemporaryFolder { folder in
+            let (plain, out) = (folder.appending(path: "plain"), folder.appending(path: "out"))
+            _ = try Tiny.saveWide(7, to: plain)
+            let conversion = try Conversion(plain, to: out, Scheme(.w4a8))
+            var refused: CheckpointError?
+            // The second writer comes while the first is at work.
+            _ = try conversion.run(whole: { _ in
+                do throws(CheckpointError) { _ = try FolderLock(out.path) } catch { refused = error }
+                #expect(throws: CheckpointError.self) { try conversion.run() }
+            })
+            #expect(refused?.reason == "another process writes there")
+            _ = try FolderLock(out.path)
+            let other = folder.appending(path: "other")
+            try FileManager.default.createDirectory(at: other, withIntermediateDirectories: true)
+            try Data("x".utf8).write(to: other.appending(path: "letter.txt"))
+            let error = #expect(throws: QuantizationError.self) {
+                try Conversion(plain, to: other, Scheme(.w4a8)).run()
+            }
+            #expect(error?.description.contains("letter.txt") == true)
+            #expect(try FileManager.default.contentsOfDirectory(atPath: other.path) == ["letter.txt"])
+        }
+    }
+
+    @Test("what comes after a whole copy may fail, and comes again") func whole() throws {
+        struct Stop: Error {}
+        try withTemporaryFolder { folder in
+            let (plain, out) = (folder.appending(path: "plain"), folder.appending(path: "out"))
+            _ = try Tiny.saveWide(7, to: plain)
+            let conversion = try Conversion(plain, to: out, Scheme(.w4a8))
+            #expect(throws: Stop.self) {
+                try conversion.run(whole: { _ in
+                    _ = try Model(folder: out)
+                    throw Stop()
+                })
+            }
+            var seen: [Conversion.ModuleError] = []
+            let errors = try conversion.run(whole: { seen = $0 })
+            #expect(!seen.isEmpty && errors == seen)
+            #expect(throws: QuantizationError.self) { try conversion.run() }
+        }
+    }
+
     @Test("what cannot be converted is one error that says why") func errors() throws {
         try withTemporaryFolder { folder in
             let (plain, quantised) = (folder.appending(path: "plain"), folder.appending(path: "quantised"))

@@ -46,6 +46,11 @@ import Testing
         }
         #expect(left.isEmpty)
 
+        // Nothing to learn from, and too little of it.
+        try lines[1].write(to: file, atomically: true, encoding: .utf8)
+        let error = #expect(throws: DataError.self) { try QuantizationText([file.path], tokenizer, template, config) }
+        #expect(error?.description.contains("too little text in \(file.path)") == true)
+
         try "{\"messages\": [], \"text\": 3}\n".write(to: file, atomically: true, encoding: .utf8)
         #expect(throws: DataError.self) { try QuantizationText([file.path], tokenizer, template, config) }
     }

@@ -55,30 +55,33 @@ public struct Calibration {
     ///   - heldOut: others, to measure by.
     ///   - seed: of the rotation.
     ///   - progress: told what is done.
-    /// - Throws: `ConfigError`, `CheckpointError`, `QuantizationError.alreadyQuantized`.
+    ///   - check: called every few seconds; what it throws ends the calibration.
+    /// - Throws: `ConfigError`, `CheckpointError`, `QuantizationError.alreadyQuantized`, and what `check` does.
     public init(
         folder: URL, _ scheme: Scheme, _ probes: [ProbeBatch], heldOut: [ProbeBatch], seed: UInt64 = 0,
-        progress: (String) -> Void = { _ in }
+        progress: (String) -> Void = { _ in }, check: () throws -> Void = {}
     ) throws {
         let original = try Model(folder: folder, format: .f32)
         if original.config.integerWeights != nil { throw QuantizationError.alreadyQuantized(path: folder.path) }
         let changed = try Model(folder: folder, format: .f32)
-        let predictions = [false, true].map { ModelComparison.Predictions(original, heldOut, ahead: $0) }
+        let predictions = try [false, true].map {
+            try ModelComparison.Predictions(original, heldOut, ahead: $0, check: check)
+        }
         let some = predictions.map { $0.prefix(tokens: Self.tokensForEach) }
-        func cost(_ name: String, _ error: Double, _ quantized: Model) -> Module.Cost {
-            Module.Cost(error, ModelComparison(some[original.isAhead(name) ? 1 : 0], quantized))
+        func cost(_ name: String, _ error: Double, _ quantized: Model) throws -> Module.Cost {
+            Module.Cost(error, try ModelComparison(some[original.isAhead(name) ? 1 : 0], quantized, check: check))
         }
 
         progress("measuring what products meet")
-        let plain = ModuleErrors(nearest: original, scheme, original.measured(scheme, probes))
+        let plain = ModuleErrors(nearest: original, scheme, try original.measured(scheme, probes, check))
         rotatesStream = changed.rotate(seed: seed)
-        var measured = changed.measured(scheme, probes)
+        var measured = try changed.measured(scheme, probes, check)
         progress("scaling inputs")
         let formats = changed.formats(scheme)
         for layer in changed.layers + changed.predictions.map(\.layer) {
             for pair in layer.scalingPairs(formats, measured) { Scaling.apply(to: pair) }
         }
-        measured = changed.measured(scheme, probes)
+        measured = try changed.measured(scheme, probes, check)
         progress("clipping")
         var final = scheme
         var search = ClipSearch(changed, final, measured)
@@ -86,7 +89,7 @@ public struct Calibration {
         var modules: [Module] = []
         for (i, name) in plain.order.enumerated() {
             progress("module \(i + 1) of \(plain.order.count): \(name)")
-            modules.append(
+            try modules.append(
                 Module(
                     name: name, bits: plain.bits[name] ?? 8,
                     before: cost(name, plain.relative(name), original.quantized(scheme, only: [name])),
@@ -104,17 +107,18 @@ public struct Calibration {
             for i in small where final.kept[modules[i].name] != nil {
                 let name = modules[i].name
                 modules[i].bits = 8
-                modules[i].after = cost(
+                modules[i].after = try cost(
                     name, search.relative(name), changed.quantized(final, clips: search.clips, only: [name]))
             }
         }
         progress("comparing")
-        before = ModelComparison(predictions[0], original.quantized(scheme))
+        before = try ModelComparison(predictions[0], original.quantized(scheme), check: check)
         model = changed.quantized(
             final, clips: search.clips, holdsRestInBF16: original.config.dtype == .bfloat16)
-        after = ModelComparison(predictions[0], model)
-        keys = ModelComparison(predictions[0], original.quantized(scheme, only: [], shortKeys: true))
-        ahead = original.predictions.isEmpty ? nil : ModelComparison(predictions[1], model)
+        after = try ModelComparison(predictions[0], model, check: check)
+        keys = try ModelComparison(
+            predictions[0], original.quantized(scheme, only: [], shortKeys: true), check: check)
+        ahead = original.predictions.isEmpty ? nil : try ModelComparison(predictions[1], model, check: check)
         (self.scheme, self.modules) = (final, modules)
     }
 }
@@ -207,12 +211,15 @@ extension Model {
     }
 
     /// What the products that will be quantised meet in some text.
-    fileprivate func measured(_ scheme: Scheme, _ probes: [ProbeBatch]) -> [ObjectIdentifier: ActivationStatistics] {
+    fileprivate func measured(
+        _ scheme: Scheme, _ probes: [ProbeBatch], _ check: () throws -> Void
+    ) throws -> [ObjectIdentifier: ActivationStatistics] {
         let formats = formats(scheme)
         let quantized = weights.filter { formats[ObjectIdentifier($0)] != nil }
         for weight in quantized { weight.statistics = ActivationStatistics(weight) }
         defer { for weight in quantized { weight.statistics = nil } }
         for probe in probes {
+            try check()
             let hidden_TD = hidden(probe.batch)
             _ = logits(hidden_TD)
             guard !predictions.isEmpty, let ahead = probe.ahead else { continue }

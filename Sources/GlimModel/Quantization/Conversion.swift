@@ -1,5 +1,5 @@
 public import Foundation
-public import GlimCheckpoint
+import GlimCheckpoint
 import GlimTensor
 
 /// Makes a quantised copy of a model folder, tensor by tensor: the model need not fit into memory.
@@ -93,12 +93,17 @@ public struct Conversion {
     /// - Parameters:
     ///   - isStopped: asked after each shard: whether to leave it at that.
     ///   - progress: told of each shard that is there.
+    ///   - whole: called when the copy is there, to look at it. If it throws, the same conversion comes to this point
+    ///     again at once.
     /// - Returns: the error of each module, in the checkpoint's order; nil when it was stopped.
-    /// - Throws: `CheckpointError` for a disk that is full or a source that is damaged, and `QuantizationError` for
-    ///   numbers that are not finite.
-    public func run(
-        isStopped: () -> Bool = { false }, progress: (Progress) -> Void = { _ in }
+    /// - Throws: `CheckpointError` for a disk that is full, a source that is damaged or a folder that another process
+    ///   writes, and `QuantizationError` for numbers that are not finite.
+    @discardableResult public func run(
+        isStopped: () -> Bool = { false }, progress: (Progress) -> Void = { _ in },
+        whole: ([ModuleError]) throws -> Void = { _ in }
     ) throws -> [ModuleError]? {
+        let lock = try lockFolder()
+        defer { withExtendedLifetime(lock) {} }
         var record = try ConversionRecord.find(in: folder, source: source, scheme)
         try record.write(to: folder)
         let byName = Dictionary(
@@ -129,14 +134,46 @@ public struct Conversion {
         let config = plan.config.with { ($0.scaleBlock, $0.integerWeights) = (nil, model.integerWeights) }
         // Last: with it the folder is a model.
         try AtomicFile.write(config.json, to: folder.appending(path: "config.json"))
+        let all = inOrder(shards.indices.flatMap { record.shards["\($0)"] ?? [] })
+        try whole(all)
         try ConversionRecord.remove(from: folder)
-        return inOrder(shards.indices.flatMap { record.shards["\($0)"] ?? [] })
+        return all
+    }
+
+    /// Writes a model that was quantised in memory, with what the source has beside its weights.
+    ///
+    /// - Parameter make: makes the model, once it is certain that the folder can have it.
+    /// - Returns: what `make` made.
+    /// - Throws: as `run`, also for a folder with shards that `run` began.
+    public func write(_ make: () throws -> Calibration) throws -> Calibration {
+        let lock = try lockFolder()
+        defer {
+            // A start that failed leaves no trace; with files in it the folder stays.
+            rmdir(folder.path)
+            withExtendedLifetime(lock) {}
+        }
+        let record = try ConversionRecord.find(in: folder, source: source, scheme)
+        guard record.shards.isEmpty else {
+            throw QuantizationError.folderInUse(path: folder.path, reason: "holds part of a copy without calibration")
+        }
+        let made = try make()
+        try record.write(to: folder)
+        try Self.copyFiles(from: source, to: folder)
+        try made.model.save(to: folder)
+        try ConversionRecord.remove(from: folder)
+        return made
+    }
+
+    /// Makes the folder this conversion's own, until the lock is let go of.
+    private func lockFolder() throws -> FolderLock {
+        do { try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true) } catch {
+            throw CheckpointError.cannotWrite(path: folder.path, reason: "the folder cannot be made")
+        }
+        return try FolderLock(folder.path)
     }
 
     /// Copies tokenizer, chat template and generation defaults, those that there are.
-    ///
-    /// - Throws: `CheckpointError.cannotWrite`.
-    public static func copyFiles(from source: URL, to folder: URL) throws(CheckpointError) {
+    private static func copyFiles(from source: URL, to folder: URL) throws(CheckpointError) {
         for name in copied {
             guard let data = FileManager.default.contents(atPath: source.appending(path: name).path) else { continue }
             try AtomicFile.write(data, to: folder.appending(path: name))
@@ -225,7 +262,7 @@ public enum QuantizationError: Error, Equatable, CustomStringConvertible {
         case .alreadyQuantized(let path):
             "\(path) is quantised already; give the checkpoint that it was made of".onOneLine
         case .folderInUse(let path, let reason):
-            "\(path) \(reason); give another folder".onOneLine
+            "\(path) \(reason); give a new folder".onOneLine
         case .notFinite(let tensor):
             "tensor \(tensor) holds an infinity or NaN, which no integer is near; fetch or train it again".onOneLine
         }

@@ -44,7 +44,8 @@ struct ConversionRecord: Codable, Equatable {
 
     /// The record in a folder, or a new one.
     ///
-    /// - Throws: `QuantizationError.folderInUse` for one of another conversion, and for a folder that holds a model.
+    /// - Throws: `QuantizationError.folderInUse` for one of another conversion, and for a folder that holds a model or
+    ///   anything else.
     static func find(in folder: URL, source: URL, _ scheme: Scheme) throws -> ConversionRecord {
         let new = ConversionRecord(source: source, scheme)
         let path = folder.appending(path: file).path
@@ -52,6 +53,11 @@ struct ConversionRecord: Codable, Equatable {
             for name in ["config.json", "model.safetensors", "model.safetensors.index.json"]
             where FileManager.default.fileExists(atPath: folder.appending(path: name).path) {
                 throw QuantizationError.folderInUse(path: folder.path, reason: "holds a model already (\(name))")
+            }
+            let names = (try? FileManager.default.contentsOfDirectory(atPath: folder.path)) ?? []
+            // What killed processes and file managers leave is hidden.
+            if let other = names.filter({ !$0.hasPrefix(".") }).min() {
+                throw QuantizationError.folderInUse(path: folder.path, reason: "holds other things (\(other))")
             }
             return new
         }
@@ -68,11 +74,7 @@ struct ConversionRecord: Codable, Equatable {
         return found
     }
 
-    /// Writes the record, into a folder that is made if missing.
     func write(to folder: URL) throws {
-        do { try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true) } catch {
-            throw CheckpointError.cannotWrite(path: folder.path, reason: "the folder cannot be made")
-        }
         let encoder = JSONEncoder()
         encoder.outputFormatting = .sortedKeys
         try AtomicFile.write(encoder.encode(self), to: folder.appending(path: Self.file))

@@ -16,14 +16,19 @@ public struct ModelComparison: Sendable, Equatable {
     /// Tokens that were predicted.
     public let tokenCount: Int
 
-    public init(_ before: Model, _ after: Model, _ probes: [ProbeBatch]) {
-        self.init(Predictions(before, probes), after)
+    public init(
+        _ before: Model, _ after: Model, _ probes: [ProbeBatch], check: () throws -> Void = {}
+    ) throws {
+        try self.init(Predictions(before, probes, check: check), after, check: check)
     }
 
-    /// - Parameter before: what the first model made of the same sequences, to compare several with it.
-    public init(_ before: Predictions, _ after: Model) {
+    /// - Parameters:
+    ///   - before: what the first model made of the same sequences, to compare several with it.
+    ///   - check: called before each sequence; what it throws ends the comparison.
+    public init(_ before: Predictions, _ after: Model, check: () throws -> Void = {}) throws {
         var tokens: [TokenComparison] = []
         for made in before.made {
+            try check()
             guard let other = after.probed(made.probe, ahead: before.isAhead) else { continue }
             for first in stride(from: 0, to: made.next.count, by: Self.rowsAtOnce) {
                 let rows = Array(first..<min(made.next.count, first + Self.rowsAtOnce))
@@ -54,11 +59,16 @@ public struct ModelComparison: Sendable, Equatable {
         /// Of each probe the rows that count, and what comes.
         let made: [(probe: ProbeBatch, hidden: Tensor, next: [Int])]
 
-        /// - Parameter ahead: what the first step of multi-token prediction predicts, instead of the next token; of a
-        ///   model without one nothing.
-        public init(_ model: Model, _ probes: [ProbeBatch], ahead: Bool = false) {
-            let made = probes.compactMap { probe in
-                model.probed(probe, ahead: ahead).map { (probe: probe, hidden: $0.hidden, next: $0.next) }
+        /// - Parameters:
+        ///   - ahead: what the first step of multi-token prediction predicts, instead of the next token; of a model
+        ///     without one nothing.
+        ///   - check: called before each sequence; what it throws ends it.
+        public init(
+            _ model: Model, _ probes: [ProbeBatch], ahead: Bool = false, check: () throws -> Void = {}
+        ) throws {
+            let made = try probes.compactMap { probe in
+                try check()
+                return model.probed(probe, ahead: ahead).map { (probe: probe, hidden: $0.hidden, next: $0.next) }
             }
             self.init(
                 isAhead: ahead, head: ahead && !model.predictions.isEmpty ? model.aheadHead() : model.head, made: made)

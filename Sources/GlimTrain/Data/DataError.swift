@@ -14,6 +14,8 @@ public enum DataError: Error, Equatable, Sendable, CustomStringConvertible {
     case tooLarge(String, limit: Int)
     /// The paths exist and hold no text.
     case nothingUsable(paths: [String], totals: Corpus.Totals)
+    /// There is text, but not enough of it for what it is needed for.
+    case tooLittle(paths: [String], why: String)
     /// A value given by the caller is out of its range, e.g. a sequence length of 0.
     case outOfRange(String, found: Int, allowed: ClosedRange<Int>)
     /// A saved position of the loader does not exist in this data.
@@ -36,6 +38,9 @@ public enum DataError: Error, Equatable, Sendable, CustomStringConvertible {
         case .nothingUsable(let paths, let totals):
             "no usable text in \(paths.isEmpty ? "no paths at all" : paths.joined(separator: ", ")): "
                 + "empty or binary-only data (\(totals)); give files or folders with text"
+        case .tooLittle(let paths, let why):
+            "too little text in \(paths.isEmpty ? "this machine's own software" : paths.joined(separator: ", ")): "
+                + "\(why); give more"
         case .outOfRange(let name, let found, let allowed):
             "\(name) is \(found), not within \(allowed.lowerBound)...\(allowed.upperBound)"
         case .badPosition(let position, let why):

@@ -11,6 +11,8 @@ public struct QuantizationText: Sendable, Equatable {
 
     private static let tokensCalibrating = 16_384
     private static let tokensMeasuring = 32_768
+    /// Fewer say nothing about what products meet.
+    private static let leastCalibrating = 256
     /// Of text found here: long documents are not used to their ends.
     private static let bytesPerToken = 64
     private static let shareMeasuring = 0.4
@@ -36,8 +38,14 @@ public struct QuantizationText: Sendable, Equatable {
             isLines ? try ConversationEncoder(tokenizer, template) : nil)
         calibration = try rows.made(of: split.training, tokens: Self.tokensCalibrating)
         heldOut = try rows.made(of: split.validation, tokens: Self.tokensMeasuring)
-        guard heldOut.contains(where: { $0.next.contains { $0 >= 0 } }) else {
-            throw DataError.nothingUsable(paths: paths, totals: corpus.totals)
+        let counts = [calibration, heldOut].map { probes in
+            probes.reduce(0) { $0 + $1.next.count { $0 >= 0 } }
+        }
+        guard counts[1] > 0, paths.isEmpty || counts[0] >= Self.leastCalibrating else {
+            throw DataError.tooLittle(
+                paths: paths,
+                why: "\(counts[0]) tokens \(isLines ? "of assistants " : "")to calibrate by, of "
+                    + "\(Self.leastCalibrating) at least, and \(counts[1]) others to measure by")
         }
     }
 }

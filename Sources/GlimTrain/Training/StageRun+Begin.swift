@@ -140,6 +140,9 @@ extension StageRun {
 
     func makeModel(_ config: ModelConfig) throws -> Model {
         guard let folder = recipe.model else { return Model(config, seed: recipe.seed) }
+        if recipe.quantize == nil, try ModelConfig(folder: URL(filePath: folder)).integerWeights != nil {
+            say("note: \(folder) is quantised; training goes on from what its integers stand for, and writes floats")
+        }
         var model = try Model(
             folder: URL(filePath: folder), format: .f32, computeType: recipe.computeType,
             scheme: recipe.quantize.map { Scheme($0) })

@@ -1,4 +1,5 @@
 public import Foundation
+import GlimCheckpoint
 import GlimModel
 import GlimTensor
 import GlimText
@@ -78,8 +79,13 @@ public struct StageRun {
     }
 
     /// Trains to the end, or to the next signal.
+    ///
+    /// - Throws: `RunError`, `DataError`, `ConfigError` and `CheckpointError`, the last also for a folder in which another
+    ///   process trains.
     public mutating func train() throws -> Summary {
         let folders = try RunFolder(run)
+        let lock = try FolderLock(run.path)
+        defer { withExtendedLifetime(lock) {} }
         do { return try trainInFolder() } catch {
             folders.removeIfEmpty()
             throw error
