@@ -3,7 +3,7 @@ import Foundation
 import GlimModel
 
 /// Holds sparse attention against its definition.
-struct Conformance: ParsableCommand {
+struct Conformance: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Check that sparse attention does what its definition says.",
         discussion: """
@@ -13,17 +13,38 @@ struct Conformance: ParsableCommand {
             recall. Without --model it asks this engine, on small built-in networks; with one, that checkpoint, at \
             lengths it can afford. What cannot be asked of it (a dense model has no indexer) is marked -, with the \
             reason, and counts neither way. The exit status is 1 if a property does not hold.
+
+            With --endpoint it asks a server over HTTP instead: whether a reply is the same again, in company, streamed, \
+            from what is cached and after others left, and whether wrong requests are refused. A server with Glim's \
+            /generate is held to the bit; others are asked through OpenAI's completions, with log-probabilities that may \
+            be 0.05 off. With --model besides, its numbers are held against that checkpoint, read here.
             """)
 
     @Option(help: "Model folder to ask instead of the built-in networks.") var model: String?
+    @Option(help: "Address of a server to ask, such as http://127.0.0.1:8080.") var endpoint: String?
+    @Option(help: "A file whose first line is the key that the server wants.") var apiKeyFile: String?
     @Flag(help: "End with one JSON object: passed, failed, not_asked, properties.") var json = false
     @OptionGroup var compute: ComputeOptions
 
-    func run() throws {
+    func validate() throws {
+        if apiKeyFile != nil, endpoint == nil { throw ValidationError("--api-key-file is for --endpoint only.") }
+    }
+
+    func run() async throws {
         compute.apply()
-        let suite =
-            if let model { ConformanceSuite(model: try Model(path: model)) } else { ConformanceSuite(ModelEngine()) }
-        let results = try suite.run { if !json { try emit($0.line + "\n") } }
+        func report(_ result: ConformanceResult) throws { if !json { try emit(result.line + "\n") } }
+        let results: [ConformanceResult]
+        if let endpoint {
+            let key = try apiKeyFile.map { String(decoding: try inputBytes($0), as: UTF8.self) }?
+                .split(whereSeparator: \.isNewline).first.map(String.init)
+            let server = try await Endpoint(endpoint, key: key)
+            let suite = EndpointSuite(endpoint: server, reference: try model.map { try Model(path: $0) })
+            results = try await suite.run(report: report)
+        } else if let model {
+            results = try ConformanceSuite(model: try Model(path: model)).run(report: report)
+        } else {
+            results = try ConformanceSuite(ModelEngine()).run(report: report)
+        }
         let report = Report(results)
         try emit((json ? try report.jsonLine : report.line) + "\n")
         if report.failed > 0 {

@@ -109,11 +109,11 @@ public struct ConformanceResult: Sendable {
     /// What the property says, in one sentence.
     public let sentence: String
     public let status: Status
-    public internal(set) var seconds = 0.0
+    public package(set) var seconds = 0.0
     /// What was looked at; on failure the position and the numbers; otherwise why it could not be asked.
     public let detail: String
 
-    init(_ name: String, _ sentence: String, _ status: Status, _ detail: String) {
+    package init(_ name: String, _ sentence: String, _ status: Status, _ detail: String) {
         (self.name, self.sentence, self.status, self.detail) = (name, sentence, status, detail)
     }
 }
