@@ -50,7 +50,8 @@ struct Endpoint: Sendable {
         configuration.httpMaximumConnectionsPerHost = 64
         let session = URLSession(configuration: configuration)
         let listed = try await Self.send(session, url, "v1/models", key, nil)
-        guard listed.status == 200, let entry = listed.json?["data"]?.array?.first, let name = entry["id"]?.string else {
+        guard listed.status == 200, let entry = listed.json?["data"]?.array?.first, let name = entry["id"]?.string
+        else {
             throw Failure("\(url)/v1/models answers \(listed.status) and names no model: \(listed.text)")
         }
         let probe = try await Self.send(session, url, "generate", key, Self.body(["tokens": "[1]", "max_tokens": "1"]))

@@ -101,7 +101,8 @@ struct EndpointSuite: Sendable {
     // MARK: Properties
 
     private static let properties = [
-        Property(name: "again", sentence: "A request that comes again is answered alike, from what is cached.") { suite in
+        Property(name: "again", sentence: "A request that comes again is answered alike, from what is cached.") {
+            suite in
             for count in suite.lengths {
                 let prompt = suite.prompt(count, "again")
                 let first = try await suite.endpoint.draw(prompt, count: 4)
@@ -180,7 +181,9 @@ struct EndpointSuite: Sendable {
             for length in suite.lengths where length > 64 {
                 let stem = suite.prompt(length, "prefixes")
                 // Each goes on from the same beginning, at a page's edge and beside it.
-                let prompts = [0, 1, 63, 64, 65, length - 1].map { Array(stem.prefix($0)) + suite.prompt(9, "tail.\($0)") }
+                let prompts = [0, 1, 63, 64, 65, length - 1].map {
+                    Array(stem.prefix($0)) + suite.prompt(9, "tail.\($0)")
+                }
                 var first: [Endpoint.Reply] = []
                 for prompt in prompts { first.append(try await suite.endpoint.draw(prompt, count: 3)) }
                 for (i, prompt) in prompts.enumerated().reversed() {
@@ -204,7 +207,8 @@ struct EndpointSuite: Sendable {
             }
             return "3 streams left"
         },
-        Property(name: "refusals", sentence: "What it cannot do it refuses with a status that says whose fault it is.") {
+        Property(name: "refusals", sentence: "What it cannot do it refuses with a status that says whose fault it is.")
+        {
             suite in
             let endpoint = suite.endpoint
             let prompt = suite.prompt(8, "refusals")
@@ -218,7 +222,8 @@ struct EndpointSuite: Sendable {
             ]
             if let context = endpoint.context, context < 1 << 20 {
                 asked.append(
-                    ("a prompt beyond the context", endpoint.drawBody(suite.prompt(context + 1, "long"), count: 1), nil))
+                    ("a prompt beyond the context", endpoint.drawBody(suite.prompt(context + 1, "long"), count: 1), nil)
+                )
             }
             for (what, body, says) in asked {
                 let answer = try await endpoint.post(endpoint.drawPath, body)
@@ -251,7 +256,8 @@ struct EndpointSuite: Sendable {
                 let read = Scorer(model).logprobs(prompt + drawn)
                 for (i, logprob) in reply.logprobs.enumerated() where Float(logprob) != read[count + i - 1] {
                     throw Flaw(
-                        "\(count) tokens, token \(i): log-probability \(logprob), of the checkpoint \(read[count + i - 1])")
+                        "\(count) tokens, token \(i): log-probability \(logprob), of the checkpoint \(read[count + i - 1])"
+                    )
                 }
             }
             return "4 tokens after prompts of \(suite.lengths) tokens"
