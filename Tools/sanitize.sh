@@ -25,7 +25,8 @@ echo "C kernels: $compiler -fsanitize=address,undefined"
 [ "$compiler" = gcc ] && words="-Wno-unknown-pragmas -D_Nonnull= -D_Nullable= -ffp-contract=off" || words=""
 # shellcheck disable=SC2086
 "$compiler" -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all $words \
-    -ISources/CGlimKernels/include Tests/CKernels/*.c Sources/CGlimKernels/*.c -lm -o .build/kernels-sanitized 2>.build/sanitize.log ||
+    -ISources/CGlimKernels/include -ISources/CGlimKernelChecks/include Tests/CKernels/*.c Sources/CGlimKernelChecks/*.c \
+    Sources/CGlimKernels/*.c -lm -o .build/kernels-sanitized 2>.build/sanitize.log ||
     { cat .build/sanitize.log >&2; exit 1; }
 .build/kernels-sanitized
 

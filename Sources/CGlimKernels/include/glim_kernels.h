@@ -9,6 +9,10 @@
 #include <stdint.h>
 #pragma clang assume_nonnull begin
 
+/// Of this header. It counts up with every change of the table or of what a kernel computes, so that a library made
+/// with another one is refused (glim_kernel_library).
+#define GLIM_KERNELS_VERSION 1
+
 /// Columns of a weight panel.
 #define GLIM_PANEL 32
 /// Products sum k in blocks of this many: a block is one ascending chain of fused multiply-adds from zero, and
@@ -33,7 +37,9 @@ typedef struct {
 
 /// One implementation of every kernel, for one instruction set.
 typedef struct glim_kernels {
-    const char *name;  ///< "avx512bf16", "avx512", "avx2", "neondot", "neon", "portable"
+    /// "avx512bf16", "avx512", "avx2", "neondot", "neon", "portable", or another's, of letters, digits, '-' and '_'. One
+    /// that ends in "bf16" says that pairs of bf16 are multiplied by an instruction.
+    const char *name;
 
     // ---- Products (gemm.inc.h)
 
@@ -303,5 +309,29 @@ static inline void glim_relax(void) {
 /// The tables this machine can run: 0 is the best, the last is always "portable".
 int32_t glim_kernels_count(void);
 const glim_kernels *glim_kernels_at(int32_t i);
+
+// ---- Tables from outside (library.c; the guide is GlimTensor's "Kernels for another chip")
+
+/// What a shared library with kernels tells of them. Its own layout never changes.
+typedef struct {
+    uint32_t version;                    ///< GLIM_KERNELS_VERSION
+    uint32_t table_size;                 ///< sizeof(glim_kernels)
+    int32_t partial;                     ///< 1: kernels that are null are taken from Glim; 0: all must be there
+    const glim_kernels *_Nullable table;
+} glim_kernel_library;
+
+/// The one function that a shared library exports; Glim has none. Null says that this machine lacks what the kernels
+/// need: the library is then refused, but not wrong.
+const glim_kernel_library *_Nullable glim_kernels_library(void);
+
+/// How many kernels a table has, and the name of each, in the order above.
+int32_t glim_kernel_count(void);
+const char *glim_kernel_name(int32_t i);
+/// The name that a table from outside bears, if any.
+const char *_Nullable glim_kernels_given_name(const glim_kernels *table);
+/// Whether such a table has kernel i itself.
+int32_t glim_kernel_is_given(const glim_kernels *table, int32_t i);
+/// out = such a table, with what it lacks from the rest.
+void glim_kernels_complete(glim_kernels *out, const glim_kernels *table, const glim_kernels *rest);
 
 #pragma clang assume_nonnull end
