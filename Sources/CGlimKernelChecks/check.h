@@ -33,7 +33,7 @@ const glim_kernels *calling(check *c, int table, const char *kernel);
 #define CALL(table, kernel) calling(c, table, #kernel)->kernel
 #define BOTH(kernel) for (int t = 0; t < 2; t++) CALL(t, kernel)
 
-// ---- Random: the same numbers for every table
+// ---- Random: the same numbers for every table, by the seed
 
 uint32_t random_bits(void);
 int64_t random_in(int64_t low, int64_t high);

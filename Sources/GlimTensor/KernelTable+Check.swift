@@ -1,5 +1,7 @@
 import CGlimKernelChecks
 import CGlimKernels
+import Dispatch
+import Synchronization
 
 extension KernelTable {
     /// One way in which a table is wrong.
@@ -33,6 +35,21 @@ extension KernelTable {
     ///   - progress: is told of each call before it begins.
     /// - Returns: what is wrong, in the order in which it was found; nothing of a table that is right.
     public func check(secondsPerCall: Int = 0, progress: KernelProgress? = nil) -> [Failure] {
+        check(seed: 0, secondsPerCall: secondsPerCall, progress: progress)
+    }
+
+    /// The same on two threads at once, with other shapes and values on each: what a kernel that keeps something between
+    /// calls, or during one, does not survive.
+    public func checkOnTwoThreads() -> [Failure] {
+        let found = Mutex<[Failure]>([])
+        DispatchQueue.concurrentPerform(iterations: 2) { thread in
+            let failures = check(seed: UInt64(thread) + 1, secondsPerCall: 0, progress: nil)
+            found.withLock { $0 += failures }
+        }
+        return found.withLock(\.self)
+    }
+
+    private func check(seed: UInt64, secondsPerCall: Int, progress: KernelProgress?) -> [Failure] {
         let failures = UnsafeMutablePointer<glim_check_failure>.allocate(capacity: Self.mostFailures)
         let own = UnsafeMutablePointer<glim_check_progress>.allocate(capacity: 1)
         defer {
@@ -41,7 +58,7 @@ extension KernelTable {
         }
         let count = withExtendedLifetime(progress) {
             glim_check_kernels(
-                pointer, Self.reference.pointer, Int32(secondsPerCall), progress?.memory ?? own, failures,
+                pointer, Self.reference.pointer, seed, Int32(secondsPerCall), progress?.memory ?? own, failures,
                 Int64(Self.mostFailures))
         }
         return (0..<Int(count)).map {

@@ -67,6 +67,7 @@ enum KernelExamination {
         dieQuietly()
         let progress = try KernelProgress(file: progressFile(folder))
         progress.note("loading")
+        alarm(UInt32(mostSeconds))
         var report: KernelReport
         do {
             let table = try KernelTable(ProcessInfo.processInfo.environment["GLIM_KERNELS"] ?? "")
@@ -75,6 +76,13 @@ enum KernelExamination {
             let began = ContinuousClock.now
             report.failures = table.check(secondsPerCall: mostSeconds, progress: progress)
             report.checkSeconds = began.duration(to: .now) / .seconds(1)
+            // Glim's own keep nothing, by the rules of their sources.
+            if table.file != nil, report.failures.isEmpty {
+                progress.note("calls from two threads at once")
+                alarm(UInt32(mostSeconds) + UInt32(10 * report.checkSeconds))
+                report.failures = table.checkOnTwoThreads()
+                if !report.failures.isEmpty { report.reason = "only when two threads call at once: it keeps something" }
+            }
         } catch let error as KernelTableError {
             return try write(KernelReport(name: "", status: .refused, reason: "\(error)"), folder)
         }

@@ -35,7 +35,7 @@ struct KernelReport: Codable {
     /// The kernels that are its own.
     var kernels: [String] = []
     var status: Status
-    /// Why it was refused, or what it died of.
+    /// Why it was refused, what it died of, or when it differs.
     var reason: String?
     var failures: [KernelTable.Failure] = []
     var checkSeconds = 0.0
@@ -54,9 +54,8 @@ struct KernelReport: Codable {
 extension KernelReport {
     /// The first thing that is wrong.
     var trouble: String {
-        if let reason { return reason }
         let more = failures.count > 1 ? ", and \(failures.count - 1) more ways" : ""
-        return failures.first.map { "\($0)\(more)" } ?? ""
+        return [reason, failures.first.map { "\($0)\(more)" }].compactMap(\.self).joined(separator: ": ")
     }
 
     /// A paragraph: the table, then what is wrong, or how fast it is.
@@ -72,9 +71,7 @@ extension KernelReport {
         let verdict =
             switch status {
             case .equal: "equal to the reference in every bit, " + String(format: "%.1f s", checkSeconds)
-            case .differs: "FAILED"
-            case .crashed: "FAILED: \(reason ?? "")"
-            case .refused: "REFUSED: \(reason ?? "")"
+            case .differs, .crashed, .refused: "FAILED" + (reason.map { ": \($0)" } ?? "")
             }
         let lines = failures.map { "    \($0)" } + figures.map(\.line)
         let head = name + (file.map { ", \($0)" } ?? "") + given

@@ -13,7 +13,7 @@ int main(int count, char **arguments) {
         const glim_kernels *table = glim_kernels_at(i);
         glim_check_progress progress;
         static glim_check_failure failures[100];
-        const int64_t found = glim_check_kernels(table, glim_kernels_at(tables - 1), 0, &progress, failures, 100);
+        const int64_t found = glim_check_kernels(table, glim_kernels_at(tables - 1), 0, 0, &progress, failures, 100);
         for (int64_t j = 0; j < found; j++)
             printf("%s: %s %s at %lld, %s (%lld times)\n", table->name, failures[j].what, failures[j].how,
                    (long long)failures[j].at, failures[j].shape, (long long)failures[j].times);

@@ -83,6 +83,7 @@ import Testing
             ("UNFUSED", "differs", "add_scaled differs at ", "count "),
             ("OUTSIDE", "differs", "add_scaled wrote behind a buffer", "count "),
             ("WRONG_PRODUCT", "differs", "matmul_f32 differs", "m 1 n "),
+            ("KEEPS", "differs", "when two threads call at once: it keeps something: matmul_f32 differs", "m "),
             ("ILLEGAL", "crashed", "an illegal instruction, or a trap, at add_scaled, ", "count 1 kind 0"),
             ("ACCESS", "crashed", "a bad access to memory at add_scaled, ", "count 1 kind 0"),
             ("ENDS", "crashed", "it ended the process with status 0 at add_scaled, ", "count 1 kind 0"),

@@ -6,12 +6,30 @@
 
 #pragma STDC FP_CONTRACT OFF
 
-#if defined(WRONG_PRODUCT)
+#if defined(WRONG_PRODUCT) || defined(KEEPS)
 static void matmul_f32(float *c, int64_t ldc, int64_t c_panel, const float *a, int64_t lda, const float *b, int64_t ldb,
                        int64_t b_panel, int64_t m, int64_t n, int64_t k, int32_t flags) {
+#if defined(KEEPS)
+    static volatile float sum, block;
+    const int64_t row_step = flags & GLIM_A_TRANSPOSED ? 1 : lda, k_step = flags & GLIM_A_TRANSPOSED ? lda : 1;
+    for (int64_t i = 0; i < m; i++)
+        for (int64_t j = 0; j < n; j++) {
+            float *out = c + j / GLIM_PANEL * c_panel + i * ldc + j % GLIM_PANEL;
+            sum = flags & GLIM_ACCUMULATE ? *out : 0;
+            for (int64_t first = 0; first < k; first += GLIM_K_BLOCK) {
+                block = 0;
+                for (int64_t kk = first; kk < k && kk < first + GLIM_K_BLOCK; kk++)
+                    block = __builtin_fmaf(a[i * row_step + kk * k_step],
+                                           b[j / GLIM_PANEL * b_panel + kk * ldb + j % GLIM_PANEL], block);
+                sum = first == 0 && !(flags & GLIM_ACCUMULATE) ? block : sum + block;
+            }
+            *out = sum;
+        }
+#else
     (void)a, (void)lda, (void)b, (void)ldb, (void)b_panel, (void)k, (void)flags;
     for (int64_t i = 0; i < m; i++)
         for (int64_t j = 0; j < n; j++) c[j / GLIM_PANEL * c_panel + i * ldc + j % GLIM_PANEL] = 1;
+#endif
 }
 #endif
 
@@ -52,7 +70,7 @@ static const glim_kernels table = {
 #if !defined(EMPTY)
     .add_scaled = add_scaled,
 #endif
-#if defined(WRONG_PRODUCT)
+#if defined(WRONG_PRODUCT) || defined(KEEPS)
     .matmul_f32 = matmul_f32,
 #endif
 };

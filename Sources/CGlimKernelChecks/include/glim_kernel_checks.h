@@ -20,8 +20,9 @@ typedef struct {
 } glim_check_failure;
 
 /// Returns how many ways were found, at most `room` of them: failures is set to these. The table must be whole.
-/// A call that takes longer than some seconds ends the process with SIGALRM; 0 lets it take what it takes.
-int64_t glim_check_kernels(const glim_kernels *table, const glim_kernels *reference, int32_t seconds,
+/// Shapes and values are drawn by the seed. A call that takes longer than some seconds ends the process with SIGALRM;
+/// 0 lets it take what it takes.
+int64_t glim_check_kernels(const glim_kernels *table, const glim_kernels *reference, uint64_t seed, int32_t seconds,
                            glim_check_progress *progress, glim_check_failure *failures, int64_t room);
 
 #pragma clang assume_nonnull end
