@@ -31,6 +31,12 @@ static uint16_t *filled_bf16(check *c, int64_t count) {
     return x;
 }
 
+/// Some so small that products underflow, and the largest denormal number, which a dot must not round up to a normal one.
+static void make_small(float *a, int64_t count) {
+    for (int64_t i = 0; i < count; i += 11) a[i] *= 0x1p-120f;
+    for (int64_t i = 5; i < count; i += 17) a[i] = a[i] < 0 ? -0x1.fffffcp-127f : 0x1.fffffcp-127f;
+}
+
 /// Both products with bf16 weights. Where a k is missing its half of the pair is zero in B, as pack_bf16 leaves it.
 static void check_matmul_bf16(check *c, int64_t m, int64_t n, int64_t k, int32_t flags, int packed_c) {
     const int64_t panels = (n + 31) / 32, pairs = (k + 1) / 2, extra = random_in(0, 2);
@@ -43,7 +49,7 @@ static void check_matmul_bf16(check *c, int64_t m, int64_t n, int64_t k, int32_t
     for (int64_t i = 0; k % 2 && i < b_count; i += 2)
         if (i % b_panel / 64 == pairs - 1) b[i] = 0;
     float *a = filled(c, a_count), *before = filled(c, c_count);
-    for (int64_t i = 0; i < a_count; i += 11) a[i] *= 0x1p-120f;
+    make_small(a, a_count);
     float *x = copied(c, before, c_count, 4), *y = copied(c, before, c_count, 4);
     describe(c, "m %lld n %lld k %lld flags %d packed %d", (long long)m, (long long)n, (long long)k, flags,
              packed_c);
@@ -70,7 +76,7 @@ static void check_matmul_bf16_rows(check *c, int64_t m, int64_t n, int64_t k, in
     const int64_t b_count = k ? (panels - 1) * b_panel + (k - 1) * ldb + n - 32 * (panels - 1) : 0;
     const int64_t c_count = (panels - 1) * c_panel + (m - 1) * ldc + n - 32 * (panels - 1);
     float *a = filled(c, a_count), *b = filled(c, b_count), *x = filled(c, c_count);
-    for (int64_t i = 0; i < a_count; i += 11) a[i] *= 0x1p-120f;
+    make_small(a, a_count);
     float *y = copied(c, x, c_count, 4), *z = copied(c, x, c_count, 4);
     float *turned = zeroed(c, m * k, 4), *rows = zeroed(c, n * k, 4);
     uint16_t *packed = zeroed(c, 64 * panels * pairs, 2);

@@ -43,7 +43,8 @@ struct Kernels: ParsableCommand {
         }
         if let first = wrong.first {
             let others = wrong.count > 1 ? "; so does \(wrong[1...].map(\.name).joined(separator: ", "))" : ""
-            throw Failure("the kernel table \(first.name) fails: \(first.trouble)\(others); it was used for nothing else")
+            throw Failure(
+                "the kernel table \(first.name) fails: \(first.trouble)\(others); it was used for nothing else")
         }
     }
 

@@ -88,7 +88,7 @@ import Testing
             ("ACCESS", "crashed", "a bad access to memory at add_scaled, ", "count 1 kind 0"),
             ("ENDS", "crashed", "it ended the process with status 0 at add_scaled, ", "count 1 kind 0"),
             ("HANGS", "crashed", "it did not come back within 20 seconds at add_scaled, ", "count 1 kind 0"),
-            ("IN_CONSTRUCTOR", "crashed", "an illegal instruction, or a trap, at loading", ""),
+            ("IN_CONSTRUCTOR", "crashed", "an illegal instruction, or a trap, at loading", "IN_CONSTRUCTOR.so"),
         ])
     func wrong(mistake: String, status: String, says: String, shape: String) async throws {
         let folder = try TemporaryFolder()
@@ -119,7 +119,8 @@ import Testing
         let library = try await mistaken(mistake, in: folder)
         expectError(try await Program.run(["kernels", "--library", library]), library, says)
         expectError(
-            try await Program.shell("GLIM_KERNELS=\(library) $GLIM inspect --preset nano", folder), "GLIM_KERNELS: ", says)
+            try await Program.shell("GLIM_KERNELS=\(library) $GLIM inspect --preset nano", folder), "GLIM_KERNELS: ",
+            says)
     }
 
     @Test("what is no library is one error", arguments: ["missing.so", "folder", "fifo", "text", "/dev/null"])
@@ -133,7 +134,8 @@ import Testing
             "cannot be loaded")
     }
 
-    @Test("GLIM_KERNELS of no table is one error, whatever the command", arguments: ["doctor", "inspect --preset nano"])
+    @Test(
+        "GLIM_KERNELS of no table is one error, whatever the command", arguments: ["doctor", "inspect --preset nano"])
     func unknown(command: String) async throws {
         let output = try await Program.shell("GLIM_KERNELS=avx3 $GLIM \(command)", try TemporaryFolder())
         expectError(output, "GLIM_KERNELS: 'avx3'", "portable")

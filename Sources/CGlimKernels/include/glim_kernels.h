@@ -53,9 +53,9 @@ typedef struct glim_kernels {
     /// widened weights to the bit. Never A transposed.
     void (*matmul_f32_bf16)(float *c, int64_t ldc, int64_t c_panel, const float *a, int64_t lda,
                             const uint16_t *b, int64_t b_panel, int64_t m, int64_t n, int64_t k, int32_t flags);
-    /// The same with A rounded to bf16 too (to nearest even), f32 accumulation: a chain of ascending k with denormal
-    /// inputs and results of each step flushed to zero, as the bf16 dot instruction has it. A step of k that a pair lacks
-    /// is a zero in both.
+    /// The same with A rounded to bf16 too (to nearest even, denormals to zero), f32 accumulation: a chain of ascending k
+    /// with denormal inputs and results of each step flushed to zero, as the bf16 dot instruction has it. A step of k
+    /// that a pair lacks is a zero in both.
     void (*matmul_bf16)(float *c, int64_t ldc, int64_t c_panel, const float *a, int64_t lda, const uint16_t *b,
                         int64_t b_panel, int64_t m, int64_t n, int64_t k, int32_t flags);
     /// matmul_f32 with A transposed, both operands rounded to bf16 and summed as in matmul_bf16: the gradient of a
@@ -76,7 +76,7 @@ typedef struct glim_kernels {
     void (*pack_bf16)(uint16_t *out, const float *x, int64_t ld, int64_t n, int64_t k);
     /// The inverse, widened.
     void (*unpack_bf16)(float *out, int64_t ld, const uint16_t *packed, int64_t n, int64_t k);
-    /// Panels of f32, each [k][32], to panels of bf16 as pack_bf16 has them; denormals may become zeros.
+    /// Panels of f32, each [k][32], to panels of bf16 as pack_bf16 has them; denormals become zeros, as for matmul_bf16.
     void (*round_panels)(uint16_t *out, const float *packed, int64_t panels, int64_t k);
     /// out[i, :] = row rows[i] of the [n, k] matrix packed by pack_f32.
     void (*gather_rows_f32)(float *out, int64_t ldo, const float *packed, const int32_t *rows, int64_t count,
