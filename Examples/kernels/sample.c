@@ -68,8 +68,8 @@ static void store_bf16(uint16_t *out, const float *x, int64_t count) {
 static const glim_kernels table = {
     .name = "sample",
     .matmul_f32 = matmul_f32,
-    .dot = dot,
     .store_bf16 = store_bf16,
+    .dot = dot,
 };
 
 const glim_kernel_library *glim_kernels_library(void) {

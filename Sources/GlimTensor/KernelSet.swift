@@ -17,7 +17,7 @@ public enum KernelSet {
     public static var name: String { String(cString: kernels.pointee.name) }
 
     /// Whether the table in use multiplies pairs of bf16 by an instruction of the processor, not by widening them.
-    public static var multipliesBF16: Bool { name.hasSuffix("bf16") }
+    public static var multipliesBF16: Bool { ((try? choice.get()) ?? KernelTable.builtIn[0]).multipliesBF16 }
 
     /// Whether the table that `GLIM_KERNELS` asks for, by name or by the path of a shared library, can be had.
     ///

@@ -14,6 +14,12 @@ public struct KernelTable: @unchecked Sendable {
     public let given: [String]
     let pointer: UnsafePointer<glim_kernels>
 
+    /// Whether pairs of bf16 are multiplied by an instruction of the processor, as the name of the table says that has
+    /// this kernel.
+    package var multipliesBF16: Bool {
+        given.contains("matmul_bf16") ? name.hasSuffix("bf16") : Self.builtIn[0].multipliesBF16
+    }
+
     /// The name of every kernel, in the order of the header.
     public static let kernelNames: [String] = (0..<glim_kernel_count()).map { String(cString: glim_kernel_name($0)) }
 

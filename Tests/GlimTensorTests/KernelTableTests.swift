@@ -8,7 +8,10 @@ import Testing
         let names = KernelTable.kernelNames
         #expect(Set(names).count == names.count && names.first == "matmul_f32" && names.last == "probe_int8")
         #expect(KernelTable.builtIn.map(\.name) == KernelSet.available)
-        for table in KernelTable.builtIn { #expect(table.given == names && table.file == nil) }
+        for table in KernelTable.builtIn {
+            #expect(table.given == names && table.file == nil)
+            #expect(table.multipliesBF16 == (table.name == "avx512bf16"))
+        }
     }
 
     @Test("a name gives its table, and an unknown one an error that knows the others") func choice() throws {

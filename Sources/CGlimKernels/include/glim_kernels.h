@@ -5,9 +5,19 @@
 //
 // Numerics: every function is one fixed sequence of IEEE operations per output, written against 16 virtual
 // lanes (vec.h), so every instruction set gives the same bits. No output depends on how many rows the call has.
+//
+// Also for GCC, and for C++: a library for another chip may be made with either.
 #pragma once
 #include <stdint.h>
+#if defined(__clang__)
 #pragma clang assume_nonnull begin
+#else
+#define _Nonnull
+#define _Nullable
+#endif
+#if defined(__cplusplus)
+extern "C" {
+#endif
 
 /// Of this header. It counts up with every change of the table or of what a kernel computes, so that a library made
 /// with another one is refused (glim_kernel_library).
@@ -38,7 +48,7 @@ typedef struct {
 /// One implementation of every kernel, for one instruction set.
 typedef struct glim_kernels {
     /// "avx512bf16", "avx512", "avx2", "neondot", "neon", "portable", or another's, of letters, digits, '-' and '_'. One
-    /// that ends in "bf16" says that pairs of bf16 are multiplied by an instruction.
+    /// that ends in "bf16" says that its matmul_bf16 multiplies pairs by an instruction.
     const char *name;
 
     // ---- Products (gemm.inc.h)
@@ -334,4 +344,9 @@ int32_t glim_kernel_is_given(const glim_kernels *table, int32_t i);
 /// out = such a table, with what it lacks from the rest.
 void glim_kernels_complete(glim_kernels *out, const glim_kernels *table, const glim_kernels *rest);
 
+#if defined(__cplusplus)
+}
+#endif
+#if defined(__clang__)
 #pragma clang assume_nonnull end
+#endif
