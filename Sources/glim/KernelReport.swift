@@ -65,6 +65,7 @@ extension KernelReport {
         let given =
             switch kernels.count {
             case 0: ""
+            case 1: ", 1 kernel of \(all)\(parts), the rest Glim's"
             case all: ", \(all) kernels"
             default: ", \(kernels.count) kernels of \(all)\(parts), the rest Glim's"
             }
