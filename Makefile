@@ -41,7 +41,8 @@ smoke: tests ## the quick suites only (under 5 minutes, build included)
 
 kernels: setup ## all kernel tables against the plain one, as a C program
 	@mkdir -p .build
-	clang -O2 -Wall -Wextra -ISources/CGlimKernels/include Tests/CKernels/*.c Sources/CGlimKernels/*.c -lm -o .build/kernels
+	clang -O2 -Wall -Wextra -ISources/CGlimKernels/include -ISources/CGlimKernelChecks/include \
+	  Tests/CKernels/*.c Sources/CGlimKernelChecks/*.c Sources/CGlimKernels/*.c -lm -o .build/kernels
 	@.build/kernels
 
 # A seed of its own for each run, unless one is given: make fuzz FUZZ_SEED=7 FUZZ_COUNT=1000000 KILL_COUNT=50
@@ -72,8 +73,9 @@ neon: ## the same for 64-bit ARM, under emulation (Debian: installs a cross comp
 	bash Tools/neon.sh
 
 # In the same build folder: what both need is compiled once.
-examples: setup ## the package that uses glim as a library
+examples: setup ## the package that uses glim as a library, and the kernel table that glim can load
 	swift build $(CONFIGURATION) --package-path Examples --scratch-path .build
+	clang -O3 -march=native -Wall -Wextra -shared -fPIC -ISources/CGlimKernels/include Examples/kernels/sample.c -o .build/sample.so
 
 lint: ## formatting, as CI sees it
 	swift format lint --strict --parallel --recursive $(LINTED)

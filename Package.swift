@@ -30,7 +30,8 @@ let package = Package(
     ],
     targets: [
         .target(name: "CGlimKernels"),
-        .target(name: "GlimTensor", dependencies: ["CGlimKernels"], swiftSettings: swift),
+        .target(name: "CGlimKernelChecks", dependencies: ["CGlimKernels"]),
+        .target(name: "GlimTensor", dependencies: ["CGlimKernels", "CGlimKernelChecks"], swiftSettings: swift),
         .target(name: "GlimText", swiftSettings: swift),
         .target(name: "GlimCheckpoint", dependencies: ["GlimTensor"], swiftSettings: swift),
         .target(name: "GlimModel", dependencies: ["GlimTensor", "GlimCheckpoint"], swiftSettings: swift),

@@ -10,7 +10,7 @@ sdk=""
 
 rm -rf "$out"
 mkdir -p "$out"
-headers="-I Sources/CGlimKernels/include"
+headers="-I Sources/CGlimKernels/include -I Sources/CGlimKernelChecks/include"
 for folder in .build/checkouts/*/Sources/*/include; do headers="$headers -I $folder"; done
 
 archives=""

@@ -11,12 +11,12 @@ fi
 
 out=$(mktemp -d)
 trap 'rm -rf "$out"' EXIT
-sources=(Tests/CKernels/*.c Sources/CGlimKernels/*.c)
-include=-ISources/CGlimKernels/include
+sources=(Tests/CKernels/*.c Sources/CGlimKernelChecks/*.c Sources/CGlimKernels/*.c)
+include="-ISources/CGlimKernels/include -ISources/CGlimKernelChecks/include"
 
 clang -O2 -Wall -Wextra $include "${sources[@]}" -lm -o "$out/native"
-# GCC does not know clang's words for pointers, and would form multiply-adds of its own.
-aarch64-linux-gnu-gcc -O2 -Wall -Wextra -Wno-unknown-pragmas -D_Nonnull= -D_Nullable= -ffp-contract=off -static $include "${sources[@]}" -lm \
+# GCC would form multiply-adds of its own.
+aarch64-linux-gnu-gcc -O2 -Wall -Wextra -Wno-unknown-pragmas -ffp-contract=off -static $include "${sources[@]}" -lm \
     -o "$out/neon"
 
 "$out/native"

@@ -21,11 +21,12 @@ if [ -z "$compiler" ]; then
 fi
 
 echo "C kernels: $compiler -fsanitize=address,undefined"
-# GCC does not know clang's words for pointers, and would form multiply-adds of its own.
-[ "$compiler" = gcc ] && words="-Wno-unknown-pragmas -D_Nonnull= -D_Nullable= -ffp-contract=off" || words=""
+# GCC would form multiply-adds of its own.
+[ "$compiler" = gcc ] && words="-Wno-unknown-pragmas -ffp-contract=off" || words=""
 # shellcheck disable=SC2086
 "$compiler" -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all $words \
-    -ISources/CGlimKernels/include Tests/CKernels/*.c Sources/CGlimKernels/*.c -lm -o .build/kernels-sanitized 2>.build/sanitize.log ||
+    -ISources/CGlimKernels/include -ISources/CGlimKernelChecks/include Tests/CKernels/*.c Sources/CGlimKernelChecks/*.c \
+    Sources/CGlimKernels/*.c -lm -o .build/kernels-sanitized 2>.build/sanitize.log ||
     { cat .build/sanitize.log >&2; exit 1; }
 .build/kernels-sanitized
 

@@ -8,6 +8,14 @@ INLINE uint16_t bf16_from(float x) {
     return (uint16_t)((u + 0x7FFF + (u >> 16 & 1)) >> 16);
 }
 
+/// The same for a dot, as the processor's instruction rounds: a denormal number is a zero of its sign, also the largest
+/// ones, which would be rounded up to a normal number.
+INLINE uint16_t bf16_for_dot(float x) {
+    uint32_t u;
+    memcpy(&u, &x, sizeof u);
+    return (u & 0x7FFFFFFF) < 0x00800000 ? (uint16_t)(u >> 16 & 0x8000) : bf16_from(x);
+}
+
 INLINE float bf16_widened(uint16_t x) {
     const uint32_t u = (uint32_t)x << 16;
     float y;
@@ -76,7 +84,7 @@ INLINE v16 dot_pair(v16 sum, v16 a, v16 b) {
 #endif
 }
 
-/// bf16_from of sixteen numbers, in the upper halves; denormals may come out as zeros, which no dot can tell apart.
+/// bf16_for_dot of sixteen numbers, in the upper halves.
 INLINE v16 v_rounded(v16 x) {
 #if defined(GLIM_AVX512BF16)
     const __m512i u = _mm512_cvtepu16_epi32((__m256i)_mm512_cvtneps_pbh(x));
@@ -86,7 +94,8 @@ INLINE v16 v_rounded(v16 x) {
     memcpy(u, &x, sizeof u);
     for (int i = 0; i < 16; i++) {
         const uint32_t nearest = (u[i] + 0x7FFF + (u[i] >> 16 & 1)) & 0xFFFF0000;
-        u[i] = (u[i] & 0x7FFFFFFF) > 0x7F800000 ? (u[i] | 0x400000) & 0xFFFF0000 : nearest;
+        const uint32_t size = u[i] & 0x7FFFFFFF, sign = u[i] & 0x80000000;
+        u[i] = size > 0x7F800000 ? (u[i] | 0x400000) & 0xFFFF0000 : size < 0x00800000 ? sign : nearest;
     }
     memcpy(&x, u, sizeof u);
     return x;
@@ -121,7 +130,7 @@ INLINE void round_row(float *out, const float *x, int64_t k) {
     }
 #else
     for (; i < k; i += 2) {
-        const uint32_t pair = (uint32_t)bf16_from(x[i]) << 16 | (i + 1 < k ? bf16_from(x[i + 1]) : 0);
+        const uint32_t pair = (uint32_t)bf16_for_dot(x[i]) << 16 | (i + 1 < k ? bf16_for_dot(x[i + 1]) : 0);
         memcpy(out + i / 2, &pair, sizeof pair);
     }
 #endif

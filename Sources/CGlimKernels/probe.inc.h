@@ -65,8 +65,11 @@ static double probe_int8(int32_t *out, int64_t rounds) {
 static double probe_int8(int32_t *out, int64_t rounds) {
     q16 chains[PROBE_CHAINS];
     for (int j = 0; j < PROBE_CHAINS; j++) chains[j] = q_set1(out[0] + j);
-    const q16 a = q_set1(out[0] & 0x3F3F3F3F), b = q_set1(out[0] & 0x1F1F1F1F);
+    q16 a = q_set1(out[0] & 0x3F3F3F3F);
+    const q16 b = q_set1(out[0] & 0x1F1F1F1F);
     for (int64_t i = 0; i < rounds; i++) {
+        // Where a dot is a sequence, its product would be made once, before, and only the sum measured.
+        __asm__ volatile("" : "+m"(a));
 #pragma clang loop unroll(full)
         for (int j = 0; j < PROBE_CHAINS; j++) chains[j] = q_dot_int8(chains[j], a, b);
     }

@@ -14,11 +14,8 @@ struct BenchedWork {
 }
 
 extension BenchedProduct {
-    /// Bytes of weights that a streaming product goes through, and its roof with it.
-    private static let streamedBytes = 512 << 20
-
     func makeWork() -> BenchedWork {
-        format.isInteger ? integerWork() : floatWork()
+        work == .attention ? attentionWork() : format.isInteger ? integerWork() : floatWork()
     }
 
     private func work(_ weights: [Buffer], _ body: @escaping () -> Void) -> BenchedWork {
@@ -28,7 +25,7 @@ extension BenchedProduct {
 
     /// As many weights as a call goes through, of this size each.
     private func weightCount(_ byteCount: Int) -> Int {
-        work == .streaming ? max(1, Self.streamedBytes / byteCount) : 1
+        work == .streaming ? max(1, streamedBytes / byteCount) : 1
     }
 
     // MARK: Floating point
@@ -51,6 +48,8 @@ extension BenchedProduct {
         let (x, y) = (filled(rows, inputs), filled(rows, outputs))
         let (rows, outputs, inputs) = (rows, outputs, inputs)
         switch work {
+        case .attention:
+            preconditionFailure("BenchedProduct: attention has no weights")
         case .forward, .streaming:
             return {
                 for weight in weights { Product.forward([y.pointer], x.pointer, rows: rows, [weight]) }
@@ -126,6 +125,28 @@ extension BenchedProduct {
                 for weight in weights { multiply(weight) }
             }
         }
+    }
+
+    // MARK: Attention
+
+    /// The last `rows` tokens of a sequence, each seeing what is before it.
+    private func attentionWork() -> BenchedWork {
+        let (latent, rotated) = (512, 64)
+        let q = Tensor(uninitialized: [rows, outputs, latent + rotated])
+        Self.fill(q.buffer)
+        let keys = filled(inputs, latent + rotated)
+        let pages = KeyPages(rows: SequenceSlice(row: 0, count: inputs, position: 0), of: keys)
+        let slice = SequenceSlice(row: 0, count: rows, position: inputs - rows)
+        let scale = 1 / Float(latent + rotated).squareRoot()
+        let seen = (inputs - rows + 1...inputs).reduce(0, +)
+        let body = {
+            _ = Tensor.attention(
+                q, keys: keys, pages: [pages], slices: [slice], selection: nil, valueWidth: latent, scale: scale)
+        }
+        // A score over the whole key, and the sum of its values.
+        return BenchedWork(
+            body: body, weights: [keys.buffer],
+            operations: 2 * Double(seen) * Double(outputs) * Double(2 * latent + rotated))
     }
 
     // MARK: Numbers

@@ -11,15 +11,18 @@ public struct BenchedProduct: Sendable {
         case streaming
         case inputGradient
         case weightGradient
+        /// Not a product of two matrices: tokens (rows) whose heads (outputs) look back over positions (inputs), with
+        /// GLM-5's widths.
+        case attention
     }
 
-    /// Such as "256 x 512 x 1024, f32": rows, outputs, inputs.
+    /// Such as "256 x 512 x 1024, f32": rows, outputs, inputs; of attention tokens, heads, positions.
     public let name: String
     /// Of the weights, and of both sides where they are trained in bf16.
     public let format: KernelBench.Format
     /// What its rate is held against.
     public let roof: KernelBench.Roof
-    /// What it should reach.
+    /// What it should reach; 0 of the roof where nothing is asked.
     public let bar: KernelBench.Bar
     /// Of the rate and the roof.
     public var unit: String {
@@ -32,10 +35,12 @@ public struct BenchedProduct: Sendable {
     let rows: Int
     let outputs: Int
     let inputs: Int
+    /// Bytes of weights that a streaming product goes through, and its roof with it.
+    let streamedBytes: Int
 
     package init(
         _ work: Work, _ rows: Int, _ outputs: Int, _ inputs: Int, _ format: KernelBench.Format = .f32,
-        roof: KernelBench.Roof = .peak, bar: KernelBench.Bar
+        roof: KernelBench.Roof = .peak, bar: KernelBench.Bar = .ofRoof(0), streamedBytes: Int = 512 << 20
     ) {
         let kind =
             switch work {
@@ -43,17 +48,18 @@ public struct BenchedProduct: Sendable {
             case .streaming: " from memory"
             case .inputGradient: " dX"
             case .weightGradient: " dW"
+            case .attention: " attention"
             }
         name = "\(rows) x \(outputs) x \(inputs)\(kind), \(format.rawValue)"
         (self.work, self.rows, self.outputs, self.inputs) = (work, rows, outputs, inputs)
-        (self.format, self.roof, self.bar) = (format, roof, bar)
+        (self.format, self.roof, self.bar, self.streamedBytes) = (format, roof, bar, streamedBytes)
     }
 
     /// Seconds of a turn, long enough that starting the threads does not show.
     private static let turn = 0.005
 
-    /// Measures for `seconds` or seven rounds of turns, whichever is longer.
-    public func measure(seconds: Double = 1) -> KernelBench.Result {
+    /// Measures for `seconds` or so many rounds of turns, whichever is longer.
+    public func measure(seconds: Double = 1, rounds: Int = 7) -> KernelBench.Result {
         let work = makeWork()
         let product = Turn(roof == .peak ? work.operations : work.byteCount, of: work.body)
         let (arithmetic, bandwidth) = (arithmeticRoof(work), roof == .bandwidth ? bandwidthRoof(work) : nil)
@@ -69,7 +75,7 @@ public struct BenchedProduct: Sendable {
         }
         var (rates, roofs, ofRoof, timesF32) = ([Double](), [look()], [Double](), [Double]())
         var spent = 0.0
-        while rates.count < 7 || spent < seconds {
+        while rates.count < rounds || spent < seconds {
             spent += MachineProbe.seconds {
                 let rate = product.rate()
                 rates.append(rate)

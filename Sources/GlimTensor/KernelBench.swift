@@ -44,6 +44,19 @@ public enum KernelBench {
         public let timesF32: Double?
     }
 
+    /// A few of them, and attention over many tokens and for one: what tells in seconds how fast a table is.
+    public static var glance: [BenchedProduct] {
+        let formats = [Format.f32, .bf16, .int8, .int4]
+        let many = formats.map { BenchedProduct($0 == .bf16 ? .pairs : .forward, 256, 512, 512, $0) }
+        let one = formats.map {
+            BenchedProduct(.streaming, 1, 4096, 4096, $0, roof: .bandwidth, streamedBytes: 128 << 20)
+        }
+        let attention = [
+            BenchedProduct(.attention, 64, 8, 512), BenchedProduct(.attention, 1, 8, 4096),
+        ]
+        return many + one + attention
+    }
+
     /// The products that matter, with what they should reach on any machine that has AVX-512 with BF16 and VNNI.
     public static var products: [BenchedProduct] {
         let cubes = [(256, 0.9), (512, 0.9), (1024, 0.9), (2048, 0.85), (4096, 0.75)]

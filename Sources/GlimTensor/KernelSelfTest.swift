@@ -1,7 +1,7 @@
 import CGlimKernels
 
 extension KernelSet {
-    /// The names of the tables that do not compute small products and a softmax exactly as the portable one does.
+    /// The names of the built-in tables that do not compute small products and a softmax exactly as the portable one does.
     ///
     /// None on a machine that works: all tables give the same bits.
     public static func failingSelfTest() -> [String] {
@@ -10,7 +10,7 @@ extension KernelSet {
     }
 
     /// `softmax(A · Bᵀ)` and the product in bf16, as bits, for sizes that fill no vector and no block.
-    private static func answer(of table: UnsafePointer<glim_kernels>) -> [UInt32] {
+    static func answer(of table: UnsafePointer<glim_kernels>) -> [UInt32] {
         let (m, n, k) = (7, 45, 301)
         let panels = (n + Int(GLIM_PANEL) - 1) / Int(GLIM_PANEL)
         let random = CounterRandom(seed: 1, purpose: "self-test")

@@ -1,6 +1,7 @@
 import ArgumentParser
 import Foundation
 import GlimCheckpoint
+import GlimTensor
 
 struct Glim: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
@@ -10,7 +11,7 @@ struct Glim: AsyncParsableCommand {
         subcommands: [
             Quickstart.self, Train.self, SFTData.self, Generate.self, Chat.self, Score.self, Grad.self, Tokenize.self,
             Template.self, Parse.self, Inspect.self, Quantize.self, Bench.self, Conformance.self, Eval.self,
-            Doctor.self,
+            Kernels.self, Doctor.self,
         ])
 }
 
@@ -19,6 +20,8 @@ struct Glim: AsyncParsableCommand {
         Streams.prepare()
         do {
             var command = try Glim.parseAsRoot(known(Array(CommandLine.arguments.dropFirst())))
+            // That command has a process for each table, which can die of it.
+            if !(command is Kernels) { try checkKernels() }
             if var command = command as? any AsyncParsableCommand { try await command.run() } else { try command.run() }
             try Streams.flush()
         } catch {
@@ -29,6 +32,11 @@ struct Glim: AsyncParsableCommand {
             default: fail("error: \("\(error)".onOneLine)", code: 1)
             }
         }
+    }
+
+    /// What computes, or not, does so with the kernels that were asked for.
+    private static func checkKernels() throws {
+        do { try KernelSet.checkChoice() } catch { throw Failure("GLIM_KERNELS: \(error)") }
     }
 
     /// The arguments, once it is certain that the command exists: the parser would name an option after it instead, and

@@ -15,6 +15,7 @@ import Testing
             BenchedProduct(.weightGradient, 40, 48, 64, .bf16, bar: .ofRoof(0.9)),
             BenchedProduct(.forward, 40, 48, 200, .int8, bar: .ofRoof(0.9)),
             BenchedProduct(.streaming, 2, 4096, 4096, .int4, roof: .bandwidth, bar: .ofRoof(0.9)),
+            BenchedProduct(.attention, 3, 8, 70, bar: .ofRoof(0.9)),
         ])
     func measures(product: BenchedProduct) {
         let result = Machine.alone { product.measure(seconds: 0) }
@@ -23,6 +24,8 @@ import Testing
     }
 
     @Test("the table has no product twice") func table() {
-        #expect(Set(KernelBench.products.map(\.name)).count == KernelBench.products.count)
+        for products in [KernelBench.products, KernelBench.glance] {
+            #expect(Set(products.map(\.name)).count == products.count)
+        }
     }
 }

@@ -5,9 +5,23 @@
 //
 // Numerics: every function is one fixed sequence of IEEE operations per output, written against 16 virtual
 // lanes (vec.h), so every instruction set gives the same bits. No output depends on how many rows the call has.
+//
+// Also for GCC, and for C++: a library for another chip may be made with either.
 #pragma once
 #include <stdint.h>
+#if defined(__clang__)
 #pragma clang assume_nonnull begin
+#else
+#define _Nonnull
+#define _Nullable
+#endif
+#if defined(__cplusplus)
+extern "C" {
+#endif
+
+/// Of this header. It counts up with every change of the table or of what a kernel computes, so that a library made
+/// with another one is refused (glim_kernel_library).
+#define GLIM_KERNELS_VERSION 1
 
 /// Columns of a weight panel.
 #define GLIM_PANEL 32
@@ -33,7 +47,9 @@ typedef struct {
 
 /// One implementation of every kernel, for one instruction set.
 typedef struct glim_kernels {
-    const char *name;  ///< "avx512bf16", "avx512", "avx2", "neondot", "neon", "portable"
+    /// "avx512bf16", "avx512", "avx2", "neondot", "neon", "portable", or another's, of letters, digits, '-' and '_'. One
+    /// that ends in "bf16" says that its matmul_bf16 multiplies pairs by an instruction.
+    const char *name;
 
     // ---- Products (gemm.inc.h)
 
@@ -47,9 +63,9 @@ typedef struct glim_kernels {
     /// widened weights to the bit. Never A transposed.
     void (*matmul_f32_bf16)(float *c, int64_t ldc, int64_t c_panel, const float *a, int64_t lda,
                             const uint16_t *b, int64_t b_panel, int64_t m, int64_t n, int64_t k, int32_t flags);
-    /// The same with A rounded to bf16 too (to nearest even), f32 accumulation: a chain of ascending k with denormal
-    /// inputs and results of each step flushed to zero, as the bf16 dot instruction has it. A step of k that a pair lacks
-    /// is a zero in both.
+    /// The same with A rounded to bf16 too (to nearest even, denormals to zero), f32 accumulation: a chain of ascending k
+    /// with denormal inputs and results of each step flushed to zero, as the bf16 dot instruction has it. A step of k
+    /// that a pair lacks is a zero in both.
     void (*matmul_bf16)(float *c, int64_t ldc, int64_t c_panel, const float *a, int64_t lda, const uint16_t *b,
                         int64_t b_panel, int64_t m, int64_t n, int64_t k, int32_t flags);
     /// matmul_f32 with A transposed, both operands rounded to bf16 and summed as in matmul_bf16: the gradient of a
@@ -70,7 +86,7 @@ typedef struct glim_kernels {
     void (*pack_bf16)(uint16_t *out, const float *x, int64_t ld, int64_t n, int64_t k);
     /// The inverse, widened.
     void (*unpack_bf16)(float *out, int64_t ld, const uint16_t *packed, int64_t n, int64_t k);
-    /// Panels of f32, each [k][32], to panels of bf16 as pack_bf16 has them; denormals may become zeros.
+    /// Panels of f32, each [k][32], to panels of bf16 as pack_bf16 has them; denormals become zeros, as for matmul_bf16.
     void (*round_panels)(uint16_t *out, const float *packed, int64_t panels, int64_t k);
     /// out[i, :] = row rows[i] of the [n, k] matrix packed by pack_f32.
     void (*gather_rows_f32)(float *out, int64_t ldo, const float *packed, const int32_t *rows, int64_t count,
@@ -304,4 +320,33 @@ static inline void glim_relax(void) {
 int32_t glim_kernels_count(void);
 const glim_kernels *glim_kernels_at(int32_t i);
 
+// ---- Tables from outside (library.c; the guide is GlimTensor's "Kernels for another chip")
+
+/// What a shared library with kernels tells of them. Its own layout never changes.
+typedef struct {
+    uint32_t version;                    ///< GLIM_KERNELS_VERSION
+    uint32_t table_size;                 ///< sizeof(glim_kernels)
+    int32_t partial;                     ///< 1: kernels that are null are taken from Glim; 0: all must be there
+    const glim_kernels *_Nullable table;
+} glim_kernel_library;
+
+/// The one function that a shared library exports; Glim has none. Null says that this machine lacks what the kernels
+/// need: the library is then refused, but not wrong.
+const glim_kernel_library *_Nullable glim_kernels_library(void);
+
+/// How many kernels a table has, and the name of each, in the order above.
+int32_t glim_kernel_count(void);
+const char *glim_kernel_name(int32_t i);
+/// The name that a table from outside bears, if any.
+const char *_Nullable glim_kernels_given_name(const glim_kernels *table);
+/// Whether such a table has kernel i itself.
+int32_t glim_kernel_is_given(const glim_kernels *table, int32_t i);
+/// out = such a table, with what it lacks from the rest.
+void glim_kernels_complete(glim_kernels *out, const glim_kernels *table, const glim_kernels *rest);
+
+#if defined(__cplusplus)
+}
+#endif
+#if defined(__clang__)
 #pragma clang assume_nonnull end
+#endif

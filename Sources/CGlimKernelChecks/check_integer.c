@@ -43,23 +43,29 @@ static void check_matmul(check *c, int bits, int64_t m, int64_t n, int64_t k, in
     describe(c, "int%d m %lld n %lld k %lld group %lld flags %d packed %d", bits, (long long)m, (long long)n,
              (long long)k, (long long)group, flags, packed_c);
 
+    const char *const product = bits == 8 ? "matmul_int8" : "matmul_int4";
+    const char *const unpack = bits == 8 ? "unpack_int8" : "unpack_int4";
     uint8_t *b[2];
     float *unpacked[2];
     for (int t = 0; t < 2; t++) {
         b[t] = zeroed(c, b_count, 1);
         unpacked[t] = zeroed(c, w_count, 4);
-        const glim_kernels *table = c->tables[t];
-        table->pack_f32(b_scales, w_scales, groups, n, groups);
-        (bits == 8 ? table->pack_int8 : table->pack_int4)(b[t], w, ldw, n, k);
-        (bits == 8 ? table->unpack_int8 : table->unpack_int4)(unpacked[t], ldw, b[t], b_scales, n, k, group);
+        CALL(t, pack_f32)(b_scales, w_scales, groups, n, groups);
+        if (bits == 8) {
+            CALL(t, pack_int8)(b[t], w, ldw, n, k);
+            CALL(t, unpack_int8)(unpacked[t], ldw, b[t], b_scales, n, k, group);
+        } else {
+            CALL(t, pack_int4)(b[t], w, ldw, n, k);
+            CALL(t, unpack_int4)(unpacked[t], ldw, b[t], b_scales, n, k, group);
+        }
         for (int64_t i = 0; i < w_count; i++) {
             if (i % ldw >= k) continue;
             const float expected = (float)w[i] * w_scales[i / ldw * groups + i % ldw / group];
-            same(c, "unpacked weights", unpacked[t] + i, &expected, 4);
+            same(c, unpack, unpacked[t] + i, &expected, 4);
         }
     }
-    same(c, "packed weights", b[0], b[1], b_count);
-    same(c, "unpacked weights", unpacked[0], unpacked[1], 4 * w_count);
+    same(c, bits == 8 ? "pack_int8" : "pack_int4", b[0], b[1], b_count);
+    same(c, unpack, unpacked[0], unpacked[1], 4 * w_count);
 
     float *before = filled(c, c_count), *expected = copied(c, before, c_count, 4), *row = copied(c, before, c_count, 4);
     for (int64_t i = 0; i < m; i++) {
@@ -80,9 +86,9 @@ static void check_matmul(check *c, int bits, int64_t m, int64_t n, int64_t k, in
         float *x = copied(c, before, c_count, 4);
         void (*matmul)(float *, int64_t, int64_t, const int8_t *, int64_t, const glim_row_group *, const uint8_t *,
                        const float *, int64_t, int64_t, int64_t, int64_t, int32_t) =
-            bits == 8 ? c->tables[t]->matmul_int8 : c->tables[t]->matmul_int4;
+            bits == 8 ? CALL(t, matmul_int8) : CALL(t, matmul_int4);
         matmul(x, ldc, c_panel, a, lda, row_groups, b[0], b_scales, m, n, k, group, flags);
-        same_floats(c, t ? "the reference's product of integers" : "a product of integers", x, expected, c_count);
+        same_floats(c, t ? "matmul_int8 or matmul_int4 of the reference" : product, x, expected, c_count);
         // A few rows and a panel alone give what they gave among others.
         if (t || !m || !n) continue;
         const int64_t i = random_in(0, m - 1), rows = random_in(1, m - i < 9 ? m - i : 9), p = random_in(0, panels - 1);
@@ -90,7 +96,8 @@ static void check_matmul(check *c, int bits, int64_t m, int64_t n, int64_t k, in
         matmul(row + at, ldc, c_panel, a + i * lda, lda, row_groups + i * groups, b[0] + p * padded * 32 * bits / 8,
                b_scales + p * 32 * groups, rows, columns, k, group, flags);
         for (int64_t r = 0; r < rows; r++)
-            same_floats(c, "a part of a product of integers", row + at + r * ldc, expected + at + r * ldc, columns);
+            same_floats(c, bits == 8 ? "matmul_int8 of a part" : "matmul_int4 of a part", row + at + r * ldc,
+                        expected + at + r * ldc, columns);
     }
     release(c);
 }
@@ -107,7 +114,7 @@ static void check_quantize(check *c, int64_t rows, int64_t k, int64_t group, int
     for (int t = 0; t < 2; t++) {
         out[t] = copied(c, before, count, 1);
         row_groups[t] = room(c, rows * groups, sizeof(glim_row_group));
-        c->tables[t]->quantize_rows(out[t], ldo, row_groups[t], x, ldx, rows, k, group);
+        CALL(t, quantize_rows)(out[t], ldo, row_groups[t], x, ldx, rows, k, group);
         for (int64_t i = 0; i < rows * groups; i++) {
             const int64_t first = i % groups * group, last = first + group < k ? first + group : k;
             float largest = 0, bad = 0;
@@ -135,7 +142,7 @@ static void check_quantize(check *c, int64_t rows, int64_t k, int64_t group, int
     same(c, "quantize_rows", out[0], out[1], count);
     outputs restored = outputs_of(c, rows, ldx, k, NULL);
     for (int t = 0; t < 2; t++)
-        c->tables[t]->restore_rows(restored.at[t], ldx, out[0], ldo, row_groups[0], rows, k, group);
+        CALL(t, restore_rows)(restored.at[t], ldx, out[0], ldo, row_groups[0], rows, k, group);
     same_outputs(c, "restore_rows", &restored);
     for (int64_t i = 0; i < rows * k; i++) {
         const float expected = (float)out[0][i / k * ldo + i % k] * row_groups[0][i / k * groups + i % k / group].scale;
@@ -154,7 +161,7 @@ static void check_weights(check *c, int32_t bits, int64_t n, int64_t k, int64_t 
     describe(c, "int%d n %lld k %lld group %lld kind %d", bits, (long long)n, (long long)k, (long long)group, kind);
     for (int t = 0; t < 2; t++) {
         scales[t] = room(c, n * groups, 4);
-        c->tables[t]->weight_scales(scales[t], x, ldx, n, k, group, bits);
+        CALL(t, weight_scales)(scales[t], x, ldx, n, k, group, bits);
         for (int64_t i = 0; i < n * groups; i++) {
             float largest = 0, bad = 0;
             for (int64_t kk = i % groups * group; kk < k && kk < (i % groups + 1) * group; kk++) {
@@ -173,7 +180,7 @@ static void check_weights(check *c, int32_t bits, int64_t n, int64_t k, int64_t 
         const float *used = own ? scales[0] : others;
         for (int t = 0; t < 2; t++) {
             out[t] = copied(c, before, count, 1);
-            c->tables[t]->quantize_weights(out[t], ldo, used, x, ldx, n, k, group, bits);
+            CALL(t, quantize_weights)(out[t], ldo, used, x, ldx, n, k, group, bits);
             for (int64_t i = 0; i < n * k; i++) {
                 volatile float y = x[i / k * ldx + i % k] / used[i / k * groups + i % k / group];
                 const float bounded = !(y > (float)low) ? (float)low : y > (float)high ? (float)high : y;
@@ -221,7 +228,8 @@ void check_integers(check *c) {
     static const int64_t rounds[] = {0, 1, 5, 1000};
     for (int64_t i = 0; i < COUNT_OF(rounds); i++) {
         int32_t one = (int32_t)random_bits();
-        if (c->tables[0]->probe_int8(&one, rounds[i]) < (double)(2 * rounds[i]))
+        describe(c, "rounds %lld", (long long)rounds[i]);
+        if (CALL(0, probe_int8)(&one, rounds[i]) < (double)(2 * rounds[i]))
             fail(c, "probe_int8", "counts wrongly", i);
     }
 }

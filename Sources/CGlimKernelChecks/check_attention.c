@@ -1,8 +1,6 @@
 // Attention and the indexer: attention.inc.h, indexer.inc.h, adapt.inc.h.
 #include "check.h"
 
-#define BOTH for (int t = 0; t < 2; t++) c->tables[t]
-
 /// Pages of keys, each ending with its last key.
 static const float **paged(check *c, int64_t positions, int64_t ldk, int64_t width) {
     const int64_t count = (positions + GLIM_PAGE - 1) / GLIM_PAGE;
@@ -36,15 +34,15 @@ static void check_dense(check *c, int64_t tokens, int64_t heads, int64_t first, 
              (long long)ldk, (long long)lddk, (double)scale);
     outputs out = outputs_of(c, rows, value_width, value_width, NULL), lse = outputs_of(c, rows, 1, 1, NULL);
     float largest[2] = {-__builtin_inff(), -__builtin_inff()};
-    BOTH->attention(out.at[t], lse.at[t], largest + t, q, tokens, heads, pages, ldk, 0, first, width, value_width, scale,
-                    scratch[t]);
+    BOTH(attention)(out.at[t], lse.at[t], largest + t, q, tokens, heads, pages, ldk, 0, first, width, value_width,
+                    scale, scratch[t]);
     same_outputs(c, "attention", &out);
     same_outputs(c, "lse of attention", &lse);
     same_floats(c, "largest score of attention", largest, largest + 1, 1);
 
     outputs dq = outputs_of(c, rows, width, width, NULL), dkeys = outputs_of(c, positions, lddk, width, NULL);
     make_scratch(c, scratch, rows, width);
-    BOTH->attention_backward(dq.at[t], dkeys.at[t], lddk, dout, q, out.at[1], lse.at[1], tokens, heads, pages, ldk,
+    BOTH(attention_backward)(dq.at[t], dkeys.at[t], lddk, dout, q, out.at[1], lse.at[1], tokens, heads, pages, ldk,
                              first, width, value_width, scale, scratch[t]);
     same_outputs(c, "dq of attention_backward", &dq);
     same_outputs(c, "dkeys of attention_backward", &dkeys);
@@ -52,7 +50,7 @@ static void check_dense(check *c, int64_t tokens, int64_t heads, int64_t first, 
     // The last token alone, without lse.
     outputs last = outputs_of(c, heads, value_width, value_width, NULL);
     make_scratch(c, scratch, heads, width);
-    BOTH->attention(last.at[t], NULL, NULL, q + (rows - heads) * width, 1, heads, pages, ldk, 0, positions - 1, width,
+    BOTH(attention)(last.at[t], NULL, NULL, q + (rows - heads) * width, 1, heads, pages, ldk, 0, positions - 1, width,
                     value_width, scale, scratch[t]);
     same_outputs(c, "attention of one token", &last);
     same(c, "attention of one token or many", last.at[0], out.at[0] + (rows - heads) * value_width,
@@ -83,26 +81,28 @@ static void check_selected(check *c, int64_t heads, int64_t positions, int64_t o
              (long long)ldk, (long long)lddk, (double)scale);
     outputs out = outputs_of(c, heads, value_width, value_width, NULL), lse = outputs_of(c, heads, 1, 1, NULL);
     float largest[2] = {-__builtin_inff(), -__builtin_inff()};
-    BOTH->attention_selected(out.at[t], lse.at[t], largest + t, q, heads, pages, ldk, 0, selected, count, width,
+    BOTH(attention_selected)(out.at[t], lse.at[t], largest + t, q, heads, pages, ldk, 0, selected, count, width,
                              value_width, scale, scratch[t]);
     same_outputs(c, "attention_selected", &out);
     same_outputs(c, "lse of attention_selected", &lse);
     same_floats(c, "largest score of attention_selected", largest, largest + 1, 1);
     if (count == positions) {
         outputs dense = outputs_of(c, heads, value_width, value_width, NULL);
-        BOTH->attention(dense.at[t], NULL, NULL, q, 1, heads, pages, ldk, 0, positions - 1, width, value_width, scale,
+        BOTH(attention)(dense.at[t], NULL, NULL, q, 1, heads, pages, ldk, 0, positions - 1, width, value_width, scale,
                         scratch[t]);
         same(c, "attention_selected of all", out.at[0], dense.at[0], 4 * heads * value_width);
     }
 
     outputs dq = outputs_of(c, heads, width, width, NULL), dkeys = outputs_of(c, positions, lddk, width, NULL);
     make_scratch(c, scratch, heads, width);
-    BOTH->attention_selected_backward(dq.at[t], dkeys.at[t], lddk, dout, q, out.at[1], lse.at[1], heads, pages, ldk,
+    BOTH(attention_selected_backward)(dq.at[t], dkeys.at[t], lddk, dout, q, out.at[1], lse.at[1], heads, pages, ldk,
                                       selected, count, width, value_width, scale, scratch[t]);
     same_outputs(c, "dq of attention_selected_backward", &dq);
     same_outputs(c, "dkeys of attention_selected_backward", &dkeys);
     for (int64_t s = 0; s < positions; s++)
-        if (!chosen[s]) same(c, "dkeys not selected", dkeys.at[0] + s * lddk, dkeys.before + s * lddk, 4 * width);
+        if (!chosen[s])
+            same(c, "dkeys of attention_selected_backward that are not selected", dkeys.at[0] + s * lddk,
+                 dkeys.before + s * lddk, 4 * width);
     release(c);
 }
 
@@ -124,20 +124,19 @@ static void check_few(check *c, int64_t heads, int64_t positions, int64_t of, in
     outputs out = outputs_of(c, most, value_width, value_width, NULL), dq = outputs_of(c, most, width, width, NULL);
     outputs dkeys = outputs_of(c, positions, lddk, width, NULL);
     float *few_lse = copied(c, lse, heads, 4), *scratch[2];
-    const glim_kernels *table = c->tables[0];
     for (int t = 0; t < 2; t++) {
         const int64_t rows = t ? most : heads;
         make_scratch(c, scratch, rows, width);
-        table->attention_selected(out.at[t], t ? lse : few_lse, NULL, q, rows, pages, ldk, 0, selected, count, width,
-                                  value_width, scale, scratch[0]);
+        CALL(0, attention_selected)(out.at[t], t ? lse : few_lse, NULL, q, rows, pages, ldk, 0, selected, count, width,
+                                    value_width, scale, scratch[0]);
         make_scratch(c, scratch, rows, width);
-        table->attention_selected_backward(dq.at[t], dkeys.at[t], lddk, dout, q, out.at[t], t ? lse : few_lse, rows,
-                                           pages, ldk, selected, count, width, value_width, scale, scratch[0]);
+        CALL(0, attention_selected_backward)(dq.at[t], dkeys.at[t], lddk, dout, q, out.at[t], t ? lse : few_lse, rows,
+                                             pages, ldk, selected, count, width, value_width, scale, scratch[0]);
     }
-    same_floats(c, "out of few rows or many", out.at[0], out.at[1], heads * value_width);
-    same_floats(c, "lse of few rows or many", few_lse, lse, heads);
-    same_floats(c, "dq of few rows or many", dq.at[0], dq.at[1], heads * width);
-    same_outputs(c, "dkeys of few rows or many", &dkeys);
+    same_floats(c, "attention_selected of few rows or many", out.at[0], out.at[1], heads * value_width);
+    same_floats(c, "lse of attention_selected of few rows or many", few_lse, lse, heads);
+    same_floats(c, "dq of attention_selected_backward of few rows or many", dq.at[0], dq.at[1], heads * width);
+    same_outputs(c, "dkeys of attention_selected_backward of few rows or many", &dkeys);
     release(c);
 }
 
@@ -151,14 +150,14 @@ static void check_indexer(check *c, int64_t tokens, int64_t heads, int64_t first
     describe(c, "tokens %lld heads %lld first %lld width %lld ldk %lld lddk %lld lds %lld", (long long)tokens,
              (long long)heads, (long long)first, (long long)width, (long long)ldk, (long long)lddk, (long long)lds);
     outputs scores = outputs_of(c, tokens, lds, positions, NULL);
-    BOTH->index_scores(scores.at[t], lds, q, weights, tokens, heads, pages, ldk, 0, first, width, scale, scratch[t]);
+    BOTH(index_scores)(scores.at[t], lds, q, weights, tokens, heads, pages, ldk, 0, first, width, scale, scratch[t]);
     same_outputs(c, "index_scores", &scores);
 
     // The last token alone.
     float *last = copied(c, scores.at[0] + (tokens - 1) * lds, positions, 4), *last_scratch[2];
     memset(last, 0, (size_t)positions * 4);
     make_scratch(c, last_scratch, heads, width);
-    c->tables[0]->index_scores(last, lds, q + (rows - heads) * width, weights + rows - heads, 1, heads, pages, ldk,
+    CALL(0, index_scores)(last, lds, q + (rows - heads) * width, weights + rows - heads, 1, heads, pages, ldk,
                                0, positions - 1, width, scale, last_scratch[0]);
     same_floats(c, "index_scores of one token or many", last, scores.at[0] + (tokens - 1) * lds, positions);
 
@@ -171,7 +170,7 @@ static void check_indexer(check *c, int64_t tokens, int64_t heads, int64_t first
     outputs dq = outputs_of(c, rows, width, width, NULL), dweights = outputs_of(c, rows, 1, 1, NULL);
     outputs dkeys = outputs_of(c, positions, lddk, width, NULL);
     make_scratch(c, scratch, rows, width);
-    BOTH->index_scores_backward(dq.at[t], dweights.at[t], dkeys.at[t], lddk, dscores, lds, q, weights, tokens, heads,
+    BOTH(index_scores_backward)(dq.at[t], dweights.at[t], dkeys.at[t], lddk, dscores, lds, q, weights, tokens, heads,
                                 pages, ldk, first, width, scale, scratch[t]);
     same_outputs(c, "dq of index_scores_backward", &dq);
     same_outputs(c, "dweights of index_scores_backward", &dweights);
@@ -188,8 +187,8 @@ static const float **halved(check *c, const float **pages, int64_t positions, in
         uint16_t *page = room(c, rows * ldh, sizeof *page);
         float *whole = (float *)pages[i];
         for (int64_t r = 0; r < rows; r++) {
-            c->tables[0]->round_to_bf16(whole + r * ldk, width);
-            c->tables[1]->store_bf16(page + r * ldh, whole + r * ldk, width);
+            CALL(0, round_to_bf16)(whole + r * ldk, width);
+            CALL(1, store_bf16)(page + r * ldh, whole + r * ldk, width);
         }
         halves[i] = (const float *)(const void *)page;
     }
@@ -202,28 +201,30 @@ static void check_short_keys(check *c, int64_t tokens, int64_t heads, int64_t fi
     const int64_t ldk = width + random_in(0, 3), ldh = width + random_in(0, 3);
     const float scale = any_scale(width), *q = filled(c, rows * width), *weights = filled(c, rows);
     const float **pages = paged(c, positions, ldk, width);
+    describe(c, "tokens %lld heads %lld first %lld width %lld values %lld ldk %lld ldh %lld", (long long)tokens,
+             (long long)heads, (long long)first, (long long)width, (long long)value_width, (long long)ldk,
+             (long long)ldh);
     const float **halves = halved(c, pages, positions, ldk, ldh, width);
     int32_t *selected = room(c, positions, 4);
     int64_t count = 0;
     for (int64_t s = 0; s < positions; s++)
         if (random_in(0, 1) || s == positions - 1) selected[count++] = (int32_t)s;
     float *scratch[2];
-    describe(c, "tokens %lld heads %lld first %lld width %lld values %lld ldk %lld ldh %lld", (long long)tokens,
-             (long long)heads, (long long)first, (long long)width, (long long)value_width, (long long)ldk,
-             (long long)ldh);
-    outputs out = outputs_of(c, rows, value_width, value_width, NULL), some = outputs_of(c, heads, value_width, value_width, NULL);
+    outputs out = outputs_of(c, rows, value_width, value_width, NULL);
+    outputs some = outputs_of(c, heads, value_width, value_width, NULL);
     outputs scores = outputs_of(c, tokens, positions, positions, NULL);
     for (int t = 0; t < 2; t++) {
         const float **keys = t ? pages : halves;
         const int64_t ld = t ? ldk : ldh;
-        const glim_kernels *table = c->tables[0];
         make_scratch(c, scratch, rows, width);
-        table->attention(out.at[t], NULL, NULL, q, tokens, heads, keys, ld, !t, first, width, value_width, scale, scratch[0]);
+        CALL(0, attention)(out.at[t], NULL, NULL, q, tokens, heads, keys, ld, !t, first, width, value_width, scale,
+                           scratch[0]);
         make_scratch(c, scratch, heads, width);
-        table->attention_selected(some.at[t], NULL, NULL, q, heads, keys, ld, !t, selected, count, width, value_width,
-                                  scale, scratch[0]);
+        CALL(0, attention_selected)(some.at[t], NULL, NULL, q, heads, keys, ld, !t, selected, count, width,
+                                    value_width, scale, scratch[0]);
         make_scratch(c, scratch, rows, width);
-        table->index_scores(scores.at[t], positions, q, weights, tokens, heads, keys, ld, !t, first, width, scale, scratch[0]);
+        CALL(0, index_scores)(scores.at[t], positions, q, weights, tokens, heads, keys, ld, !t, first, width, scale,
+                              scratch[0]);
     }
     same_outputs(c, "attention over bf16", &out);
     same_outputs(c, "attention_selected over bf16", &some);
@@ -241,20 +242,20 @@ static void check_short_keys(check *c, int64_t tokens, int64_t heads, int64_t fi
             const int64_t here = positions - i * GLIM_PAGE < GLIM_PAGE ? positions - i * GLIM_PAGE : GLIM_PAGE;
             float *page = zeroed(c, floats, 4);
             const int64_t part = here / 3;
-            c->tables[t]->pack_index_keys(page, pages[i], ldk, 0, part, width);
-            c->tables[t]->pack_index_keys(page, pages[i] + part * ldk, ldk, part, here - part, width);
+            CALL(t, pack_index_keys)(page, pages[i], ldk, 0, part, width);
+            CALL(t, pack_index_keys)(page, pages[i] + part * ldk, ldk, part, here - part, width);
             keys[t][i] = page;
         }
         integers[t] = zeroed(c, rows * k, 1);
         groups[t] = room(c, rows, sizeof **groups);
-        c->tables[t]->quantize_rows(integers[t], k, groups[t], q, width, rows, width, width);
+        CALL(t, quantize_rows)(integers[t], k, groups[t], q, width, rows, width, width);
     }
     for (int64_t i = 0; i < count8; i++) same(c, "pack_index_keys", keys[0][i], keys[1][i], 4 * floats);
     outputs scores8 = outputs_of(c, tokens, positions, positions, NULL);
-    BOTH->index_scores_int8(scores8.at[t], positions, integers[t], k, groups[t], tokens, heads, keys[t], first, width);
+    BOTH(index_scores_int8)(scores8.at[t], positions, integers[t], k, groups[t], tokens, heads, keys[t], first, width);
     same_outputs(c, "index_scores_int8", &scores8);
     float *last = room(c, positions, 4);
-    c->tables[0]->index_scores_int8(last, 0, integers[0] + (rows - heads) * k, k, groups[0] + rows - heads, 1, heads,
+    CALL(0, index_scores_int8)(last, 0, integers[0] + (rows - heads) * k, k, groups[0] + rows - heads, 1, heads,
                                     keys[0], positions - 1, width);
     same_floats(c, "index_scores_int8 of one token or many", last, scores8.at[0] + (tokens - 1) * positions, positions);
     release(c);
@@ -271,7 +272,7 @@ static void check_index_loss(check *c, int64_t tokens, int64_t heads, int64_t fi
     describe(c, "tokens %lld heads %lld first %lld width %lld ldk %lld lds %lld", (long long)tokens, (long long)heads,
              (long long)first, (long long)width, (long long)ldk, (long long)lds);
     outputs shares = outputs_of(c, tokens, lds, positions, NULL);
-    BOTH->attention_shares(shares.at[t], lds, q, lse, tokens, heads, pages, ldk, first, width, scale, scratch[t]);
+    BOTH(attention_shares)(shares.at[t], lds, q, lse, tokens, heads, pages, ldk, first, width, scale, scratch[t]);
     same_outputs(c, "attention_shares", &shares);
     outputs scores = outputs_of(c, tokens, lds, positions, NULL);
     for (int64_t i = 0; i < tokens; i++) {
@@ -280,7 +281,7 @@ static void check_index_loss(check *c, int64_t tokens, int64_t heads, int64_t fi
              4 * (tokens - 1 - i));
         double kl[2];
         for (int t = 0; t < 2; t++)
-            kl[t] = c->tables[t]->index_divergence(scores.at[t] + i * lds, shares.at[t] + i * lds, seen);
+            kl[t] = CALL(t, index_divergence)(scores.at[t] + i * lds, shares.at[t] + i * lds, seen);
         same(c, "index_divergence", kl, kl + 1, sizeof *kl);
     }
     same_outputs(c, "gradient of index_divergence", &scores);

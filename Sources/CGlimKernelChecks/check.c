@@ -1,9 +1,8 @@
-// Compares every entry of every kernel table that runs here with the portable table, bit for bit.
-//
-// One function a group of kernels, in check_*.c. Run by `make kernels`, and by Tools/neon.sh under an emulator.
+// Compares every entry of a kernel table with the reference, bit for bit. One function a group of kernels, in check_*.c.
 #include "check.h"
 
 #include <stdarg.h>
+#include <unistd.h>
 
 #if defined(__has_feature)
 #if __has_feature(address_sanitizer)
@@ -14,7 +13,8 @@
 #define GUARD 64
 #endif
 
-static uint64_t state = 88172645463325252u;
+// A thread's own, so that two checks may run side by side.
+static _Thread_local uint64_t state;
 uint32_t random_bits(void) {
     state ^= state << 13;
     state ^= state >> 7;
@@ -22,6 +22,18 @@ uint32_t random_bits(void) {
     return (uint32_t)(state >> 16);
 }
 int64_t random_in(int64_t low, int64_t high) { return low + random_bits() % (uint64_t)(high - low + 1); }
+
+// ---- Calls
+
+static void look_at_guards(check *c);
+
+const glim_kernels *calling(check *c, int table, const char *kernel) {
+    look_at_guards(c);
+    c->running = kernel;
+    snprintf(c->progress->kernel, sizeof c->progress->kernel, "%s", kernel);
+    if (c->seconds) alarm(c->seconds);
+    return c->tables[table];
+}
 
 // ---- Buffers
 
@@ -42,16 +54,27 @@ void *copied(check *c, const void *x, int64_t count, int64_t size) {
     return memcpy(room(c, count, size), x, (size_t)(count < 0 ? 0 : count * size));
 }
 
-void release(check *c) {
+/// Tells what was written outside a buffer, and mends it.
+static void look_at_guards(check *c) {
+    char whole[GUARD + 1];
+    memset(whole, 0xA5, sizeof whole);
     for (int64_t i = 0; i < c->count; i++) {
         const int64_t front = c->buffers[i].front, bytes = c->buffers[i].bytes;
-        for (int64_t j = 0; j < front + GUARD; j++)
-            if (c->buffers[i].base[j < front ? j : bytes + j] != (char)0xA5) {
-                fail(c, "a buffer", "was written outside", j < front ? j - front : j - front + bytes);
-                break;
-            }
-        free(c->buffers[i].base);
+        for (int behind = 0; behind < 2; behind++) {
+            char *guard = c->buffers[i].base + (behind ? front + bytes : 0);
+            const int64_t length = behind ? GUARD : front;
+            if (memcmp(guard, whole, (size_t)length) == 0) continue;
+            int64_t j = 0;
+            while (guard[j] == whole[j]) j++;
+            fail(c, c->running, behind ? "wrote behind a buffer" : "wrote before a buffer", j);
+            memset(guard, 0xA5, (size_t)length);
+        }
     }
+}
+
+void release(check *c) {
+    look_at_guards(c);
+    for (int64_t i = 0; i < c->count; i++) free(c->buffers[i].base);
     c->count = 0;
 }
 
@@ -90,14 +113,21 @@ outputs outputs_of(check *c, int64_t rows, int64_t ld, int64_t width, const floa
 void describe(check *c, const char *format, ...) {
     va_list arguments;
     va_start(arguments, format);
-    vsnprintf(c->shape, sizeof c->shape, format, arguments);
+    vsnprintf(c->progress->shape, sizeof c->progress->shape, format, arguments);
     va_end(arguments);
 }
 
 void fail(check *c, const char *what, const char *how, int64_t at) {
-    if (c->failures++ == 0 || c->said != what)
-        printf("%s: %s %s at %lld, %s\n", c->tables[0]->name, what, how, (long long)at, c->shape);
-    c->said = what;
+    for (int64_t i = 0; i < c->failure_count; i++) {
+        glim_check_failure *known = c->failures + i;
+        if (strcmp(known->what, what) || strcmp(known->how, how)) continue;
+        known->times++;
+        return;
+    }
+    if (c->failure_count == c->failure_room) return;
+    glim_check_failure *new = c->failures + c->failure_count++;
+    *new = (glim_check_failure){.what = what, .how = how, .at = at, .times = 1};
+    memcpy(new->shape, c->progress->shape, sizeof new->shape);
 }
 
 void same(check *c, const char *what, const void *tested, const void *reference, int64_t bytes) {
@@ -122,19 +152,16 @@ void same_outputs(check *c, const char *what, const outputs *o) {
     }
 }
 
-/// With any argument the portable table also meets itself, which shows whether it stays within its buffers.
-int main(int count, char **arguments) {
-    (void)arguments;
-    const int32_t tables = glim_kernels_count();
-    int64_t failures = 0;
-    for (int32_t i = 0; i < (count > 1 ? tables : tables - 1); i++) {
-        check c = {.tables = {glim_kernels_at(i), glim_kernels_at(tables - 1)}};
-        check_products(&c);
-        check_integers(&c);
-        check_rows(&c);
-        check_attention(&c);
-        printf("%s: %s\n", c.tables[0]->name, c.failures ? "FAILED" : "equal to the reference");
-        failures += c.failures;
-    }
-    return failures > 0;
+int64_t glim_check_kernels(const glim_kernels *table, const glim_kernels *reference, uint64_t seed, int32_t seconds,
+                           glim_check_progress *progress, glim_check_failure *failures, int64_t room) {
+    state = 88172645463325252u + seed;
+    memset(progress, 0, sizeof *progress);
+    check c = {.tables = {table, reference}, .seconds = (unsigned)seconds, .progress = progress,
+               .running = "the check itself", .failures = failures, .failure_room = room};
+    check_products(&c);
+    check_integers(&c);
+    check_rows(&c);
+    check_attention(&c);
+    if (seconds) alarm(0);
+    return c.failure_count;
 }

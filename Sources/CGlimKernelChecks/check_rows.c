@@ -4,8 +4,6 @@
 /// Around the vectors, and around the 64 lanes of a sum.
 static const int64_t widths[] = {1, 2, 15, 16, 17, 31, 32, 33, 48, 63, 64, 65, 80, 127, 128, 130, 257};
 
-#define BOTH for (int t = 0; t < 2; t++) c->tables[t]
-
 static outputs vector_of(check *c, int64_t count, const float *from) { return outputs_of(c, 1, count, count, from); }
 
 static void check_norms(check *c, int64_t rows, int64_t width, int kind) {
@@ -19,9 +17,9 @@ static void check_norms(check *c, int64_t rows, int64_t width, int kind) {
 
     outputs out = outputs_of(c, rows, ldo, width, NULL), place = outputs_of(c, rows, ldx, width, x);
     outputs inv = vector_of(c, rows, NULL), dx = outputs_of(c, rows, ldo, width, NULL), dw = vector_of(c, width, NULL);
-    BOTH->rms_norm(out.at[t], ldo, inv.at[t], x, ldx, weight, rows, width, eps);
-    BOTH->rms_norm(place.at[t], ldx, NULL, place.at[t], ldx, weight, rows, width, eps);
-    BOTH->rms_norm_backward(dx.at[t], ldo, dw.at[t], dy, lddy, x, ldx, weight, inv.at[1], rows, width, flags);
+    BOTH(rms_norm)(out.at[t], ldo, inv.at[t], x, ldx, weight, rows, width, eps);
+    BOTH(rms_norm)(place.at[t], ldx, NULL, place.at[t], ldx, weight, rows, width, eps);
+    BOTH(rms_norm_backward)(dx.at[t], ldo, dw.at[t], dy, lddy, x, ldx, weight, inv.at[1], rows, width, flags);
     same_outputs(c, "rms_norm", &out);
     same_outputs(c, "rms_norm in place", &place);
     same_outputs(c, "inv of rms_norm", &inv);
@@ -33,9 +31,9 @@ static void check_norms(check *c, int64_t rows, int64_t width, int kind) {
     outputs out2 = outputs_of(c, rows, ldo, width, NULL), place2 = outputs_of(c, rows, ldx, width, x);
     outputs stats = vector_of(c, 2 * rows, NULL), dx2 = outputs_of(c, rows, ldo, width, NULL);
     outputs dw2 = vector_of(c, width, NULL), db = vector_of(c, width, NULL);
-    BOTH->layer_norm(out2.at[t], ldo, stats.at[t], x, ldx, weight, bias, rows, width, eps);
-    BOTH->layer_norm(place2.at[t], ldx, NULL, place2.at[t], ldx, weight, bias, rows, width, eps);
-    BOTH->layer_norm_backward(dx2.at[t], ldo, dw2.at[t], db.at[t], dy, lddy, x, ldx, weight, stats.at[1], rows, width,
+    BOTH(layer_norm)(out2.at[t], ldo, stats.at[t], x, ldx, weight, bias, rows, width, eps);
+    BOTH(layer_norm)(place2.at[t], ldx, NULL, place2.at[t], ldx, weight, bias, rows, width, eps);
+    BOTH(layer_norm_backward)(dx2.at[t], ldo, dw2.at[t], db.at[t], dy, lddy, x, ldx, weight, stats.at[1], rows, width,
                               flags);
     same_outputs(c, "layer_norm", &out2);
     same_outputs(c, "layer_norm in place", &place2);
@@ -57,7 +55,7 @@ static void check_rope(check *c, int64_t rows, int64_t heads, int64_t dims, int3
     describe(c, "rows %lld heads %lld dims %lld stride %lld ldx %lld half %d inverse %d", (long long)rows,
              (long long)heads, (long long)dims, (long long)stride, (long long)ldx, half_split, inverse);
     outputs x = vector_of(c, count, NULL);
-    BOTH->rope(x.at[t], ldx, stride, heads, rows, positions, cosine, sine, dims, half_split, inverse);
+    BOTH(rope)(x.at[t], ldx, stride, heads, rows, positions, cosine, sine, dims, half_split, inverse);
     same_outputs(c, "rope", &x);
     for (int64_t i = 0; i < count; i++)
         if (i % ldx >= heads * stride || i % ldx % stride >= dims)
@@ -70,11 +68,11 @@ static void check_elements(check *c, int64_t count, int kind) {
     describe(c, "count %lld kind %d", (long long)count, kind);
     outputs sum = vector_of(c, count, NULL), product = vector_of(c, count, NULL), scaled = vector_of(c, count, NULL);
     outputs added = vector_of(c, count, NULL), sigmoid = vector_of(c, count, NULL);
-    BOTH->add(sum.at[t], a, b, count);
-    BOTH->multiply(product.at[t], a, b, count);
-    BOTH->scale(scaled.at[t], a, by, count);
-    BOTH->add_scaled(added.at[t], a, by, count);
-    BOTH->sigmoid(sigmoid.at[t], a, count);
+    BOTH(add)(sum.at[t], a, b, count);
+    BOTH(multiply)(product.at[t], a, b, count);
+    BOTH(scale)(scaled.at[t], a, by, count);
+    BOTH(add_scaled)(added.at[t], a, by, count);
+    BOTH(sigmoid)(sigmoid.at[t], a, count);
     same_outputs(c, "add", &sum);
     same_outputs(c, "multiply", &product);
     same_outputs(c, "scale", &scaled);
@@ -84,8 +82,8 @@ static void check_elements(check *c, int64_t count, int kind) {
     float dots[2];
     double squares[2];
     for (int t = 0; t < 2; t++) {
-        dots[t] = c->tables[t]->dot(a, b, count);
-        squares[t] = c->tables[t]->sum_squares(a, count);
+        dots[t] = CALL(t, dot)(a, b, count);
+        squares[t] = CALL(t, sum_squares)(a, count);
     }
     same_floats(c, "dot", &dots[0], &dots[1], 1);
     if (squares[0] == squares[0] || squares[1] == squares[1]) same(c, "sum_squares", &squares[0], &squares[1], 8);
@@ -93,9 +91,9 @@ static void check_elements(check *c, int64_t count, int kind) {
 
     a = values(c, count, kind), b = values(c, count, kind), d = filled(c, count);
     outputs out = vector_of(c, count, NULL), over_gate = vector_of(c, count, a), over_up = vector_of(c, count, b);
-    BOTH->swiglu(out.at[t], a, b, count);
-    BOTH->swiglu(over_gate.at[t], over_gate.at[t], b, count);
-    BOTH->swiglu(over_up.at[t], a, over_up.at[t], count);
+    BOTH(swiglu)(out.at[t], a, b, count);
+    BOTH(swiglu)(over_gate.at[t], over_gate.at[t], b, count);
+    BOTH(swiglu)(over_up.at[t], a, over_up.at[t], count);
     same_outputs(c, "swiglu", &out);
     same_outputs(c, "swiglu over gate", &over_gate);
     same_outputs(c, "swiglu over up", &over_up);
@@ -104,17 +102,17 @@ static void check_elements(check *c, int64_t count, int kind) {
 
     outputs dgate = vector_of(c, count, NULL), dup = vector_of(c, count, NULL);
     outputs gate = vector_of(c, count, a), up = vector_of(c, count, b);
-    BOTH->swiglu_backward(dgate.at[t], dup.at[t], d, a, b, count);
-    BOTH->swiglu_backward(gate.at[t], up.at[t], d, gate.at[t], up.at[t], count);
+    BOTH(swiglu_backward)(dgate.at[t], dup.at[t], d, a, b, count);
+    BOTH(swiglu_backward)(gate.at[t], up.at[t], d, gate.at[t], up.at[t], count);
     same_outputs(c, "dgate of swiglu_backward", &dgate);
     same_outputs(c, "dup of swiglu_backward", &dup);
-    same_floats(c, "dgate in place or not", gate.at[0], dgate.at[0], count);
-    same_floats(c, "dup in place or not", up.at[0], dup.at[0], count);
+    same_floats(c, "dgate of swiglu_backward in place or not", gate.at[0], dgate.at[0], count);
+    same_floats(c, "dup of swiglu_backward in place or not", up.at[0], dup.at[0], count);
 
     float *second = values(c, count, kind);
     for (int64_t i = 0; i < count; i++) second[i] = second[i] < 0 ? -second[i] : second[i];
     outputs w = vector_of(c, count, NULL), m = vector_of(c, count, a), v = vector_of(c, count, second);
-    BOTH->adamw(w.at[t], m.at[t], v.at[t], b, count, 1e-3f, 0.9f, 0.95f, 1e-8f, 0.1f, 0.271f, 0.142625f, 0.37f);
+    BOTH(adamw)(w.at[t], m.at[t], v.at[t], b, count, 1e-3f, 0.9f, 0.95f, 1e-8f, 0.1f, 0.271f, 0.142625f, 0.37f);
     same_outputs(c, "w of adamw", &w);
     same_outputs(c, "m of adamw", &m);
     same_outputs(c, "v of adamw", &v);
@@ -132,9 +130,9 @@ static void check_vocabulary(check *c, int64_t rows, int64_t width, int kind) {
              (long long)ldo, kind);
     outputs out = outputs_of(c, rows, ldo, width, NULL), lse = vector_of(c, rows, NULL);
     outputs logits = outputs_of(c, rows, ld, width, x);
-    BOTH->softmax(out.at[t], ldo, x, ld, rows, width);
-    BOTH->log_sum_exp(lse.at[t], x, ld, rows, width);
-    BOTH->cross_entropy_backward(logits.at[t], ld, lse.at[1], targets, scale, rows, width);
+    BOTH(softmax)(out.at[t], ldo, x, ld, rows, width);
+    BOTH(log_sum_exp)(lse.at[t], x, ld, rows, width);
+    BOTH(cross_entropy_backward)(logits.at[t], ld, lse.at[1], targets, scale, rows, width);
     same_outputs(c, "softmax", &out);
     same_outputs(c, "log_sum_exp", &lse);
     same_outputs(c, "cross_entropy_backward", &logits);
@@ -155,11 +153,11 @@ static void check_route(check *c, int64_t rows, int64_t experts, int64_t groups,
     outputs dlogits = vector_of(c, rows * experts, NULL);
     int32_t *ids[2] = {room(c, rows * chosen, 4), room(c, rows * chosen, 4)};
     const float *dweights = filled(c, rows * chosen), *more = with_more ? filled(c, rows * experts) : NULL;
-    BOTH->route(ids[t], weights.at[t], p.at[t], logits, bias, rows, experts, chosen, groups, kept, scale, normalise);
+    BOTH(route)(ids[t], weights.at[t], p.at[t], logits, bias, rows, experts, chosen, groups, kept, scale, normalise);
     same(c, "ids of route", ids[0], ids[1], 4 * rows * chosen);
     same_outputs(c, "weights of route", &weights);
     same_outputs(c, "probabilities of route", &p);
-    BOTH->route_backward(dlogits.at[t], dweights, more, p.at[1], ids[1], rows, experts, chosen, scale, normalise);
+    BOTH(route_backward)(dlogits.at[t], dweights, more, p.at[1], ids[1], rows, experts, chosen, scale, normalise);
     same_outputs(c, "route_backward", &dlogits);
     release(c);
 }
@@ -172,7 +170,7 @@ static void check_top_k(check *c, int64_t count, int64_t k, int kind, int64_t le
     int32_t *out[2] = {room(c, most, 4), room(c, most, 4)};
     describe(c, "count %lld k %lld kind %d levels %lld", (long long)count, (long long)k, kind, (long long)levels);
     for (int t = 0; t < 2; t++)
-        if (c->tables[t]->top_k(out[t], scores, count, k) != most) fail(c, "top_k", "returns not", most);
+        if (CALL(t, top_k)(out[t], scores, count, k) != most) fail(c, "top_k", "returns not", most);
     same(c, "top_k", out[0], out[1], 4 * most);
     for (int64_t i = 1; i < most; i++)
         if (out[0][i - 1] >= out[0][i]) fail(c, "top_k", "does not ascend", i);
@@ -182,10 +180,10 @@ static void check_top_k(check *c, int64_t count, int64_t k, int kind, int64_t le
 static void check_probes(check *c, int64_t count) {
     float *x = filled(c, count), *one = filled(c, 1);
     describe(c, "count %lld", (long long)count);
-    const float sum = c->tables[0]->probe_read(x, count);
+    const float sum = CALL(0, probe_read)(x, count);
     if (!(sum >= -(float)count && sum <= (float)count)) fail(c, "probe_read", "is not a sum", 0);
-    if (c->tables[0]->probe_fma(one, count) < (double)(2 * count)) fail(c, "probe_fma", "counts wrongly", 0);
-    if (c->tables[0]->probe_bf16(one, count) < (double)(4 * count)) fail(c, "probe_bf16", "counts wrongly", 0);
+    if (CALL(0, probe_fma)(one, count) < (double)(2 * count)) fail(c, "probe_fma", "counts wrongly", 0);
+    if (CALL(0, probe_bf16)(one, count) < (double)(4 * count)) fail(c, "probe_bf16", "counts wrongly", 0);
     release(c);
 }
 

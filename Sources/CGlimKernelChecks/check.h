@@ -5,14 +5,18 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "glim_kernels.h"
+#include "glim_kernel_checks.h"
+
+#pragma STDC FP_CONTRACT OFF
 
 /// One table against the reference. Buffers belong to it until `release`.
 typedef struct {
     const glim_kernels *tables[2];  ///< the tested one, and the reference
-    char shape[160];                ///< what is being checked, for messages
-    const char *said;               ///< what failed last: told once, not for every shape
-    int64_t failures, count;
+    unsigned seconds;               ///< that a call may take; 0 is any
+    glim_check_progress *progress;  ///< what runs, and the shape that is being checked
+    const char *running;            ///< the same kernel, for messages
+    glim_check_failure *failures;
+    int64_t failure_count, failure_room, count;
     struct {
         char *base;
         int64_t front, bytes;
@@ -21,7 +25,15 @@ typedef struct {
 
 #define COUNT_OF(array) ((int64_t)(sizeof(array) / sizeof *(array)))
 
-// ---- Random
+// ---- Calls
+
+/// The table to call, with a note of what is called. Looks first whether the call before kept to its buffers.
+const glim_kernels *calling(check *c, int table, const char *kernel);
+/// CALL(0, rope)(…) calls the tested table's kernel; BOTH(rope)(…) calls each table's, t being its number.
+#define CALL(table, kernel) calling(c, table, #kernel)->kernel
+#define BOTH(kernel) for (int t = 0; t < 2; t++) CALL(t, kernel)
+
+// ---- Random: the same numbers for every table, by the seed
 
 uint32_t random_bits(void);
 int64_t random_in(int64_t low, int64_t high);
@@ -55,7 +67,9 @@ outputs outputs_of(check *c, int64_t rows, int64_t ld, int64_t width, const floa
 
 // ---- Comparison
 
+/// Says what shape is checked next; to come before the calls.
 void describe(check *c, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/// `what` names its kernel; both are literals.
 void fail(check *c, const char *what, const char *how, int64_t at);
 void same(check *c, const char *what, const void *tested, const void *reference, int64_t bytes);
 /// The same bits, but that a NaN equals any other.

@@ -12,10 +12,10 @@ static void check_matmul_f32(check *c, int64_t m, int64_t n, int64_t k, int32_t 
     const int64_t c_count = m && n ? (panels - 1) * c_panel + (m - 1) * ldc + n - 32 * (panels - 1) : 0;
     float *a = filled(c, a_count), *b = filled(c, b_count), *x = filled(c, c_count);
     float *y = copied(c, x, c_count, 4);
-    c->tables[0]->matmul_f32(x, ldc, c_panel, a, lda, b, ldb, b_panel, m, n, k, flags);
-    c->tables[1]->matmul_f32(y, ldc, c_panel, a, lda, b, ldb, b_panel, m, n, k, flags);
     describe(c, "m %lld n %lld k %lld flags %d packed %d %d", (long long)m, (long long)n, (long long)k, flags,
              packed_b, packed_c);
+    CALL(0, matmul_f32)(x, ldc, c_panel, a, lda, b, ldb, b_panel, m, n, k, flags);
+    CALL(1, matmul_f32)(y, ldc, c_panel, a, lda, b, ldb, b_panel, m, n, k, flags);
     same(c, "matmul_f32", x, y, 4 * c_count);
     release(c);
 }
@@ -31,6 +31,12 @@ static uint16_t *filled_bf16(check *c, int64_t count) {
     return x;
 }
 
+/// Some so small that products underflow, and the largest denormal number, which a dot must not round up to a normal one.
+static void make_small(float *a, int64_t count) {
+    for (int64_t i = 0; i < count; i += 11) a[i] *= 0x1p-120f;
+    for (int64_t i = 5; i < count; i += 17) a[i] = a[i] < 0 ? -0x1.fffffcp-127f : 0x1.fffffcp-127f;
+}
+
 /// Both products with bf16 weights. Where a k is missing its half of the pair is zero in B, as pack_bf16 leaves it.
 static void check_matmul_bf16(check *c, int64_t m, int64_t n, int64_t k, int32_t flags, int packed_c) {
     const int64_t panels = (n + 31) / 32, pairs = (k + 1) / 2, extra = random_in(0, 2);
@@ -43,18 +49,18 @@ static void check_matmul_bf16(check *c, int64_t m, int64_t n, int64_t k, int32_t
     for (int64_t i = 0; k % 2 && i < b_count; i += 2)
         if (i % b_panel / 64 == pairs - 1) b[i] = 0;
     float *a = filled(c, a_count), *before = filled(c, c_count);
-    for (int64_t i = 0; i < a_count; i += 11) a[i] *= 0x1p-120f;
+    make_small(a, a_count);
     float *x = copied(c, before, c_count, 4), *y = copied(c, before, c_count, 4);
     describe(c, "m %lld n %lld k %lld flags %d packed %d", (long long)m, (long long)n, (long long)k, flags,
              packed_c);
 
-    c->tables[0]->matmul_f32_bf16(x, ldc, c_panel, a, lda, b, b_panel, m, n, k, flags);
-    c->tables[1]->matmul_f32_bf16(y, ldc, c_panel, a, lda, b, b_panel, m, n, k, flags);
+    CALL(0, matmul_f32_bf16)(x, ldc, c_panel, a, lda, b, b_panel, m, n, k, flags);
+    CALL(1, matmul_f32_bf16)(y, ldc, c_panel, a, lda, b, b_panel, m, n, k, flags);
     same(c, "matmul_f32_bf16", x, y, 4 * c_count);
 
     memcpy(x, before, 4 * (size_t)c_count), memcpy(y, before, 4 * (size_t)c_count);
-    c->tables[0]->matmul_bf16(x, ldc, c_panel, a, lda, b, b_panel, m, n, k, flags);
-    c->tables[1]->matmul_bf16(y, ldc, c_panel, a, lda, b, b_panel, m, n, k, flags);
+    CALL(0, matmul_bf16)(x, ldc, c_panel, a, lda, b, b_panel, m, n, k, flags);
+    CALL(1, matmul_bf16)(y, ldc, c_panel, a, lda, b, b_panel, m, n, k, flags);
     same(c, "matmul_bf16", x, y, 4 * c_count);
     release(c);
 }
@@ -70,7 +76,7 @@ static void check_matmul_bf16_rows(check *c, int64_t m, int64_t n, int64_t k, in
     const int64_t b_count = k ? (panels - 1) * b_panel + (k - 1) * ldb + n - 32 * (panels - 1) : 0;
     const int64_t c_count = (panels - 1) * c_panel + (m - 1) * ldc + n - 32 * (panels - 1);
     float *a = filled(c, a_count), *b = filled(c, b_count), *x = filled(c, c_count);
-    for (int64_t i = 0; i < a_count; i += 11) a[i] *= 0x1p-120f;
+    make_small(a, a_count);
     float *y = copied(c, x, c_count, 4), *z = copied(c, x, c_count, 4);
     float *turned = zeroed(c, m * k, 4), *rows = zeroed(c, n * k, 4);
     uint16_t *packed = zeroed(c, 64 * panels * pairs, 2);
@@ -80,11 +86,11 @@ static void check_matmul_bf16_rows(check *c, int64_t m, int64_t n, int64_t k, in
     }
     describe(c, "m %lld n %lld k %lld flags %d packed %d %d", (long long)m, (long long)n, (long long)k, flags,
              packed_b, packed_c);
-    c->tables[0]->matmul_bf16_rows(x, ldc, c_panel, a, lda, b, ldb, b_panel, m, n, k, flags);
-    c->tables[1]->matmul_bf16_rows(y, ldc, c_panel, a, lda, b, ldb, b_panel, m, n, k, flags);
+    CALL(0, matmul_bf16_rows)(x, ldc, c_panel, a, lda, b, ldb, b_panel, m, n, k, flags);
+    CALL(1, matmul_bf16_rows)(y, ldc, c_panel, a, lda, b, ldb, b_panel, m, n, k, flags);
     same(c, "matmul_bf16_rows", x, y, 4 * c_count);
-    c->tables[1]->pack_bf16(packed, rows, k, n, k);
-    c->tables[1]->matmul_bf16(z, ldc, c_panel, turned, k, packed, 64 * pairs, m, n, k, flags);
+    CALL(1, pack_bf16)(packed, rows, k, n, k);
+    CALL(1, matmul_bf16)(z, ldc, c_panel, turned, k, packed, 64 * pairs, m, n, k, flags);
     same(c, "matmul_bf16_rows as matmul_bf16", x, z, 4 * c_count);
     release(c);
 }
@@ -98,6 +104,7 @@ static void check_layouts(check *c, int64_t n, int64_t k) {
     for (int64_t i = 0; i < x_count; i += 7) x[i] *= 0x1p-130f;  // denormals must survive
     int32_t rows[9];
     for (int i = 0; i < count; i++) rows[i] = (int32_t)random_in(0, n - 1);
+    describe(c, "n %lld k %lld", (long long)n, (long long)k);
     struct {
         float *packed, *unpacked, *turned, *gathered, *widened, *gathered_bf16;
         uint16_t *packed_bf16, *rounded;
@@ -111,21 +118,20 @@ static void check_layouts(check *c, int64_t n, int64_t k) {
         r[t].gathered_bf16 = zeroed(c, count * k, 4);
         r[t].packed_bf16 = zeroed(c, 64 * panels * pairs, 2);
         r[t].rounded = zeroed(c, 64 * panels * pairs, 2);
-        c->tables[t]->pack_f32(r[t].packed, x, ld, n, k);
-        c->tables[t]->unpack_f32(r[t].unpacked, ld, r[t].packed, n, k);
+        CALL(t, pack_f32)(r[t].packed, x, ld, n, k);
+        CALL(t, unpack_f32)(r[t].unpacked, ld, r[t].packed, n, k);
         const int64_t middle = random_in(0, (k + 31) / 32);
-        c->tables[t]->transpose_panels_f32(r[t].turned, r[t].packed, n, k, 0, middle);
-        c->tables[t]->transpose_panels_f32(r[t].turned + middle * 32 * n, r[t].packed, n, k, middle, (k + 31) / 32);
-        c->tables[t]->gather_rows_f32(r[t].gathered, k, r[t].packed, rows, count, k);
-        c->tables[t]->pack_bf16(r[t].packed_bf16, x, ld, n, k);
-        c->tables[t]->unpack_bf16(r[t].widened, ld, r[t].packed_bf16, n, k);
-        c->tables[t]->gather_rows_bf16(r[t].gathered_bf16, k, r[t].packed_bf16, rows, count, k);
-        c->tables[t]->round_panels(r[t].rounded, r[t].packed, panels, k);
+        CALL(t, transpose_panels_f32)(r[t].turned, r[t].packed, n, k, 0, middle);
+        CALL(t, transpose_panels_f32)(r[t].turned + middle * 32 * n, r[t].packed, n, k, middle, (k + 31) / 32);
+        CALL(t, gather_rows_f32)(r[t].gathered, k, r[t].packed, rows, count, k);
+        CALL(t, pack_bf16)(r[t].packed_bf16, x, ld, n, k);
+        CALL(t, unpack_bf16)(r[t].widened, ld, r[t].packed_bf16, n, k);
+        CALL(t, gather_rows_bf16)(r[t].gathered_bf16, k, r[t].packed_bf16, rows, count, k);
+        CALL(t, round_panels)(r[t].rounded, r[t].packed, panels, k);
         // Where rounding may flush, what is compared is what a dot makes of it.
         for (int64_t i = 0; i < 64 * panels * pairs; i++)
             if (!(r[t].rounded[i] & 0x7F80)) r[t].rounded[i] &= 0x8000;
     }
-    describe(c, "n %lld k %lld", (long long)n, (long long)k);
     for (int64_t i = 0; i < n; i++) {
         same(c, "unpack_f32 of pack_f32", r[0].unpacked + i * ld, x + i * ld, 4 * k);
         for (int64_t j = 0; j < k; j++)
@@ -145,7 +151,7 @@ static void check_layouts(check *c, int64_t n, int64_t k) {
     for (int64_t i = 0; i < 64 * panels * pairs; i++)
         if (!(r[0].packed_bf16[i] & 0x7F80)) r[0].packed_bf16[i] &= 0x8000;
     same(c, "round_panels as pack_bf16", r[0].rounded, r[0].packed_bf16, 2 * 64 * panels * pairs);
-    for (int t = 0; t < 2; t++) c->tables[t]->scatter_rows_f32(r[t].packed, added, ld, rows, count, k, first, last);
+    for (int t = 0; t < 2; t++) CALL(t, scatter_rows_f32)(r[t].packed, added, ld, rows, count, k, first, last);
     same(c, "scatter_rows_f32", r[0].packed, r[1].packed, 4 * packed_count);
     release(c);
 }
