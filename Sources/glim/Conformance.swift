@@ -11,7 +11,8 @@ struct Conformance: AsyncParsableCommand {
             wrong choice still writes fluent text. Each line is a property that implementations have broken: causality, \
             cache and chunk edges, the choice itself, ties, shared selections, the MTP layer, more than 131,072 keys, \
             recall. Without --model it asks this engine, on small built-in networks; with one, that checkpoint, at \
-            lengths it can afford. What cannot be asked of it (a dense model has no indexer) is marked -, with the \
+            lengths it can afford, a quantised one in its own arithmetic: what lies in the middle of two steps may be rounded \
+            to either, so half of the positions may be off by what a step comes to. What cannot be asked of it (a dense model has no indexer) is marked -, with the \
             reason, and counts neither way. The exit status is 1 if a property does not hold.
 
             With --endpoint it asks a server over HTTP instead: whether a reply is the same again, in company, streamed, \

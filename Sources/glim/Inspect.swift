@@ -96,6 +96,8 @@ private struct Report {
         var cacheBytesPerToken: Int
         var cacheFormat: String
         var layers: Layers
+        /// Of a quantised model: by "int4", "int8" and "full".
+        var weightFormats: [String: [String]]?
 
         enum CodingKeys: String, CodingKey {
             case parameters, bytes, layers
@@ -105,6 +107,7 @@ private struct Report {
             case mtpParameters = "mtp_parameters"
             case cacheBytesPerToken = "cache_bytes_per_token"
             case cacheFormat = "cache_format"
+            case weightFormats = "weight_formats"
         }
     }
 
@@ -120,7 +123,10 @@ private struct Report {
                 layers: .init(
                     total: config.layerCount, dense: config.denseLayerCount, expert: config.expertLayerCount,
                     mtp: config.mtpLayerCount, fullIndexer: config.fullIndexerCount,
-                    sharedIndexer: config.sharedIndexerCount)
+                    sharedIndexer: config.sharedIndexerCount),
+                weightFormats: config.integerWeights.map { weights in
+                    Dictionary(uniqueKeysWithValues: weights.modulesByFormat.map { ($0.format, $0.modules) })
+                }
             ).jsonLine
         }
     }
@@ -155,6 +161,10 @@ private struct Report {
         lines.append(
             "vocabulary  \(c.vocabularySize)\(c.tiesEmbeddings ? ", head tied to the embedding" : "")")
         lines.append("positions   \(c.maximumPositions), RoPE base \(c.ropeTheta)")
+        for (format, modules) in c.integerWeights?.modulesByFormat ?? [] {
+            lines.append(
+                "in \(format)".padding(toLength: 12, withPad: " ", startingAt: 0) + modules.joined(separator: ", "))
+        }
         return lines
     }
 

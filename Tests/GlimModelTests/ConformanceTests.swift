@@ -1,4 +1,6 @@
+import Foundation
 import GlimModel
+import GlimTestSupport
 import Testing
 
 @Suite("conformance") struct ConformanceTests {
@@ -63,6 +65,13 @@ import Testing
         (.draftStepsUseLayersInTurn, ["the MTP layer's own indexer"]),
         (.draftStepsReadTrunk, ["the MTP layer's own indexer"]),
         (.draftStepsSeeNextTokenOnly, ["the MTP layer's own indexer"]),
+        (.inputsNotRounded, ["attention reads the selection"]),
+        (.inputsRoundedDown, ["attention reads the selection"]),
+        (.oneStepForAllGroups, ["attention reads the selection"]),
+        (.oneStepForTheChunk, ["causality beyond index_topk", "chunks around index_topk"]),
+        (.int4PairsSwapped, ["attention reads the selection"]),
+        (.keysRoundedInTheCacheOnly, ["chunks around index_topk"]),
+        (.indexKeysNotRounded, ["selection by index score"]),
     ]
 
     @Test("a broken variant fails the properties that are about its fault", arguments: caught)
@@ -135,6 +144,36 @@ import Testing
             "selections are well formed", "selection by index score", "attention reads the selection",
         ])
         #expect(results.count == 9 && results.allSatisfy { $0.status == .passed }, "\(Self.describe(results))")
+    }
+
+    @Test("quantised networks have every property but those of what they lack") func quantized() {
+        for result in ConformanceSuite(ModelEngine(), on: ConformanceNetwork.quantized).run() {
+            let isOfMTP = result.name == "the MTP layer's own indexer"
+            #expect(result.status == (isOfMTP ? .notAsked : .passed), "\(result.name): \(result.detail)")
+        }
+    }
+
+    @Test("of a quantised checkpoint is asked what is asked of the one it was made of", arguments: 0..<6)
+    func quantizedFolder(seed: Int) throws {
+        try withTemporaryFolder { folder in
+            let (plain, quantised) = (folder.appending(path: "plain"), folder.appending(path: "quantised"))
+            // A first layer that can be computed plainly, and choices that are not all of ties.
+            let config = Tiny.wideConfig(3 * seed + 1).with {
+                ($0.layerCount, $0.denseLayerCount, $0.computeType) = (2, 1, .float32)
+                $0.indexer = .init(
+                    headCount: 5, headWidth: $0.keyRotated + 20, topK: 24, ropeInterleave: seed % 4 < 2,
+                    kinds: [.full, seed % 3 == 0 ? .full : .shared])
+                $0.initializerRange = 0.15
+            }
+            try Tiny.model(config, seed).save(to: plain)
+            _ = try #require(try Conversion(plain, to: quantised, Scheme(seed % 2 == 0 ? .w8a8 : .w4a8)).run())
+            let before = ConformanceSuite(model: try Model(folder: plain)).run()
+            let after = ConformanceSuite(model: try Model(folder: quantised)).run()
+            for (a, b) in zip(before, after) {
+                #expect(a.status != .failed && a.status == b.status, "\(b.name): \(a.detail); \(b.detail)")
+            }
+            #expect(after.count { $0.status == .passed } >= 14, "\(Self.describe(after))")
+        }
     }
 
     @Test("chunks that a short subject has no room for are not asked, and not passed") func tooShort() throws {

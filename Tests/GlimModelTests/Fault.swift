@@ -16,4 +16,7 @@ enum Fault: String, CaseIterable, Sendable {
     // Multi-token prediction.
     case draftReusesTarget, draftStepsShare, draftStepsSelectAnew, draftStepsUseFirstLayer, draftStepsUseLayersInTurn
     case draftStepsReadTrunk, draftStepsSeeNextTokenOnly
+    // Integers.
+    case inputsNotRounded, inputsRoundedDown, oneStepForAllGroups, oneStepForTheChunk, int4PairsSwapped
+    case keysRoundedInTheCacheOnly, indexKeysNotRounded
 }

@@ -1,5 +1,6 @@
 import Foundation
 import GlimModel
+import GlimTensor
 
 /// Sparse MLA written a second time: plain Swift in double precision, without our kernels, with a cache and chunks as an
 /// engine has them. Slow, and wrong in one way where asked to be.
@@ -13,6 +14,9 @@ struct PlainEngine: ConformanceEngine {
 struct PlainMatrix {
     let columns: [Double]
     let outputs: Int
+    /// Inputs that have one step of int8; nil where they are not rounded.
+    var group: Int?
+    var roundsDown = false
 
     init(_ rows: [Float], inputs: Int) {
         outputs = rows.count / inputs
@@ -21,8 +25,10 @@ struct PlainMatrix {
         self.columns = columns
     }
 
-    func callAsFunction(_ x: [Double]) -> [Double] {
-        [Double](unsafeUninitializedCapacity: outputs) { y, count in
+    /// - Parameter largest: of the numbers that share a step, where others than the group's do.
+    func callAsFunction(_ given: [Double], largest: Double? = nil) -> [Double] {
+        let x = group.map { rounded(given, group: $0, largest: largest, down: roundsDown) } ?? given
+        return [Double](unsafeUninitializedCapacity: outputs) { y, count in
             for o in 0..<outputs { y.initializeElement(at: o, to: 0) }
             columns.withUnsafeBufferPointer { columns in
                 for i in x.indices {
@@ -33,6 +39,18 @@ struct PlainMatrix {
             count = outputs
         }
     }
+}
+
+/// Numbers in 255 steps, each group's by its largest.
+func rounded(_ x: [Double], group: Int, largest: Double? = nil, down: Bool = false) -> [Double] {
+    var y = x
+    var largests = [Double](repeating: largest ?? 0, count: (x.count + group - 1) / group)
+    if largest == nil { for i in x.indices { largests[i / group] = max(largests[i / group], abs(x[i])) } }
+    for i in x.indices where largests[i / group] > 0 {
+        let step = largests[i / group] / 127
+        y[i] = (down ? (x[i] / step).rounded(.down) : rint(x[i] / step)) * step
+    }
+    return y
 }
 
 final class PlainSubject: ConformanceSubject {
@@ -60,7 +78,9 @@ final class PlainSubject: ConformanceSubject {
     }
 
     var facts: ConformanceFacts {
-        ConformanceFacts(vocabularySize: config.vocabularySize, topK: config.indexer?.topK)
+        ConformanceFacts(
+            vocabularySize: config.vocabularySize, topK: config.indexer?.topK,
+            otherStep: network.integers("lm_head.weight") == nil ? 0 : ConformanceFacts.step)
     }
 
     // MARK: Reading
@@ -84,10 +104,11 @@ final class PlainSubject: ConformanceSubject {
             // Rows of one layer nobody asked for leave their keys only.
             let needed = config.layerCount == 1 ? rows.clamped(to: first..<first + count) : first..<first + count
             let out = chunk(Array(tokens[first..<first + count]), at: first, needed: needed, &memory)
+            let normed = out.h.map { rmsNorm($0, vector("model.norm.weight"), config.normEpsilon) }
+            let largest = fault == .oneStepForTheChunk ? normed.joined().map(abs).max() : nil
             for (i, t) in needed.enumerated() where rows.contains(t) {
-                let normed = rmsNorm(out.h[i], vector("model.norm.weight"), config.normEpsilon)
-                hidden.append(normed)
-                reading.outputs.append(head(normed).map { Float($0) })
+                hidden.append(normed[i])
+                reading.outputs.append(head(normed[i], largest: largest).map { Float($0) })
                 guard reading.selections != nil else { continue }
                 for layer in 0..<config.layerCount {
                     reading.selections![layer].append(out.read[layer][i].map { Int32($0) })
@@ -110,6 +131,9 @@ final class PlainSubject: ConformanceSubject {
         var selected: [[Int]] = []
         var firstSelected: [[Int]]?
         var lastFull = 0
+        if fault == .keysRoundedInTheCacheOnly {
+            for layer in memory.indices { memory[layer].keys = keptKeys(memory[layer].keys) }
+        }
         // In one layer a token's keys, before they turn, are the same everywhere.
         var known: [Int32: (latent: [Double], index: [Double])] = [:]
         for layer in 0..<config.layerCount {
@@ -128,7 +152,8 @@ final class PlainSubject: ConformanceSubject {
                     if layer == 0 { known[tokens[i]] = plain }
                 }
                 guard let plain else { continue }
-                memory[layer].keys += turned(plain.latent, from: config.latent, at: position, !config.ropeInterleave)
+                let fresh = turned(plain.latent, from: config.latent, at: position, !config.ropeInterleave)
+                memory[layer].keys += fault == .keysRoundedInTheCacheOnly ? fresh : keptKeys(fresh)
                 if runsIndexer {
                     var key = turnedIndexKey(source, plain.index, at: indexPosition(position, first))
                     if fault == .keysMissingWhileAllIsSelected, total <= config.indexer!.topK {
@@ -199,7 +224,8 @@ final class PlainSubject: ConformanceSubject {
         let (I, X) = (indexer.headCount, indexer.headWidth)
         let flat = matrix("\(prefix).self_attn.indexer.wq_b.weight", latent.count)(latent)
         let queries = (0..<I).map {
-            turnedIndex(Array(flat[$0 * X..<($0 + 1) * X]), at: indexPosition(t, first))
+            let query = turnedIndex(Array(flat[$0 * X..<($0 + 1) * X]), at: indexPosition(t, first))
+            return indexer.keyFormat == .int8 ? rounded(query, group: X) : query
         }
         var weights = matrix("\(prefix).self_attn.indexer.weights_proj.weight", x.count)(x)
         if fault == .noHeadWeights { weights = weights.map { _ in 1 } }
@@ -247,7 +273,19 @@ final class PlainSubject: ConformanceSubject {
 
     private func turnedIndexKey(_ prefix: String, _ key: [Double], at position: Int) -> [Double] {
         let turned = turnedIndex(key, at: position)
-        return fault == .normAfterRotation ? keyNorm(prefix, turned) : turned
+        let made = fault == .normAfterRotation ? keyNorm(prefix, turned) : turned
+        return config.indexer!.keyFormat == .int8 && fault != .indexKeysNotRounded
+            ? rounded(made, group: made.count) : made
+    }
+
+    /// Keys of attention as they are kept, one or many.
+    private func keptKeys(_ keys: [Double]) -> [Double] {
+        guard config.latentFormat == .bf16 else { return keys }
+        // Eight bits and the sign: what is added and taken away again leaves as many.
+        return keys.map { key in
+            let shift = 1.5 * Double(sign: .plus, exponent: (key == 0 ? 0 : Int(key.exponent)) + 52 - 7, significand: 1)
+            return (key + shift) - shift
+        }
     }
 
     private func keyNorm(_ prefix: String, _ key: [Double]) -> [Double] {
@@ -357,7 +395,15 @@ final class PlainSubject: ConformanceSubject {
 
     func matrix(_ name: String, _ inputs: Int) -> PlainMatrix {
         if let held = matrices[name] { return held }
-        let made = PlainMatrix(network.tensor(name), inputs: inputs)
+        var rows = network.tensor(name)
+        let integers = network.integers(name)
+        if fault == .int4PairsSwapped, integers?.format.bits == 4 {
+            for i in stride(from: 0, to: rows.count, by: 2) { rows.swapAt(i, i + 1) }
+        }
+        var made = PlainMatrix(rows, inputs: inputs)
+        made.group = fault == .inputsNotRounded ? nil : integers?.format.group
+        if fault == .oneStepForAllGroups, made.group != nil { made.group = inputs }
+        made.roundsDown = fault == .inputsRoundedDown
         matrices[name] = made
         return made
     }

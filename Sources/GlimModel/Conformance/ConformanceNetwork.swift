@@ -1,30 +1,60 @@
 import Foundation
-import GlimTensor
+public import GlimTensor
 
 /// A network on paper: its shape, and its numbers under the checkpoint's names.
 public struct ConformanceNetwork: Sendable {
     public let name: String
     public let config: ModelConfig
     private let numbers: @Sendable (_ tensor: String) -> [Float]?
+    private let quantized: @Sendable (_ tensor: String) -> IntegerMatrix?
 
-    /// - Parameter numbers: of a tensor, row-major; nil where there is none.
+    /// - Parameters:
+    ///   - integers: of a matrix whose products are in them; nil where they are not.
+    ///   - numbers: of a tensor, row-major; nil where there is none.
     public init(
-        _ name: String, _ config: ModelConfig, numbers: @escaping @Sendable (_ tensor: String) -> [Float]?
+        _ name: String, _ config: ModelConfig,
+        integers: @escaping @Sendable (_ tensor: String) -> IntegerMatrix? = { _ in nil },
+        numbers: @escaping @Sendable (_ tensor: String) -> [Float]?
     ) {
-        (self.name, self.config, self.numbers) = (name, config, numbers)
+        (self.name, self.config, self.numbers, quantized) = (name, config, numbers, integers)
     }
 
-    /// The numbers of a tensor, row-major; asking for one that the config does not have is a bug.
+    /// A matrix in the integers that products with it are in, which also decide how what it meets is rounded: to int8,
+    /// with a scale for each row and group. Nil of tensors whose products are of numbers.
+    public func integers(_ name: String) -> IntegerMatrix? { quantized(name) }
+
+    /// The numbers of a tensor, row-major, those of integers times their scales; asking for one that the config does not
+    /// have is a bug.
     public func tensor(_ name: String) -> [Float] {
+        if let integers = quantized(name) { return integers.numbers }
         guard let found = numbers(name) else { preconditionFailure("ConformanceNetwork: no tensor \(name)") }
         return found
     }
 
-    /// A network that differs in its config, and in the tensors given.
+    /// A network that differs in its config, and in the tensors given, products with which are of numbers.
     func changed(
         _ name: String, _ change: (inout ModelConfig) -> Void = { _ in }, tensors: [String: [Float]] = [:]
     ) -> ConformanceNetwork {
-        ConformanceNetwork(name, config.with(change)) { [numbers] in tensors[$0] ?? numbers($0) }
+        ConformanceNetwork(
+            name, config.with(change), integers: { [quantized] in tensors[$0] == nil ? quantized($0) : nil },
+            numbers: { [numbers] in tensors[$0] ?? numbers($0) })
+    }
+
+    /// The same as a quantised file has it: matrices in integers, those of feed-forward parts of so many bits, and keys
+    /// kept in fewer bits.
+    func inIntegers(feedForwardBits bits: Int) -> ConformanceNetwork {
+        let scheme = Scheme(.w8a8)
+        let plan = Model(config, isBlueprint: true) { MatrixForm(quantization: scheme.format($0)) }
+        var integers: [String: IntegerMatrix] = [:]
+        for tensor in plan.tensors where tensor.integerFormat != nil {
+            let inputs = tensor.shape[1]
+            let format = Weight.Format.integers(bits: tensor.name.contains(".mlp.") ? bits : 8, inputs: inputs)
+            integers[tensor.name] = self.tensor(tensor.name).withUnsafeBufferPointer {
+                Quantizer(format, inputs: inputs)($0)
+            }
+        }
+        return ConformanceNetwork(
+            name, config.with { $0.keepsShortKeys() }, integers: { [integers] in integers[$0] }, numbers: numbers)
     }
 
     /// The same weights with dense attention.
@@ -60,7 +90,14 @@ extension ConformanceNetwork {
             random("sparse", tiny(layers: 2, kinds: [.full, .full])),
             random("shared", tiny(layers: 5, kinds: [.full, .shared, .full, .shared, .shared])),
             random("mtp", tiny(layers: 2, kinds: [.full, .shared]).with { $0.mtpLayerCount = 3 }),
-        ]
+        ] + quantized
+    }
+
+    /// Those of them that are quantised: one with all matrices in 8 bits, one with some in 4.
+    public static var quantized: [ConformanceNetwork] {
+        // Rows of several groups, and rows that are one.
+        let config = tiny(layers: 2, kinds: [.full, .shared]).with { ($0.hiddenSize, $0.denseWidth) = (96, 160) }
+        return [8, 4].map { random("int\($0)", config).inIntegers(feedForwardBits: $0) }
     }
 
     /// Positions that the built-in networks choose: neither a power of two nor a divisor of a page.

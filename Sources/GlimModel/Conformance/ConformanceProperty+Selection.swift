@@ -41,9 +41,7 @@ extension ConformanceProperty {
         let selections = try one.usable(try one.selections(of: try one.read(tokens)), rows: 0..<T)
         let expected = plain.read(tokens, rows: 0..<T, selections: selections)
         for (layer, scores) in expected.scores.sorted(by: { $0.key < $1.key }) {
-            for t in 0..<T {
-                try one.expectTop(selections[layer][t], scores[t], topK, position: t) { ", layer \(layer)" }
-            }
+            try one.expectTop(selections[layer], scores, topK, rows: 0..<T) { ", layer \(layer)" }
         }
         return "\(T) positions of \(expected.scores.count) layers"
     }
@@ -86,11 +84,9 @@ extension ConformanceProperty {
             let fitting = readings.filter { _, scores in
                 zip(scores, found).allSatisfy { scores, row in PlainNetwork.top(topK, of: scores) == row }
             }.map(\.0)
-            for (i, t) in rows.enumerated() {
-                try one.expectTop(found[i], expected[i], topK, position: t) {
-                    " with indexer_rope_interleave \(isInterleaved)"
-                        + (fitting.first.map { "; it fits: \($0.rawValue)" } ?? "")
-                }
+            try one.expectTop(found, expected, topK, rows: rows) {
+                " with indexer_rope_interleave \(isInterleaved)"
+                    + (fitting.first.map { "; it fits: \($0.rawValue)" } ?? "")
             }
             let others = readings.filter { rotation, scores in
                 rotation != wanted
@@ -125,14 +121,15 @@ extension ConformanceProperty {
             )
         }
 
-        // Queries without a rotated part score a key by its token alone: equal tokens are equal scores.
-        var query = first.tensor("\(own).wq_b.weight")
-        let width = query.count / indexer.headCount / indexer.headWidth
-        for row in 0..<indexer.headCount * indexer.headWidth
-        where row % indexer.headWidth < first.config.keyRotated {
-            for i in 0..<width { query[row * width + i] = 0 }
+        // Keys without a rotated part are their token's alone, in any format: equal tokens are equal scores.
+        let changes = ["weight", "bias"].map { part in
+            let before = first.tensor("\(own).k_norm.\(part)")
+            return (
+                "\(own).k_norm.\(part)",
+                before.indices.map { $0 < first.config.keyRotated ? 0 : before[$0] }
+            )
         }
-        let unturned = first.changed("without rotation", tensors: ["\(own).wq_b.weight": query])
+        let unturned = first.changed("without rotation", tensors: Dictionary(uniqueKeysWithValues: changes))
         let one = try it.other(unturned)
         let tokens = one.tokens(T, "few tokens", below: 6)
         guard let plain = PlainNetwork(unturned) else {
@@ -143,7 +140,8 @@ extension ConformanceProperty {
         for (i, scores) in (plain.read(tokens, rows: rows).scores[0] ?? []).enumerated() {
             // Unequal tokens with scores that rounding could swap would decide nothing.
             let values = Set(scores).sorted()
-            let isClear = zip(values, values.dropFirst()).allSatisfy { $1 - $0 > 1e-4 * (abs($0) + abs($1)) }
+            let least = max(1e-4, one.facts.otherScoreStep)
+            let isClear = zip(values, values.dropFirst()).allSatisfy { $1 - $0 > least * (abs($0) + abs($1)) }
             guard isClear else { continue }
             let expected = PlainNetwork.top(topK, of: scores)
             compared += 1
@@ -276,9 +274,7 @@ extension ConformanceCase {
             let expected = plain.draft(tokens, step: i + 1, hidden: hidden, selection: draft)
             let selects = i == 0 || shares == false
             for scores in expected.scores.values where selects {
-                for t in draft.indices {
-                    try expectTop(draft[t], scores[t], topK, position: t) { ", step \(i + 1)\(way)" }
-                }
+                try expectTop(draft, scores, topK, rows: draft.indices) { ", step \(i + 1)\(way)" }
             }
             if !readings[i].outputs.isEmpty {
                 try expectPlain(readings[i], expected.logprobs, rows: draft.indices, ", step \(i + 1)\(way)")

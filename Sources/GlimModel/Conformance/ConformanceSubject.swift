@@ -42,15 +42,28 @@ public struct ConformanceFacts: Sendable, Equatable {
     public var tolerance: Double
     /// How far its log-probabilities may be from those in double precision.
     public var rounding: Double
+    /// How far they may be where the subject rounds numbers to a few bits: one that lies in the middle of two steps may go
+    /// either way, and takes with it what is rounded later. Few do, so that at least half of the rows have to be within
+    /// `rounding` all the same. 0 where nothing is rounded so.
+    public var otherStep: Double
     /// The longest sequence that takes it seconds when only the last rows are wanted.
     public var longest: Int
 
+    /// What steps of integers of eight bits may come to in a log-probability: of trained models some 0.1 are seen, of 4096
+    /// tokens at hundreds of positions.
+    public static let step = 0.3
+
+    /// How far index scores may be, over the largest: sums of products that are themselves no larger.
+    var scoreRounding: Double { rounding / 10 }
+    /// The same where a number was rounded to the other step.
+    var otherScoreStep: Double { otherStep / 30 }
+
     public init(
         vocabularySize: Int, topK: Int?, readsInChunks: Bool = true, tolerance: Double = 0, rounding: Double = 1e-3,
-        longest: Int = .max
+        otherStep: Double = 0, longest: Int = .max
     ) {
         (self.vocabularySize, self.topK, self.readsInChunks) = (vocabularySize, topK, readsInChunks)
-        (self.tolerance, self.rounding, self.longest) = (tolerance, rounding, longest)
+        (self.tolerance, self.rounding, self.otherStep, self.longest) = (tolerance, rounding, otherStep, longest)
     }
 }
 

@@ -5,9 +5,15 @@ public struct ModelEngine: ConformanceEngine {
     public init() {}
 
     public func subject(_ network: ConformanceNetwork) throws -> any ConformanceSubject {
-        let model = Model(network.config)
+        let model = Model(network.config) { matrix in
+            MatrixForm(format: network.integers(matrix.tensor)?.format ?? .f32)
+        }
         for tensor in model.tensors {
-            network.tensor(tensor.name).withUnsafeBufferPointer { tensor.fill(from: $0) }
+            if tensor.integerFormat == nil {
+                network.tensor(tensor.name).withUnsafeBufferPointer { tensor.fill(from: $0) }
+            } else if let integers = network.integers(tensor.name) {
+                tensor.parts[0].weight.set(integers, matrix: tensor.parts[0].matrix)
+            }
         }
         model.changed()
         return ModelSubject(model)
@@ -24,8 +30,14 @@ public struct ModelSubject: ConformanceSubject {
         ConformanceFacts(
             vocabularySize: model.config.vocabularySize, topK: model.config.indexer?.topK,
             rounding: model.config.computeType == .bfloat16 ? 0.2 : 2e-3,
+            otherStep: isRounded ? ConformanceFacts.step : 0,
             // One layer's keys hang on its tokens alone, so that rows nobody asks for cost next to nothing.
             longest: model.config.layerCount == 1 ? 1 << 18 : 1 << 13)
+    }
+
+    /// Whether inputs of products, or keys, are rounded to a few bits.
+    private var isRounded: Bool {
+        model.config.keepsRoundedKeys || model.weights.contains { $0.quantization != nil }
     }
 
     public func read(
@@ -112,7 +124,7 @@ extension Model {
             Tensor.embedding(tokens, embedding), layer.attentionNorm, epsilon: config.normEpsilon)
         let keys_T = Tensor.latentKeys(
             Tensor.linear(x_TD, attention.keyDown), norm: attention.keyNorm, epsilon: config.latentNormEpsilon,
-            positions: batch.positions, pass.rotary, halfSplit: !config.ropeInterleave)
+            positions: batch.positions, pass.rotary, halfSplit: !config.ropeInterleave, format: attention.keyFormat)
         _ = batch.pages(of: keys_T, .latent(layer: 0), format: .f32)
         if let indexer = attention.indexer {
             let keys = indexer.keys(x_TD, pass, tape: nil)
@@ -126,6 +138,8 @@ extension ConformanceNetwork {
     /// A model's own weights.
     init(_ model: Model) {
         let tensors = Dictionary(model.tensors.map { ($0.name, $0) }, uniquingKeysWith: { first, _ in first })
-        self.init("model", model.config) { tensors[$0]?.numbers()?.elements }
+        self.init(
+            "model", model.config, integers: { tensors[$0]?.integers() },
+            numbers: { tensors[$0]?.numbers()?.elements })
     }
 }

@@ -1,9 +1,11 @@
 import Foundation
+import GlimTensor
 
 /// The definition of GLM-5's attention, computed plainly: double precision, whole sequences, no cache, no kernels
 /// (GLM-5 report, section 2.1; DeepSeek-V3.2 report, eq. 1).
 ///
-/// Rotary angles alone are products in f32, as every engine has them. Experts in MTP layers only.
+/// Rotary angles alone are products in f32, as every engine has them. What a network rounds to fewer bits is rounded here
+/// too: what meets integers, keys as they are kept, and index queries where those are integers. Experts in MTP layers only.
 struct PlainNetwork {
     /// Which dimensions of an index query or key turn together.
     enum Rotation: String, CaseIterable {
@@ -114,7 +116,7 @@ struct PlainNetwork {
         let x = distinct(tokens + [query]).normed(vector("\(prefix).input_layernorm.weight"), config.normEpsilon)
         let last = tokens.count
         let (key, score) = (indexKey(prefix), indexScore(prefix))
-        let keys = tokens.indices.flatMap { turned(key(x[$0]), at: s) }
+        let keys = tokens.indices.flatMap { kept(turned(key(x[$0]), at: s)) }
         let scored = score(x[last], latents(x, prefix, last..<last + 1)[0], t)
         return keys.withUnsafeBufferPointer { keys in tokens.indices.map { scored(keys, $0) } }
     }
@@ -131,7 +133,7 @@ struct PlainNetwork {
         guard let last = rows.last else { return [] }
         let (key, score) = (indexKey(prefix), indexScore(prefix))
         let plain = Rows(values: x.values.map(key), place: x.place)
-        let keys = (0...last).flatMap { turned(plain[$0], at: $0) }
+        let keys = (0...last).flatMap { kept(turned(plain[$0], at: $0)) }
         return zip(rows, latents).map { t, latent in
             let scored = score(x[t], latent, t)
             return keys.withUnsafeBufferPointer { keys in (0...t).map { scored(keys, $0) } }
@@ -157,7 +159,10 @@ struct PlainNetwork {
         let weights = matrix("\(own).weights_proj.weight", config.hiddenSize)
         return { x, latent, t in
             let flat = query(latent)
-            let q = (0..<I).flatMap { h in turned(Array(flat[h * X..<(h + 1) * X]), at: t) }
+            let q = (0..<I).flatMap { h in
+                let one = turned(Array(flat[h * X..<(h + 1) * X]), at: t)
+                return indexer.keyFormat == .int8 ? Self.inSteps(one, group: X) : one
+            }
             let w = weights(x).map { $0 / Double(I).squareRoot() }
             return { keys, s in
                 var sum = 0.0
@@ -168,6 +173,15 @@ struct PlainNetwork {
                 }
                 return sum
             }
+        }
+    }
+
+    /// An index key as it is kept.
+    private func kept(_ key: [Double]) -> [Double] {
+        switch config.indexer?.keyFormat {
+        case .int8: Self.inSteps(key, group: key.count)
+        case .bf16: key.map(Self.inBF16)
+        case .f32, nil: key
         }
     }
 
@@ -186,7 +200,10 @@ struct PlainNetwork {
                 let kv = down(x)
                 return Self.rmsNorm(Array(kv[..<C]), norm, config.latentNormEpsilon) + kv[C...]
             }, place: x.place)
-        let keys = (0...last).flatMap { s in rotated(compressed[s], from: C, at: s, !config.ropeInterleave) }
+        let keys = (0...last).flatMap { s in
+            let key = rotated(compressed[s], from: C, at: s, !config.ropeInterleave)
+            return config.latentFormat == .bf16 ? key.map(Self.inBF16) : key
+        }
         let up = matrix("\(own).kv_b_proj.weight", C)
         let (query, output) = (
             matrix("\(own).q_b_proj.weight", config.queryLatent!), matrix("\(own).o_proj.weight", H * V)
@@ -306,6 +323,8 @@ struct PlainNetwork {
     private struct Matrix {
         let numbers: [Float]
         let columns: Int
+        /// Inputs that are rounded to int8 by one scale; nil where they are not rounded.
+        let group: Int?
 
         func row(_ i: Int) -> [Double] { numbers[i * columns..<(i + 1) * columns].map { Double($0) } }
 
@@ -317,17 +336,35 @@ struct PlainNetwork {
 
         func callAsFunction(_ x: [Double]) -> [Double] {
             precondition(x.count == columns, "PlainNetwork: \(x.count) numbers for \(columns) columns")
+            let x = group.map { PlainNetwork.inSteps(x, group: $0) } ?? x
             return (0..<numbers.count / columns).map { dot($0, x) }
         }
     }
 
     private func matrix(_ name: String, _ columns: Int) -> Matrix {
-        Matrix(numbers: network.tensor(name), columns: columns)
+        let integers = network.integers(name)
+        return Matrix(
+            numbers: integers?.numbers ?? network.tensor(name), columns: columns, group: integers?.format.group)
     }
 
     private func vector(_ name: String) -> [Double] { network.tensor(name).map { Double($0) } }
 
     private func add(_ x: [Double], _ y: [Double]) -> [Double] { zip(x, y).map { $0 + $1 } }
+
+    /// Numbers as int8 has them, each group by its largest.
+    static func inSteps(_ x: [Double], group: Int) -> [Double] {
+        stride(from: 0, to: x.count, by: group).flatMap { first in
+            let some = x[first..<min(x.count, first + group)]
+            let step = some.reduce(0) { max($0, abs($1)) } / 127
+            return some.map { step == 0 ? 0 : ($0 / step).rounded(.toNearestOrEven) * step }
+        }
+    }
+
+    /// The nearest number of bf16.
+    static func inBF16(_ x: Double) -> Double {
+        let bits = Float(x).bitPattern
+        return Double(Float(bitPattern: (bits + 0x7FFF + bits >> 16 & 1) & 0xFFFF_0000))
+    }
 
     static func rmsNorm(_ x: [Double], _ weight: [Double], _ epsilon: Float) -> [Double] {
         let inverse = 1 / (x.reduce(0) { $0 + $1 * $1 } / Double(x.count) + Double(epsilon)).squareRoot()

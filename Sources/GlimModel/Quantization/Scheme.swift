@@ -51,6 +51,9 @@ extension ModelConfig {
         latentFormat = .bf16
         indexer?.keyFormat = .int8
     }
+
+    /// Whether any keys are kept in fewer bits than they are computed in.
+    var keepsRoundedKeys: Bool { latentFormat != .f32 || (indexer?.keyFormat ?? .f32) != .f32 }
 }
 
 /// A matrix that a model is about to make.
