@@ -14,6 +14,12 @@ struct Routes: HTTPResponder {
     let served: ServedModel
     let options: ServerOptions
     let traffic = Traffic()
+    private let room: BodyRoom
+
+    init(_ served: ServedModel, _ options: ServerOptions) {
+        (self.served, self.options) = (served, options)
+        room = BodyRoom(limit: 8 * options.bodyByteLimit)
+    }
 
     /// The APIs that draw.
     private static let apis: [String: any ServedRequest.Type] = [
@@ -56,14 +62,16 @@ struct Routes: HTTPResponder {
             (self.error, self.status, self.headers) = (error, status, headers)
         }
 
-        init(_ error: ServiceError) {
-            let headers: HTTPFields =
+        /// - Parameter closes: whether the connection ends with it.
+        init(_ error: ServiceError, closes: Bool = false) {
+            var headers: HTTPFields =
                 switch error.kind {
                 // What is in the way is other requests: how long they take is anybody's guess.
                 case .rateLimit, .overloaded: [.retryAfter: "1"]
                 case .authentication: [.wwwAuthenticate: "Bearer"]
                 default: [:]
                 }
+            if closes { headers[.connection] = "close" }
             self.init(error, HTTPResponse.Status(code: error.kind.status), headers)
         }
     }
@@ -136,9 +144,12 @@ struct Routes: HTTPResponder {
         if asked.streams { return stream(asked, drawing, request, context, meter) }
         // Whoever watches a connection for its end reads it to its end: no further request comes over it.
         let limit = options.replyLimit
-        let answers = try await request.body.consumeWithCancellationOnInboundClose { _ in
-            try await drawing.answers(within: limit) { meter.note($0) }
-        }
+        let answers: [Answer]
+        do {
+            answers = try await request.body.consumeWithCancellationOnInboundClose { _ in
+                try await drawing.answers(within: limit) { meter.note($0) }
+            }
+        } catch let error as ServiceError { throw Refusal(error, closes: true) }
         meter.end()
         let usage = drawing.usage(answers.compactMap(\.ending))
         var response = Self.response(asked.response(answers, usage))
@@ -173,26 +184,35 @@ struct Routes: HTTPResponder {
     private func body(of request: inout Request) async throws -> JSON {
         let limit = options.bodyByteLimit
         let tooLarge = ServiceError(.tooLarge, "the body has more than \(limit) bytes, which is the most here")
-        if let length = request.headers[.contentLength].flatMap({ Int($0) }), length > limit { throw tooLarge }
-        let (whole, arrivalLimit) = (request.body, options.arrivalLimit)
-        let buffer: ByteBuffer
+        // Who sends in pieces does not say how many bytes come.
+        let length = request.headers[.contentLength].flatMap { Int($0) } ?? limit
+        if length > limit { throw tooLarge }
+        let whole = request.body
         do {
-            buffer = try await withThrowingTaskGroup(of: ByteBuffer.self) { group in
-                group.addTask { try await whole.collect(upTo: limit) }
-                group.addTask {
-                    try await Task.sleep(for: arrivalLimit)
-                    let seconds = arrivalLimit.components.seconds
-                    throw Refusal(
-                        ServiceError(.timeout, "the request did not arrive within \(seconds) seconds"),
-                        .requestTimeout)
-                }
-                defer { group.cancelAll() }
-                guard let first = try await group.next() else { throw CancellationError() }
-                return first
+            let (json, buffer) = try await room.with(length) {
+                let buffer = try await collect(whole, upTo: limit)
+                return (try JSON(request: buffer.readableBytesView), buffer)
             }
+            request.body = RequestBody(buffer: buffer)
+            return json
         } catch is NIOTooManyBytesError { throw tooLarge }
-        request.body = RequestBody(buffer: buffer)
-        return try JSON(request: buffer.readableBytesView)
+    }
+
+    /// Reads a body to its end, as long as that takes no longer than it may.
+    private func collect(_ body: RequestBody, upTo byteLimit: Int) async throws -> ByteBuffer {
+        let limit = options.arrivalLimit
+        return try await withThrowingTaskGroup(of: ByteBuffer.self) { group in
+            group.addTask { try await body.collect(upTo: byteLimit) }
+            group.addTask {
+                try await Task.sleep(for: limit)
+                let error = ServiceError(
+                    .timeout, "the request did not arrive within \(limit.components.seconds) seconds")
+                throw Refusal(error, .requestTimeout)
+            }
+            defer { group.cancelAll() }
+            guard let first = try await group.next() else { throw CancellationError() }
+            return first
+        }
     }
 
     // MARK: Responses

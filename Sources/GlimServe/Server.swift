@@ -31,7 +31,7 @@ public struct Server: Sendable {
         logger.logLevel = .critical
         let idle = TimeAmount(options.arrivalLimit)
         let application = Application(
-            responder: Routes(served: served, options: options),
+            responder: Routes(served, options),
             server: .http1(configuration: .init(idleTimeout: idle)),
             configuration: ApplicationConfiguration(
                 address: .hostname(options.host, port: options.port),

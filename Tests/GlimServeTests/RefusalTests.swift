@@ -165,6 +165,30 @@ import Testing
         }
     }
 
+    @Test("what is on its way at one time has bounds, too") func room() async throws {
+        try await ServerUnderTest.run(with: { $0.bodyByteLimit = 1000 }) { server in
+            let half = "POST /generate HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\n{\"tokens\":"
+            let last = "{\"tokens\": [1], \"max_tokens\": 1\(String(repeating: " ", count: 900))}"
+            try await withThrowingTaskGroup(of: Void.self) { group in
+                for _ in 0..<8 { group.addTask { _ = try await HTTP.exchange(server.port, Array(half.utf8)) } }
+                var status = 200
+                for _ in 0..<300 where status == 200 {
+                    status = try await server.post("/generate", last).status
+                    try await Task.sleep(for: .milliseconds(10))
+                }
+                #expect(status == 429)
+                group.cancelAll()
+            }
+            // Who left holds no room.
+            var status = 429
+            for _ in 0..<300 where status != 200 {
+                status = try await server.post("/generate", last).status
+                try await Task.sleep(for: .milliseconds(10))
+            }
+            #expect(status == 200)
+        }
+    }
+
     @Test("a reply that takes too long ends, and a request that does not arrive is not waited for")
     func times() async throws {
         try await ServerUnderTest.run(
