@@ -1,5 +1,6 @@
 import GlimText
 import Hummingbird
+import HummingbirdCore
 import NIOCore
 
 /// Sends replies as server-sent events while they are drawn.

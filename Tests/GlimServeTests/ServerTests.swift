@@ -138,7 +138,7 @@ import Testing
             let streamed = body.replacing("\"seed\"", with: "\"stream\": true, \"seed\"")
             let events = try await server.post("/generate", streamed).events
             let told = try events.compactMap { $0.data == "[DONE]" ? nil : try JSON(parsing: $0.data.utf8) }
-            #expect(told.compactMap { $0["token"] } == second.map { .number("\($0.id)") })
+            #expect(told.compactMap { $0["token"] } == second.map { JSON.number("\($0.id)") })
             #expect(told.last?["usage"] != nil && events.last?.data == "[DONE]")
         }
     }
@@ -151,7 +151,7 @@ import Testing
             }
             let both = try await server.post(path, body("[\"ab\", [98, 99]]", ", \"n\": 2")).json
             let choices = try #require(both["choices"]?.array)
-            #expect(choices.count == 4 && choices.compactMap { $0["index"] } == (0..<4).map { .number("\($0)") })
+            #expect(choices.count == 4 && choices.compactMap { $0["index"] } == (0..<4).map { JSON.number("\($0)") })
             let alone = try await server.post(path, body("\"ab\"")).json["choices"]?.array?.first
             #expect(alone?["text"] == choices[0]["text"] && alone?["logprobs"] == choices[0]["logprobs"])
             let tokens = alone?["logprobs"]?["tokens"]?.array ?? []
@@ -183,7 +183,7 @@ import Testing
             let events = try await server.post("/v1/responses", body(", \"stream\": true")).events
             let told = try events.map { try JSON(parsing: $0.data.utf8) }
             #expect(told.compactMap { $0["type"]?.string } == events.compactMap(\.name))
-            #expect(told.compactMap { $0["sequence_number"] } == told.indices.map { .number("\($0)") })
+            #expect(told.compactMap { $0["sequence_number"] } == told.indices.map { JSON.number("\($0)") })
             #expect(events.first?.name == "response.created")
             let last = told.last?["response"]
             #expect(last?["status"] == whole["status"])
