@@ -49,7 +49,7 @@ struct Routes: HTTPResponder {
             throw CancellationError()
         }
         note(path, response)
-        return response
+        return request.method == .head ? response.createHeadResponse() : response
     }
 
     /// An error that HTTP has a status of its own for.
@@ -120,7 +120,7 @@ struct Routes: HTTPResponder {
     }
 
     private static func check(_ request: Request, _ method: HTTPRequest.Method, _ path: String) throws {
-        guard request.method == method else {
+        guard request.method == method || request.method == .head && method == .get else {
             let error = ServiceError(
                 .invalidRequest, "\(path) wants \(method.rawValue), not \(request.method.rawValue)")
             throw Refusal(error, .methodNotAllowed, [.allow: method.rawValue])
@@ -185,7 +185,7 @@ struct Routes: HTTPResponder {
         let limit = options.bodyByteLimit
         let tooLarge = ServiceError(.tooLarge, "the body has more than \(limit) bytes, which is the most here")
         // Who sends in pieces does not say how many bytes come.
-        let length = request.headers[.contentLength].flatMap { Int($0) } ?? limit
+        let length = request.headers[.contentLength].flatMap { Int($0) }.map { max(0, $0) } ?? limit
         if length > limit { throw tooLarge }
         let whole = request.body
         do {

@@ -20,6 +20,8 @@ import Testing
             #expect(try await server.get("/health").json["status"]?.string == "ok")
             let home = try await server.get("/")
             #expect(home.status == 200 && home.text.contains("/v1/messages"))
+            let head = try await HTTP.send(server.port, "HEAD", "/health")
+            #expect(head.status == 200 && head.body.isEmpty)
             let nothing = try await server.get("/v1/nothing")
             #expect(nothing.status == 404 && nothing.problem.contains("/v1/nothing"))
             let wrong = try await server.get(Self.chat)
