@@ -1,4 +1,5 @@
 import GlimEngine
+import GlimModel
 import GlimText
 
 /// What a token adds to a reply.
@@ -170,7 +171,8 @@ struct Drawing: Sendable {
 extension ServiceError {
     init(_ error: EngineError) {
         switch error {
-        case .emptyPrompt, .unknownToken, .tooLong, .tooLarge: self.init(.invalidRequest, "\(error)")
+        case .emptyPrompt, .unknownToken, .tooLong, .tooLarge, .badSampler, .nothingAllowed:
+            self.init(.invalidRequest, "\(error)")
         case .tooMany: self.init(.rateLimit, "\(error)")
         case .stopped: self.init(.overloaded, "the server is stopping")
         case .badOption, .noDrafts, .otherShape, .store: self.init(.failure, "\(error)")

@@ -22,6 +22,7 @@ struct MetricsPage {
             ("tokens_drawn", "Tokens drawn.", engine.drawnTokens),
             ("requests_finished", "Requests that came to their end.", engine.finished),
             ("requests_cancelled", "Requests whose reader left.", engine.cancelled),
+            ("requests_failed", "Requests that could not go on.", engine.failed),
             ("preemptions", "Times that a request gave its pages back to read again.", engine.preemptions),
             ("prefix_tokens_asked", "Tokens looked up among known prefixes.", engine.askedTokens),
             ("prefix_tokens_found", "Tokens found there.", engine.foundTokens),

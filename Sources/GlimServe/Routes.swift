@@ -28,7 +28,7 @@ struct Routes: HTTPResponder {
         "/generate": TokenGeneration.self,
     ]
     private static let countPath = "/v1/messages/count_tokens"
-    private static let pages: Set = ["/", "/health", "/metrics", "/v1/models"]
+    private static let pages: Set = ["/", "/health", "/metrics", "/experts", "/v1/models"]
     /// Everybody may know these.
     private static let open: Set = ["/", "/health"]
 
@@ -104,12 +104,16 @@ struct Routes: HTTPResponder {
         let models = "/v1/models"
         if Self.pages.contains(path) || path.hasPrefix("\(models)/") { try Self.check(request, .get, path) }
         switch path {
-        case "/": return Self.response(HomePage.text(of: served), HomePage.contentType)
+        case "/":
+            let nonce = UUID().uuidString
+            let page = ByteBuffer(string: HomePage.text(nonce: nonce))
+            return Response(status: .ok, headers: HomePage.headers(nonce: nonce), body: ResponseBody(byteBuffer: page))
         case "/health":
             return Self.response(.object([.init("status", .string("ok")), .init("model", .string(served.name))]))
         case "/metrics":
             let page = MetricsPage(served.engine.metrics, traffic.latest)
             return Self.response(page.text, "text/plain; version=0.0.4; charset=utf-8")
+        case "/experts": return Self.response(ExpertList.list(served.engine.expertTokens))
         case models: return Self.response(ModelList.list(served))
         case _ where path.hasPrefix("\(models)/"):
             let name = path.dropFirst(models.count + 1)

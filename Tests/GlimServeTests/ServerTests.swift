@@ -20,6 +20,12 @@ import Testing
             #expect(try await server.get("/health").json["status"]?.string == "ok")
             let home = try await server.get("/")
             #expect(home.status == 200 && home.text.contains("/v1/messages"))
+            // Only the page's own script may run, nothing comes from elsewhere, and no page is like the one before.
+            let policy = try #require(home.headers["content-security-policy"])
+            let nonce = try #require(home.text.firstMatch(of: /<script nonce="([^"]+)">/)?.1)
+            #expect(policy.hasPrefix("default-src 'none';") && policy.contains("script-src 'nonce-\(nonce)'"))
+            #expect(!home.text.contains("http://") && !home.text.contains("https://"))
+            #expect(try await !server.get("/").text.contains(nonce))
             let head = try await HTTP.send(server.port, "HEAD", "/health")
             #expect(head.status == 200 && head.body.isEmpty)
             let nothing = try await server.get("/v1/nothing")
@@ -32,6 +38,15 @@ import Testing
                 """
             #expect(try await server.post(Self.chat, body).status == 200)
             #expect(try await server.wait { $0.finished == 1 })
+            // Each row goes to as many experts of each layer that has some as the config says.
+            let layers = try #require(try await server.get("/experts").json["layers"]?.array)
+            let config = ServerUnderTest.config
+            #expect(layers.count == config.expertLayerCount && !layers.isEmpty)
+            for layer in layers {
+                let tokens = (layer["tokens"]?.array ?? []).compactMap { $0.compact }.compactMap { Int($0) }
+                #expect(tokens.count == config.routedExpertCount)
+                #expect(tokens.reduce(0, +) == server.engine.metrics.readTokens * config.expertsPerToken)
+            }
             let metrics = try await server.get("/metrics")
             #expect(metrics.headers["content-type"]?.hasPrefix("text/plain; version=0.0.4") == true)
             let lines = metrics.text.split(separator: "\n")

@@ -1,4 +1,5 @@
 import GlimEngine
+import GlimModel
 import GlimText
 
 /// Glim's own `POST /generate`: token ids in and out, as training wants them. Each token comes with its log-probability
