@@ -72,7 +72,8 @@ import Testing
                 let request = Array(HTTP.request("POST", path, body).utf8)
                 try await withThrowingTaskGroup(of: Void.self) { group in
                     group.addTask { _ = try await HTTP.exchange(server.port, request) }
-                    #expect(try await server.wait(when))
+                    let isThere = try await server.wait(when)
+                    #expect(isThere)
                     group.cancelAll()
                 }
             }
@@ -126,7 +127,8 @@ import Testing
                 let body = limit > 0 ? Self.long("").replacing("3500", with: "1000") : Self.long("")
                 let stream = body.replacing("\"model\"", with: "\"stream\": true, \"model\"")
                 let first = Task { try await server.post(Self.apis[0], stream) }
-                #expect(try await server.wait { $0.decoding == 1 && $0.drawnTokens > 5 })
+                let isDrawing = try await server.wait { $0.decoding == 1 && $0.drawnTokens > 5 }
+                #expect(isDrawing)
                 let began = clock.now
                 await server.server.stop()
                 await #expect(throws: (any Error).self) {

@@ -1,4 +1,5 @@
 import Foundation
+import GlimEngine
 import GlimServe
 import GlimTestSupport
 import GlimText
