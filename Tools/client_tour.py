@@ -45,7 +45,7 @@ def made_model(glim, folder):
         [glim, "train", "pretrain", "--config", folder / "config.json", "--data", folder / "text.py", "--out",
          folder / "run", "--steps", "1", "--sequence-length", "64", "--batch-tokens", "1024"],
         check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    return folder / "run" / "model"
+    return folder / "run"
 
 
 class Tour:
@@ -155,7 +155,7 @@ class Tour:
         raise AssertionError("it was not cancelled")
 
     def stop_anthropic_messages(self):
-        options = dict(model=self.name, max_tokens=60, temperature=0, system="Be brief.", messages=HELLO,
+        options = dict(model=self.name, max_tokens=60, extra_body={"temperature": 0}, system="Be brief.", messages=HELLO,
                        tools=[{"name": "weather", "input_schema": TOOL["parameters"]}])
         whole = self.claude.messages.create(**options)
         assert whole.stop_reason in ("end_turn", "max_tokens", "tool_use")

@@ -5,6 +5,8 @@ import Testing
 
 /// A client that sends bytes as they are told and reads what comes: nothing between a test and the server.
 enum HTTP {
+    struct Cut: Error {}
+
     struct Reply: Sendable {
         let status: Int
         /// By their names in small letters.
@@ -25,8 +27,11 @@ enum HTTP {
         /// The message of an error, in either API.
         var problem: String { (try? json)?["error"]?["message"]?.string ?? "no error: \(text.prefix(200))" }
 
+        /// - Throws: `Cut` where the connection ended before the head did.
         init(_ bytes: [UInt8]) throws {
-            let end = try #require(bytes.indices.first { bytes[$0...].starts(with: "\r\n\r\n".utf8) }, "no head")
+            guard let end = bytes.indices.first(where: { bytes[$0...].starts(with: "\r\n\r\n".utf8) }) else {
+                throw Cut()
+            }
             let lines = String(decoding: bytes[..<end], as: UTF8.self).split(separator: "\r\n")
             status = try #require(lines.first?.split(separator: " ").dropFirst().first.flatMap { Int($0) })
             var headers: [String: String] = [:]
