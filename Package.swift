@@ -19,12 +19,18 @@ let package = Package(
         .library(name: "GlimCheckpoint", targets: ["GlimCheckpoint"]),
         .library(name: "GlimModel", targets: ["GlimModel"]),
         .library(name: "GlimEngine", targets: ["GlimEngine"]),
+        .library(name: "GlimServe", targets: ["GlimServe"]),
         .library(name: "GlimTrain", targets: ["GlimTrain"]),
         .executable(name: "glim", targets: ["glim"]),
     ],
     dependencies: [
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
+        .package(url: "https://github.com/apple/swift-http-types", from: "1.8.0", traits: []),
+        .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
+        .package(url: "https://github.com/apple/swift-nio", from: "2.101.2"),
+        .package(url: "https://github.com/hummingbird-project/hummingbird", from: "2.28.1", traits: []),
         .package(url: "https://github.com/LebJe/TOMLKit", from: "0.6.0"),
+        .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.13.0"),
         .package(url: "https://github.com/swiftlang/swift-subprocess", from: "1.0.2"),
         .package(url: "https://github.com/apple/swift-system", from: "1.8.1"),
     ],
@@ -37,6 +43,17 @@ let package = Package(
         .target(name: "GlimModel", dependencies: ["GlimTensor", "GlimCheckpoint"], swiftSettings: swift),
         .target(name: "GlimEngine", dependencies: ["GlimTensor", "GlimText", "GlimModel"], swiftSettings: swift),
         .target(
+            name: "GlimServe",
+            dependencies: [
+                "GlimTensor", "GlimText", "GlimModel", "GlimEngine",
+                .product(name: "Hummingbird", package: "hummingbird"),
+                .product(name: "HummingbirdCore", package: "hummingbird"),
+                .product(name: "HTTPTypes", package: "swift-http-types"),
+                .product(name: "Logging", package: "swift-log"), .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
+                .product(name: "UnixSignals", package: "swift-service-lifecycle"),
+            ], swiftSettings: swift),
+        .target(
             name: "GlimTrain",
             dependencies: [
                 "GlimTensor", "GlimText", "GlimCheckpoint", "GlimModel", .product(name: "TOMLKit", package: "TOMLKit"),
@@ -44,7 +61,7 @@ let package = Package(
         .executableTarget(
             name: "glim",
             dependencies: [
-                "GlimTensor", "GlimText", "GlimCheckpoint", "GlimModel", "GlimEngine", "GlimTrain",
+                "GlimTensor", "GlimText", "GlimCheckpoint", "GlimModel", "GlimEngine", "GlimServe", "GlimTrain",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ], swiftSettings: swift),
 
@@ -65,6 +82,12 @@ let package = Package(
             name: "GlimEngineTests",
             dependencies: ["GlimTensor", "GlimText", "GlimModel", "GlimEngine", "GlimTestSupport"],
             swiftSettings: swift),
+        .testTarget(
+            name: "GlimServeTests",
+            dependencies: [
+                "GlimText", "GlimModel", "GlimEngine", "GlimServe", "GlimTestSupport",
+                .product(name: "NIOCore", package: "swift-nio"), .product(name: "NIOPosix", package: "swift-nio"),
+            ], swiftSettings: swift),
         .testTarget(
             name: "GlimTrainTests",
             dependencies: ["GlimTensor", "GlimText", "GlimModel", "GlimTrain", "GlimTestSupport"], swiftSettings: swift),

@@ -82,6 +82,10 @@ public final class Engine: Sendable {
     /// What the engine does and has done, as of its last step.
     public var metrics: Metrics { loop.latestMetrics }
 
+    /// Tokens that each routed expert got since the engine was started, by layer; drafts that were wrong are among them.
+    /// Layers without experts are none of it, nor are those that draft.
+    public var expertTokens: [Int: [Int]] { loop.expertTokens }
+
     /// Ends all requests, writes what outlasts the process, and returns when that is done.
     public func stop() async {
         loop.stop()

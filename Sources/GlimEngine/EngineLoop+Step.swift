@@ -29,11 +29,13 @@ extension EngineLoop {
                 $0 + Cache.pageCount($1.cache.count + $1.tokens.count) - Cache.pageCount($1.cache.count)
             })
         let began = clock.now
-        let hidden = model.hidden(Batch(parts.map { ($0.tokens, $0.cache) }))
+        let observer = Observer()
+        let hidden = model.hidden(Batch(parts.map { ($0.tokens, $0.cache) }), observer: observer)
         let drawn = draw(parts, hidden)
         if step.prefills.isEmpty {
             costs.record(rows: parts.reduce(0) { $0 + $1.rows.count }, seconds: (clock.now - began) / .seconds(1))
         }
+        note(observer)
         metrics.steps += 1
         for (part, drawn) in zip(parts, drawn) {
             // Where nothing could be drawn the newest token counts as not read: its request ends, and does not need it.

@@ -93,6 +93,8 @@ package final class EngineLoop: @unchecked Sendable {
     /// As they were after the last turn.
     package var latestMetrics: Engine.Metrics { inbox.metrics }
 
+    package var expertTokens: [Int: [Int]] { inbox.expertTokens }
+
     private func check(_ request: Engine.Request) throws(EngineError) {
         let prompt = request.prompt
         if prompt.isEmpty { throw .emptyPrompt }
@@ -356,6 +358,9 @@ package final class EngineLoop: @unchecked Sendable {
         self.model = model
         metrics.version = version
     }
+
+    /// Takes note of what a pass gave to experts.
+    func note(_ observer: Observer) { inbox.add(expertTokens: observer.expertLoad) }
 
     private func publishMetrics() {
         metrics.waiting = scheduler.waitingCount

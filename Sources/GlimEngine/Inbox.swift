@@ -19,6 +19,7 @@ final class Inbox: @unchecked Sendable {
     private var open = 0
     private var ids = 0
     private var heldMetrics = Engine.Metrics()
+    private var heldExpertTokens: [Int: [Int]] = [:]
     private var onClose: [@Sendable () -> Void] = []
 
     private func locked<R>(_ body: () -> R) -> R {
@@ -69,6 +70,14 @@ final class Inbox: @unchecked Sendable {
     var metrics: Engine.Metrics {
         get { locked { heldMetrics } }
         set { locked { heldMetrics = newValue } }
+    }
+
+    /// Tokens that each expert got, by layer.
+    var expertTokens: [Int: [Int]] { locked { heldExpertTokens } }
+
+    /// Adds what a pass gave to experts.
+    func add(expertTokens: [Int: [Int]]) {
+        locked { heldExpertTokens.merge(expertTokens) { zip($0, $1).map(+) } }
     }
 
     /// Commands that came too late; none comes any more.

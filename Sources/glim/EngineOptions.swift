@@ -15,11 +15,14 @@ struct EngineOptions: ParsableArguments {
 
     /// An engine of its own for one model.
     ///
-    /// - Parameter path: of the model's folder.
-    func start(_ model: Model, path: String, drafts: Int) throws -> Engine {
+    /// - Parameters:
+    ///   - path: of the model's folder.
+    ///   - openLimit: requests that may be open at one time; nil takes the engine's own.
+    func start(_ model: Model, path: String, drafts: Int, openLimit: Int? = nil) throws -> Engine {
         // Pages are taken as they are needed: this is how many may be.
         var options = Engine.Options(cacheByteCount: MemoryRoom.byteCount / 2)
         options.drafts = drafts
+        options.openLimit = openLimit ?? options.openLimit
         if let prefixCache {
             options.store = Engine.Store(
                 folder: URL(filePath: prefixCache),

@@ -70,19 +70,23 @@ enum Program {
             stderr: String(decoding: try Data(contentsOf: stderr), as: UTF8.self))
     }
 
-    /// Runs `glim` and `body` beside it, which gets the process's number and may wait and send signals. Its output is
-    /// dropped; the process has ended when this returns.
-    /// - Parameter errors: a file for what it says on standard error.
+    /// Runs `glim` and `body` beside it, which gets the process's number and may wait and send signals. The process has
+    /// ended when this returns.
+    /// - Parameters:
+    ///   - output: a file for what it prints, which is dropped otherwise.
+    ///   - errors: a file for what it says on standard error.
     static func run(
-        _ arguments: [String], errors: URL? = nil, beside body: (pid_t) async throws -> Void
+        _ arguments: [String], output: URL? = nil, errors: URL? = nil, beside body: (pid_t) async throws -> Void
     ) async throws -> Int32 {
         let glim: URL = try #require(url, "no glim beside the tests: swift build first")
-        let file = FilePath(errors?.path ?? "/dev/null")
+        func open(_ file: URL?) throws -> FileDescriptor {
+            try .open(
+                FilePath(file?.path ?? "/dev/null"), .writeOnly, options: .create, permissions: .ownerReadWrite)
+        }
         let done = try await Subprocess.run(
-            .path(FilePath(glim.path)), arguments: Arguments(arguments), input: .none, output: .discarded,
-            error: .fileDescriptor(
-                .open(file, .writeOnly, options: .create, permissions: .ownerReadWrite),
-                closeAfterSpawningProcess: true)
+            .path(FilePath(glim.path)), arguments: Arguments(arguments), input: .none,
+            output: .fileDescriptor(open(output), closeAfterSpawningProcess: true),
+            error: .fileDescriptor(open(errors), closeAfterSpawningProcess: true)
         ) { process in
             try await body(process.processIdentifier.value)
         }

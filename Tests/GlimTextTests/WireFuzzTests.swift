@@ -122,6 +122,8 @@ private struct WireDraw {
         sampling.stop = (0..<draw.integer(0...2)).map { _ in "s" + text() }
         sampling.presencePenalty = real(-2...2, &draw)
         sampling.frequencyPenalty = real(-2...2, &draw)
+        sampling.minP = real(0...1, &draw)
+        sampling.repetitionPenalty = real(0.01...100, &draw)
         for _ in 0..<draw.integer(0...2) { sampling.tokenBias[draw.integer(0...154_855)] = real(-100...100, &draw) }
         sampling.replyCount = draw.integer(1...3)
         sampling.topLogprobs = draw.pick([nil, 0, 20])
@@ -159,6 +161,7 @@ extension GenerationRequest {
         request.sampling.temperature = sampling.temperature.map { min($0, 1) }
         (request.sampling.seed, request.sampling.topLogprobs, request.sampling.replyCount) = (nil, nil, 1)
         (request.sampling.presencePenalty, request.sampling.frequencyPenalty) = (nil, nil)
+        (request.sampling.minP, request.sampling.repetitionPenalty) = (nil, nil)
         request.sampling.tokenBias = [:]
         return request
     }
@@ -207,8 +210,9 @@ extension GenerationRequest {
                 FinishReason.endOfTurn, .toolCalls, .length, .filtered, .stopText("x"), .other("pause_turn"),
             ])
             let usage = TokenUsage(
-                prompt: draw.draw.integer(9...99), cached: draw.draw.integer(0...9), reply: draw.draw.integer(0...9),
-                reasoning: draw.draw.pick([nil, 3]))
+                prompt: draw.draw.integer(9...99), cached: draw.draw.integer(0...9),
+                divergence: draw.draw.pick([nil, 8]),
+                reply: draw.draw.integer(0...9), reasoning: draw.draw.pick([nil, 3]))
             for api in WireAPI.allCases {
                 var expected = message
                 if api == .anthropic {

@@ -109,6 +109,7 @@ import Testing
         let anthropic: [(String, Change)] = [
             ("n", { $0.sampling.replyCount = 2 }), ("logprobs", { $0.sampling.topLogprobs = 0 }),
             ("seed", { $0.sampling.seed = 1 }), ("presence_penalty", { $0.sampling.frequencyPenalty = 1 }),
+            ("presence_penalty", { $0.sampling.repetitionPenalty = 2 }), ("min_p", { $0.sampling.minP = 0.5 }),
             ("logit_bias", { $0.sampling.tokenBias = [1: 1] }), ("temperature", { $0.sampling.temperature = 1.5 }),
             ("max_tokens", { $0.sampling.maximumTokens = nil }), ("output_config.format", { $0.format = .json }),
             ("parallel_tool_calls", { ($0.toolChoice, $0.allowsParallelCalls) = (.never, false) }),

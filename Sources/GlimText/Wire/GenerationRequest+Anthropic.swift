@@ -109,8 +109,9 @@ extension GenerationRequest {
         try refuse(sampling.topLogprobs != nil, "logprobs", "tells no log-probabilities")
         try refuse(sampling.seed != nil, "seed", "takes no seed")
         try refuse(
-            sampling.presencePenalty != nil || sampling.frequencyPenalty != nil, "presence_penalty",
-            "has no penalties")
+            sampling.presencePenalty != nil || sampling.frequencyPenalty != nil || sampling.repetitionPenalty != nil,
+            "presence_penalty", "has no penalties")
+        try refuse(sampling.minP != nil, "min_p", "has no least probability")
         try refuse(!sampling.tokenBias.isEmpty, "logit_bias", "has no bias of tokens")
         try refuse((sampling.temperature ?? 0) > 1, "temperature", "has none above 1")
         try refuse(

@@ -1,5 +1,5 @@
 // OpenAI's chat completions, `POST /v1/chat/completions`, with what GLM's own API and the servers of open models add to
-// them: `reasoning_content`, `thinking`, `top_k`, `chat_template_kwargs`.
+// them: `reasoning_content`, `thinking`, `top_k`, `min_p`, `repetition_penalty`, `chat_template_kwargs`.
 //
 // Source: the types of OpenAI's Python client, 3.57; docs.z.ai on `thinking` and `clear_thinking`.
 
@@ -63,7 +63,8 @@ extension GenerationRequest {
         "model", "messages", "add_generation_prompt", "tools", "tool_choice", "parallel_tool_calls", "response_format",
         "stream", "stream_options", "modalities", "thinking", "chat_template_kwargs", "reasoning_effort", "max_tokens",
         "max_completion_tokens", "temperature", "top_p", "top_k", "seed", "stop", "presence_penalty",
-        "frequency_penalty", "logit_bias", "n", "logprobs", "top_logprobs", "functions", "function_call", "audio",
+        "frequency_penalty", "min_p", "repetition_penalty", "logit_bias", "n", "logprobs", "top_logprobs", "functions",
+        "function_call", "audio",
         "prediction", "web_search_options", "moderation",
         // What is no business of the model.
         "user", "metadata", "store", "service_tier", "safety_identifier", "prompt_cache_key", "prompt_cache_options",
@@ -98,6 +99,8 @@ extension GenerationRequest {
             "stop": sampling.stop.isEmpty ? nil : .array(sampling.stop.map(JSON.string)),
             "presence_penalty": sampling.presencePenalty.map(JSON.decimal),
             "frequency_penalty": sampling.frequencyPenalty.map(JSON.decimal),
+            "min_p": sampling.minP.map(JSON.decimal),
+            "repetition_penalty": sampling.repetitionPenalty.map(JSON.decimal),
             "logit_bias": sampling.tokenBias.isEmpty
                 ? nil
                 : .object(sampling.tokenBias.sorted { $0.key < $1.key }.map { .init(String($0), .decimal($1)) }),
@@ -110,7 +113,7 @@ extension GenerationRequest {
 
 extension JSON {
     /// Reads a body, with the room's own error.
-    init(request bytes: some Sequence<UInt8>) throws(ProtocolError) {
+    package init(request bytes: some Sequence<UInt8>) throws(ProtocolError) {
         do { try self.init(parsing: bytes) } catch { throw .notJSON(why: error.description) }
     }
 }
@@ -128,7 +131,8 @@ extension WireThinking {
 }
 
 extension SamplingOptions {
-    fileprivate init(openAI body: WireField) throws(ProtocolError) {
+    /// What all of OpenAI's APIs that take these name alike.
+    package init(openAI body: WireField) throws(ProtocolError) {
         self.init()
         let oldMaximum = try body["max_tokens"].integer(1 ... .max)
         maximumTokens = try body["max_completion_tokens"].integer(1 ... .max) ?? oldMaximum
@@ -138,6 +142,8 @@ extension SamplingOptions {
         seed = try body["seed"].integer()
         presencePenalty = try body["presence_penalty"].number(-2...2)
         frequencyPenalty = try body["frequency_penalty"].number(-2...2)
+        minP = try body["min_p"].number(0...1)
+        repetitionPenalty = try body["repetition_penalty"].number(0.01...100)
         replyCount = try body["n"].integer(1 ... .max) ?? 1
 
         let stop = body["stop"]
@@ -184,7 +190,9 @@ extension ToolChoice {
     }
 
     /// - Parameter name: where the tool is named, if one is.
-    func checkIsPossible(with tools: [ToolDefinition], _ choice: WireField, _ name: WireField) throws(ProtocolError) {
+    package func checkIsPossible(with tools: [ToolDefinition], _ choice: WireField, _ name: WireField)
+        throws(ProtocolError)
+    {
         switch self {
         case .auto, .never: break
         case .required: if tools.isEmpty { throw choice.cannotBeUsed("the request has no tools") }

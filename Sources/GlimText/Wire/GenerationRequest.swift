@@ -50,6 +50,10 @@ public struct SamplingOptions: Sendable, Equatable {
     public var stop: [String] = []
     public var presencePenalty: Double?
     public var frequencyPenalty: Double?
+    /// Tokens less probable than this part of the most probable one are left out.
+    public var minP: Double?
+    /// Divides or multiplies the logits of tokens that have come, be it in the prompt.
+    public var repetitionPenalty: Double?
     /// What is added to the logits of tokens, by their ids.
     public var tokenBias: [Int: Double] = [:]
     /// How many replies are asked for.

@@ -145,6 +145,7 @@ extension TokenUsage {
         if let uncached = try usage["input_tokens"].integer(Self.counts) {
             let written = try usage["cache_creation_input_tokens"].integer(Self.counts) ?? 0
             cached = try usage["cache_read_input_tokens"].integer(Self.counts) ?? cached
+            divergence = try usage["cache_divergence"].integer(Self.counts) ?? divergence
             prompt = uncached + written + cached
         }
         reply = try usage["output_tokens"].integer(Self.counts) ?? reply
@@ -156,7 +157,8 @@ extension TokenUsage {
         .object(of: [
             // Some servers do not count what was cached among the prompt.
             "input_tokens": .integer(max(0, prompt - cached)), "cache_creation_input_tokens": .integer(0),
-            "cache_read_input_tokens": .integer(cached), "output_tokens": .integer(reply),
+            "cache_read_input_tokens": .integer(cached), "cache_divergence": divergence.map(JSON.integer),
+            "output_tokens": .integer(reply),
             "output_tokens_details": reasoning.map { .object(of: ["thinking_tokens": .integer($0)]) },
         ])
     }

@@ -114,7 +114,7 @@ extension FinishReason {
         }
     }
 
-    var openAI: String {
+    package var openAI: String {
         switch self {
         case .endOfTurn, .stopText: "stop"
         case .toolCalls: "tool_calls"
@@ -125,7 +125,7 @@ extension FinishReason {
     }
 
     /// The text that came, if one did.
-    var text: String? { if case .stopText(let text) = self { text } else { nil } }
+    package var text: String? { if case .stopText(let text) = self { text } else { nil } }
 }
 
 extension TokenUsage {
@@ -139,15 +139,18 @@ extension TokenUsage {
         self.init(
             prompt: try usage["prompt_tokens"].integer(Self.counts) ?? 0,
             cached: try usage["prompt_tokens_details"]["cached_tokens"].integer(Self.counts) ?? 0,
+            divergence: try usage["prompt_tokens_details"]["divergence"].integer(Self.counts),
             reply: try usage["completion_tokens"].integer(Self.counts) ?? 0,
             reasoning: try usage["completion_tokens_details"]["reasoning_tokens"].integer(Self.counts))
     }
 
-    var openAI: JSON {
+    package var openAI: JSON {
         .object(of: [
             "prompt_tokens": .integer(prompt), "completion_tokens": .integer(reply),
             "total_tokens": .integer(prompt + reply),
-            "prompt_tokens_details": .object(of: ["cached_tokens": .integer(cached)]),
+            "prompt_tokens_details": .object(of: [
+                "cached_tokens": .integer(cached), "divergence": divergence.map(JSON.integer),
+            ]),
             "completion_tokens_details": reasoning.map { .object(of: ["reasoning_tokens": .integer($0)]) },
         ])
     }

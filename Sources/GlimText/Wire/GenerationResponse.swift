@@ -78,12 +78,16 @@ public struct TokenUsage: Sendable, Equatable {
     public var prompt: Int
     /// Those of the prompt that were in a cache.
     public var cached: Int
+    /// The first token of the prompt that is not what followed the same beginning before: what keeps a cache from
+    /// knowing more. nil where nothing else followed, or nobody tells.
+    public var divergence: Int?
     public var reply: Int
     /// Those of the reply that are reasoning; nil where that is not known.
     public var reasoning: Int?
 
-    public init(prompt: Int, cached: Int = 0, reply: Int, reasoning: Int? = nil) {
-        (self.prompt, self.cached, self.reply, self.reasoning) = (prompt, cached, reply, reasoning)
+    public init(prompt: Int, cached: Int = 0, divergence: Int? = nil, reply: Int, reasoning: Int? = nil) {
+        (self.prompt, self.cached, self.divergence) = (prompt, cached, divergence)
+        (self.reply, self.reasoning) = (reply, reasoning)
     }
 }
 

@@ -8,7 +8,7 @@ public struct ServerSentEvent: Sendable, Equatable {
 
     public init(name: String? = nil, data: String) { (self.name, self.data) = (name, data) }
 
-    init(name: String? = nil, _ json: JSON) { self.init(name: name, data: json.compact) }
+    package init(name: String? = nil, _ json: JSON) { self.init(name: name, data: json.compact) }
 
     /// As it is sent. Neither part may have carriage returns, nor the name line feeds; JSON has none.
     public var text: String {

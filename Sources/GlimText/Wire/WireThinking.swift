@@ -35,7 +35,7 @@ struct WireThinking {
 
 extension ReasoningEffort {
     /// Reads a level by the words of both APIs, of which templates have fewer. nil where none is named.
-    init?(_ level: WireField) throws(ProtocolError) {
+    package init?(_ level: WireField) throws(ProtocolError) {
         switch try level.stringIfPresent() {
         case nil: return nil
         case "minimal", "low": self = .low

@@ -1,0 +1,16 @@
+/// Why a server cannot run, in one line.
+public enum ServeError: Error, Equatable, CustomStringConvertible {
+    /// Nobody can be heard at this address.
+    case cannotListen(host: String, port: Int, why: String)
+    /// A file of keys that cannot be used.
+    case keys(path: String, line: Int?, String)
+
+    public var description: String {
+        switch self {
+        case .cannotListen(let host, let port, let why):
+            "cannot listen at \(host), port \(port): \(why); give another --port or --host"
+        case .keys(let path, let line, let what):
+            "\(path)\(line.map { ", line \($0)," } ?? "") \(what); put one key on each line"
+        }
+    }
+}

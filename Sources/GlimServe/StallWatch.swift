@@ -1,0 +1,29 @@
+import NIOCore
+import Synchronization
+
+/// Lets a client go that takes nothing of what is sent to it: what it holds up is memory, and a place among the
+/// connections.
+final class StallWatch: Sendable {
+    private let channel: any Channel
+    private let limit: Duration
+    /// Since when something waits to be taken.
+    private let waitsSince = Mutex<ContinuousClock.Instant?>(nil)
+
+    init(_ channel: any Channel, limit: Duration) { (self.channel, self.limit) = (channel, limit) }
+
+    /// Sends something, which may have to wait until the client takes what was sent before.
+    func send(_ body: () async throws -> Void) async throws {
+        waitsSince.withLock { $0 = ContinuousClock.now }
+        defer { waitsSince.withLock { $0 = nil } }
+        try await body()
+    }
+
+    /// Watches until it is cancelled. What waits for too long fails, as its connection is closed.
+    func run() async {
+        while (try? await Task.sleep(for: limit / 4)) != nil {
+            guard let since = waitsSince.withLock({ $0 }), ContinuousClock.now - since >= limit else { continue }
+            channel.close(promise: nil)
+            return
+        }
+    }
+}

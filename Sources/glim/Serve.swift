@@ -1,0 +1,77 @@
+import ArgumentParser
+import Foundation
+import GlimEngine
+import GlimModel
+import GlimServe
+import GlimText
+
+struct Serve: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Serve a model to OpenAI's and Anthropic's clients over HTTP.",
+        discussion: """
+            There are /v1/chat/completions, /v1/completions, /v1/responses, /v1/messages, /v1/models, /generate (token \
+            ids in and out), /health and /metrics. Requests share the model: each gets what it would get alone. SIGTERM \
+            and Ctrl-C end the program once running replies have come to their ends, or after --drain-seconds.
+            """)
+
+    @Option(help: "Model folder: config.json, *.safetensors and, but for /generate, tokenizer.json.") var model: String
+    @Option(help: "Port to listen at; 0 takes a free one, which is printed.") var port = 8080
+    @Option(help: "Address to listen at; 0.0.0.0 lets other machines in.") var host = "127.0.0.1"
+    @Option(help: "A file with a key on each line: only who sends one is answered.") var apiKeyFile: String?
+    @Option(help: "Name by which clients ask for the model (default: the folder's name).") var name: String?
+    @Option(help: "Requests that are open at one time; further ones are told to come again.") var maxRequests = 256
+    @Option(help: "Bytes that the body of a request may have.") var maxBody = 32 << 20
+    @Option(help: "Tokens that a prompt may have (default: as many as the model and its memory hold).")
+    var maxPrompt: Int?
+    @Option(help: "Seconds that a reply may take.") var replySeconds = 3600
+    @Option(help: "Seconds that running replies may go on for once the server is told to stop.") var drainSeconds = 30
+    @Option(help: "What requests are drawn by that name no seed of their own.") var seed: UInt64 = 0
+    @OptionGroup var drafting: DraftOptions
+    @OptionGroup var prefixes: EngineOptions
+    @OptionGroup var compute: ComputeOptions
+
+    func validate() throws {
+        guard (0...65535).contains(port) else { throw ValidationError("--port is \(port), not within 0...65535.") }
+        for (option, value) in [
+            ("--max-requests", maxRequests), ("--max-body", maxBody), ("--max-prompt", maxPrompt ?? 1),
+            ("--reply-seconds", replySeconds),
+        ] where value < 1 {
+            throw ValidationError("\(option) is \(value); it must be 1 or more.")
+        }
+        guard drainSeconds >= 0 else {
+            throw ValidationError("--drain-seconds is \(drainSeconds); it must not be negative.")
+        }
+    }
+
+    func run() async throws {
+        compute.apply()
+        let folder = URL(filePath: model)
+        // What is wrong with an option is said before gigabytes are read.
+        var options = ServerOptions()
+        (options.host, options.port, options.seed) = (host, port, seed)
+        (options.bodyByteLimit, options.promptLimit) = (maxBody, maxPrompt)
+        (options.replyLimit, options.shutdownLimit) = (.seconds(replySeconds), .seconds(drainSeconds))
+        options.keys = try apiKeyFile.map { try APIKeys(file: URL(filePath: $0)) }
+        let config = try ModelConfig(folder: folder)
+        try drafting.check(config.mtpLayerCount, of: model)
+        let hasWords = FileManager.default.fileExists(atPath: folder.appending(path: "tokenizer.json").path)
+        let tokenizer = hasWords ? try Tokenizer(folder: folder) : nil
+        let template = hasWords ? try ChatTemplate(folder: folder) : .glm5
+
+        let network = try Model(path: model)
+        try drafting.check(network.predictions.count, of: model)
+        let engine = try prefixes.start(network, path: model, drafts: drafting.drafts, openLimit: maxRequests)
+        let served = ServedModel(
+            engine, network.config, name: name ?? folder.standardizedFileURL.lastPathComponent, tokenizer: tokenizer,
+            template: template)
+        let address = host.contains(":") ? "[\(host)]" : host
+        let server = Server(served, options: options, obeysSignals: true) { port in
+            try? emit("\(served.name) is served at http://\(address):\(port)\n")
+        }
+        do { try await server.run() } catch {
+            await engine.stop()
+            throw error
+        }
+        await engine.stop()
+    }
+}

@@ -1,0 +1,71 @@
+import Foundation
+import Testing
+
+#if canImport(FoundationNetworking)
+import FoundationNetworking
+#endif
+
+@Suite("glim serve", .timeLimit(.minutes(3))) struct ServeCommandTests {
+    /// The address that a server prints once it listens.
+    private func address(_ file: URL) async throws -> URL {
+        for _ in 0..<600 {
+            let text = (try? String(contentsOf: file, encoding: .utf8)) ?? ""
+            if text.hasSuffix("\n"), let word = text.split(whereSeparator: \.isWhitespace).last,
+                let url = URL(string: String(word))
+            {
+                return url
+            }
+            try await Task.sleep(for: .milliseconds(100))
+        }
+        throw CancellationError()
+    }
+
+    private func post(_ url: URL, _ body: String) async throws -> (status: Int?, json: [String: Any]?) {
+        var request = URLRequest(url: url)
+        request.httpMethod = "POST"
+        request.httpBody = Data(body.utf8)
+        let (data, response) = try await URLSession.shared.data(for: request)
+        let json = try JSONSerialization.jsonObject(with: data) as? [String: Any]
+        return ((response as? HTTPURLResponse)?.statusCode, json)
+    }
+
+    @Test("it answers where it says, as glim generate does, and ends when it is told to") func serve() async throws {
+        let folder = try TemporaryFolder()
+        let lines = folder.path("lines")
+        let tokens =
+            try await Program.succeed(
+                "generate", "--model", Golden.model("sparse"), "--tokens", "1,2,3", "--max-tokens", "9", "--seed", "4",
+                "--json"
+            ).json["tokens"] as? [Int]
+        let arguments = ["serve", "--model", Golden.model("sparse"), "--port", "0", "--name", "small"]
+        let status = try await Program.run(arguments, output: lines) { process in
+            defer { kill(process, SIGTERM) }
+            let server = try await address(lines)
+            let body = "{\"model\": \"small\", \"tokens\": [1, 2, 3], \"max_tokens\": 9, \"seed\": 4}"
+            let reply = try await post(server.appending(path: "generate"), body)
+            let replies = reply.json?["replies"] as? [[String: Any]]
+            #expect(reply.status == 200 && tokens != nil && replies?.first?["tokens"] as? [Int] == tokens)
+            // It has no words.
+            let words = try await post(
+                server.appending(path: "v1/completions"), "{\"model\": \"small\", \"prompt\": \"a\"}")
+            #expect(words.status == 400 && "\(words.json ?? [:])".contains("tokenizer.json"))
+        }
+        #expect(status == 0)
+    }
+
+    @Test("what it cannot begin with is one error")
+    func errors() async throws {
+        let folder = try TemporaryFolder()
+        let keys = try folder.write("# none\n", to: "keys")
+        for (more, says) in [
+            (["--api-key-file", keys], "keys"), (["--api-key-file", "/none"], "/none"),
+            (["--host", "203.0.113.1"], "203.0.113.1"),
+        ] {
+            let output = try await Program.run(["serve", "--model", Golden.model("sparse")] + more)
+            let lines = output.stderr.split(separator: "\n")
+            #expect(
+                output.status == 1 && lines.last?.hasPrefix("error: ") == true && lines.last?.contains(says) == true)
+        }
+        #expect(try await Program.run(["serve", "--model", "x", "--port", "70000"]).status == 2)
+    }
+}
