@@ -21,8 +21,8 @@ import Testing
             let formats = try #require(shape["weight_formats"] as? [String: [String]])
             #expect(Set(formats.keys) == (scheme == "w4a8" ? ["int4", "int8", "full"] : ["int8", "full"]))
             #expect(formats["int8"]?.contains("lm_head") == true && formats["full"]?.contains("embed_tokens") == true)
-            let lines = try await Program.succeed("inspect", "--model", out).text
-            #expect(lines.contains("in int8     ") && lines.contains("in full     "), "\(lines)")
+            let table = try await Program.succeed("inspect", "--model", out).text
+            #expect(table.contains("in int8     ") && table.contains("in full     "), "\(table)")
             let modules = try #require(json["modules"] as? [[String: Any]])
             #expect(modules.contains { $0["name"] as? String == "lm_head" && $0["bits"] as? Int == 8 })
             #expect(modules.allSatisfy { $0["error_before"] is Double && $0["error_after"] is Double })

@@ -342,7 +342,8 @@ struct ConformanceCase {
 
     /// Counts the rows that are only right if a number was rounded to the other of two steps.
     private struct OtherSteps {
-        private let (rounding, otherStep): (Double, Double)
+        private let rounding: Double
+        private let otherStep: Double
         private let most: Int
         private var count = 0
 
