@@ -20,6 +20,7 @@ let package = Package(
         .library(name: "GlimModel", targets: ["GlimModel"]),
         .library(name: "GlimEngine", targets: ["GlimEngine"]),
         .library(name: "GlimTrain", targets: ["GlimTrain"]),
+        .library(name: "GlimHub", targets: ["GlimHub"]),
         .executable(name: "glim", targets: ["glim"]),
     ],
     dependencies: [
@@ -27,12 +28,16 @@ let package = Package(
         .package(url: "https://github.com/LebJe/TOMLKit", from: "0.6.0"),
         .package(url: "https://github.com/swiftlang/swift-subprocess", from: "1.0.2"),
         .package(url: "https://github.com/apple/swift-system", from: "1.8.1"),
+        .package(url: "https://github.com/apple/swift-crypto", from: "4.5.2"),
     ],
     targets: [
         .target(name: "CGlimKernels"),
         .target(name: "GlimTensor", dependencies: ["CGlimKernels"], swiftSettings: swift),
         .target(name: "GlimText", swiftSettings: swift),
         .target(name: "GlimCheckpoint", dependencies: ["GlimTensor"], swiftSettings: swift),
+        .target(
+            name: "GlimHub", dependencies: ["GlimCheckpoint", .product(name: "Crypto", package: "swift-crypto")],
+            swiftSettings: swift),
         .target(name: "GlimModel", dependencies: ["GlimTensor", "GlimCheckpoint"], swiftSettings: swift),
         .target(name: "GlimEngine", dependencies: ["GlimTensor", "GlimText", "GlimModel"], swiftSettings: swift),
         .target(
@@ -43,19 +48,23 @@ let package = Package(
         .executableTarget(
             name: "glim",
             dependencies: [
-                "GlimTensor", "GlimText", "GlimCheckpoint", "GlimModel", "GlimEngine", "GlimTrain",
+                "GlimTensor", "GlimText", "GlimCheckpoint", "GlimHub", "GlimModel", "GlimEngine", "GlimTrain",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ], swiftSettings: swift),
 
         .target(
-            name: "GlimTestSupport", dependencies: ["GlimTensor", "GlimCheckpoint", "GlimModel"],
-            path: "Tests/GlimTestSupport", swiftSettings: swift),
+            name: "GlimTestSupport",
+            dependencies: [
+                "GlimTensor", "GlimCheckpoint", "GlimModel", .product(name: "Crypto", package: "swift-crypto"),
+            ], path: "Tests/GlimTestSupport", swiftSettings: swift),
         .testTarget(
             name: "GlimTensorTests", dependencies: ["GlimTensor", "CGlimKernels", "GlimTestSupport"],
             swiftSettings: swift),
         .testTarget(name: "GlimTextTests", dependencies: ["GlimText", "GlimTestSupport"], swiftSettings: swift),
         .testTarget(
-            name: "GlimCheckpointTests", dependencies: ["GlimCheckpoint", "GlimTestSupport"], swiftSettings: swift),
+            name: "GlimCheckpointTests", dependencies: ["GlimTensor", "GlimCheckpoint", "GlimTestSupport"],
+            swiftSettings: swift),
+        .testTarget(name: "GlimHubTests", dependencies: ["GlimHub", "GlimTestSupport"], swiftSettings: swift),
         .testTarget(
             name: "GlimModelTests",
             dependencies: ["GlimModel", "GlimTensor", "GlimCheckpoint", "GlimTrain", "GlimTestSupport"],
@@ -66,7 +75,8 @@ let package = Package(
             swiftSettings: swift),
         .testTarget(
             name: "GlimTrainTests",
-            dependencies: ["GlimTensor", "GlimText", "GlimModel", "GlimTrain", "GlimTestSupport"], swiftSettings: swift),
+            dependencies: ["GlimTensor", "GlimText", "GlimCheckpoint", "GlimModel", "GlimTrain", "GlimTestSupport"],
+            swiftSettings: swift),
         .testTarget(
             name: "GlimCommandTests",
             dependencies: [

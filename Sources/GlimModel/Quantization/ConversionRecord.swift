@@ -21,14 +21,21 @@ struct ConversionRecord: Codable, Equatable {
 
     /// Bytes of the files that a model is read from.
     static func fileSizes(in folder: URL) -> [String: Int] {
+        if GGUFFile.isNamed(by: folder) {
+            return [folder.lastPathComponent: size(of: folder)]
+        }
         let names = (try? FileManager.default.contentsOfDirectory(atPath: folder.path)) ?? []
         return Dictionary(
-            uniqueKeysWithValues: names.filter { $0.hasSuffix(".safetensors") || $0 == "config.json" }.map { name in
-                // Through links, of which caches of models are made.
-                let path = folder.appending(path: name).resolvingSymlinksInPath().path
-                let size = try? FileManager.default.attributesOfItem(atPath: path)[.size] as? NSNumber
-                return (name, size?.intValue ?? 0)
+            uniqueKeysWithValues: names.filter { $0.hasSuffix(".safetensors") || $0 == "config.json" }.map {
+                ($0, size(of: folder.appending(path: $0)))
             })
+    }
+
+    /// Through links, of which caches of models are made.
+    private static func size(of file: URL) -> Int {
+        let path = file.resolvingSymlinksInPath().path
+        let size = try? FileManager.default.attributesOfItem(atPath: path)[.size] as? NSNumber
+        return size?.intValue ?? 0
     }
 
     /// The record in a folder, or a new one.
