@@ -15,7 +15,7 @@ struct Conformance: ParsableCommand {
             reason, and counts neither way. The exit status is 1 if a property does not hold.
             """)
 
-    @Option(help: "Model folder to ask instead of the built-in networks.") var model: String?
+    @Option(help: "Model folder or GGUF file to ask instead of the built-in networks.") var model: String?
     @Flag(help: "End with one JSON object: passed, failed, not_asked, properties.") var json = false
     @OptionGroup var compute: ComputeOptions
 

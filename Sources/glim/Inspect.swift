@@ -180,7 +180,7 @@ private struct Report {
     private var sums: [String] {
         [
             "\(short(size.parameterCount)) parameters, \(short(size.activeCount)) active",
-            "\(grouped(bytes)) bytes " + (bytesOnDisk == nil ? "by this count, MTP included" : "in *.safetensors"),
+            "\(grouped(bytes)) bytes " + (bytesOnDisk == nil ? "by this count, MTP included" : "on disk"),
             "\(grouped(config.cacheBytesPerToken(.bfloat16))) bytes of cache for each token in bfloat16 "
                 + "(in f32, as glim keeps it, twice that)",
         ]

@@ -44,7 +44,8 @@ package struct GGUFPiece: Sendable {
 
     /// What a reader of safetensors would be told. Of blocks it is F32, which they become.
     var info: TensorInfo {
-        let (type, byteCount): (GGMLType, Int)
+        let type: GGMLType
+        let byteCount: Int
         let elementCount = shape.reduce(1, *)
         switch form {
         case .rows(let place, _): (type, byteCount) = (place.tensor.type, place.tensor.type.byteCount(elementCount))

@@ -33,11 +33,9 @@ extension ModelConfig {
         latent = try fields.whole("attention.kv_lora_rank", width)
         keyRotated = try fields.whole("rope.dimension_count", 2...4096)
         // Files that keep heads as one latent say what one of them would be under keys of their own.
-        let key = try fields.wholeIfPresent("attention.key_length_mla", width)
-        keyPlain = try (key ?? fields.whole("attention.key_length", width)) - keyRotated
-        valueWidth =
-            try fields.wholeIfPresent("attention.value_length_mla", width)
-            ?? fields.whole("attention.value_length", width)
+        let ending = fields.has("attention.key_length_mla") ? "_mla" : ""
+        keyPlain = try fields.whole("attention.key_length\(ending)", width) - keyRotated
+        valueWidth = try fields.whole("attention.value_length\(ending)", width)
         routedExpertCount = try fields.whole("expert_count", 1...4096)
         expertsPerToken = try fields.whole("expert_used_count", 1...4096)
         sharedExpertCount = try fields.whole("expert_shared_count", 0...64, absent: 1)
@@ -109,6 +107,8 @@ private struct GGUFFields {
                 key: prefix + gating, found: "\(way)", why: "experts are chosen by sigmoids here (\(GGUFKeys.sigmoid))")
         }
     }
+
+    func has(_ key: String) -> Bool { metadata[prefix + key] != nil }
 
     func wholeIfPresent(_ key: String, _ allowed: ClosedRange<Int>) throws(ConfigError) -> Int? {
         guard let value = metadata[prefix + key] else { return nil }

@@ -94,7 +94,7 @@ extension TokenList {
             let merges = file.metadata[GGUFTokens.merges]?.strings,
             let numbers = file.metadata[GGUFTokens.kinds]?.integers
         else { throw malformed("its metadata lacks tokens, token_type or merges") }
-        let kinds = numbers.compactMap(Kind.init)
+        let kinds = numbers.compactMap { Kind(rawValue: $0) }
         guard kinds.count == numbers.count else { throw malformed("token_type holds a number that means nothing") }
         self.init(tokens: tokens, kinds: kinds, merges: merges, pattern: pattern)
     }
