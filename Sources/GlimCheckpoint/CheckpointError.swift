@@ -110,7 +110,9 @@ public enum CheckpointError: Error, Equatable, CustomStringConvertible {
             "\(path) cannot be used: \(what); take the model in another format, or from its folder in Hugging Face's "
                 + "layout"
         case .missingTensor(let folder, let tensor):
-            "\(folder) has no tensor \(tensor.quoted); check that config.json and weights are of the same model"
+            folder.hasSuffix(".gguf")
+                ? "\(folder) lacks the tensor that is called \(tensor.quoted) in folders; convert the model anew"
+                : "\(folder) has no tensor \(tensor.quoted); check that config.json and weights are of the same model"
         case .wrongShape(let folder, let tensor, let found, let expected):
             "\(folder): tensor \(tensor.quoted) has shape \(found.shortened), expected \(expected.shortened); "
                 + "check that config.json and weights are of the same model"

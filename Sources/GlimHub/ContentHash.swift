@@ -6,7 +6,11 @@ enum ContentName: Sendable, Hashable {
     /// SHA-1 of `blob SIZE`, a zero byte, and the content.
     case gitBlob(String)
 
-    var text: String { switch self { case .sha256(let text), .gitBlob(let text): text } }
+    var text: String {
+        switch self {
+        case .sha256(let text), .gitBlob(let text): text
+        }
+    }
 }
 
 /// The name of a content, of which the bytes come one after another.

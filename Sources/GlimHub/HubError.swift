@@ -26,7 +26,8 @@ public enum HubError: Error, Equatable, CustomStringConvertible {
         case .badName(let name): "\"\(name)\" names no repository; give OWNER/NAME, such as zai-org/GLM-5"
         case .badEndpoint(let url):
             "\"\(url)\" is no address of a hub; set HF_ENDPOINT to one that begins with https:// or http://"
-        case .notFound(let what, let endpoint): "\(endpoint) has no \(what); check the spelling, or set HF_TOKEN if it is private"
+        case .notFound(let what, let endpoint):
+            "\(endpoint) has no \(what); check the spelling, or set HF_TOKEN if it is private"
         case .forbidden(let what, let hasToken):
             "\(what) is not for everyone: "
                 + (hasToken
@@ -37,7 +38,8 @@ public enum HubError: Error, Equatable, CustomStringConvertible {
             "\(url) failed \(attempts) times in a row, at last with: \(reason); the same command goes on where it stopped"
         case .malformedListing(let url, let reason):
             "\(url) answers with no list of files: \(reason); check HF_ENDPOINT"
-        case .unsafePath(let path): "the repository lists the file \"\(path)\", which would leave the folder; do not trust it"
+        case .unsafePath(let path):
+            "the repository lists the file \"\(path)\", which would leave the folder; do not trust it"
         case .nothingToPull(let name, let reason): "\(name): \(reason)"
         case .wrongContent(let path, let expected, let found):
             "\(path) came twice with other bytes than the repository lists (\(found), expected \(expected)); try another "

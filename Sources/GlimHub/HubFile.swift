@@ -34,7 +34,9 @@ extension [HubFile] {
         let packed = filter { $0.path.lowercased().hasSuffix(".gguf") }
         let models = Set(packed.map { Self.stem($0.path) })
         switch models.count {
-        case 0: throw .nothingToPull("\(repository)", reason: "it has no *.safetensors and no *.gguf; give another repository")
+        case 0:
+            throw .nothingToPull(
+                "\(repository)", reason: "it has no *.safetensors and no *.gguf; give another repository")
         case 1: return packed
         default:
             throw .nothingToPull(
@@ -58,7 +60,8 @@ extension [HubFile] {
         var found: [HubFile] = []
         for path in paths {
             guard let file = first(where: { $0.path == path }) else {
-                throw .nothingToPull("\(repository)", reason: "it has no file \(path); its page lists those that it has")
+                throw .nothingToPull(
+                    "\(repository)", reason: "it has no file \(path); its page lists those that it has")
             }
             if !found.contains(file) { found.append(file) }
         }

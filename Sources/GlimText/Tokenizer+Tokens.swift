@@ -39,7 +39,8 @@ extension Tokenizer {
     /// - Throws: `TokenizerError` where the list holds a contradiction, or what is not byte-level BPE.
     public convenience init(_ list: TokenList, path: String) throws(TokenizerError) {
         guard list.kinds.count == list.tokens.count else {
-            throw .malformed(path: path, why: "it has \(list.tokens.count) tokens and \(list.kinds.count) kinds of them")
+            throw .malformed(
+                path: path, why: "it has \(list.tokens.count) tokens and \(list.kinds.count) kinds of them")
         }
         let count = (list.kinds.lastIndex { $0 != .unused } ?? -1) + 1
         if let id = list.kinds.prefix(count).firstIndex(of: .byte) {

@@ -50,7 +50,9 @@ struct Convert: ParsableCommand {
 
 extension GGMLType: ExpressibleByArgument {
     public init?(argument: String) {
-        guard let type = Self.writable.first(where: { $0.name.lowercased() == argument.lowercased() }) else { return nil }
+        guard let type = Self.writable.first(where: { $0.name.lowercased() == argument.lowercased() }) else {
+            return nil
+        }
         self = type
     }
 

@@ -29,7 +29,9 @@ struct PullModel: AsyncParsableCommand {
         let folder = out ?? repository.name
         let line = PullProgress(repository.name)
         defer { line.clear() }
-        let summary = try await Pull(repository, from: hub, to: URL(filePath: folder), files: file).run { line.show($0) }
+        let summary = try await Pull(repository, from: hub, to: URL(filePath: folder), files: file).run {
+            line.show($0)
+        }
         line.clear()
         let report = Report(
             out: folder, commit: summary.commit, files: summary.files.map(\.path).sorted(), bytes: summary.bytes,

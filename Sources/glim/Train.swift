@@ -38,7 +38,8 @@ struct Pretrain: StageCommand {
     @Option(help: "A config.json to use instead of a preset or a depth.") var config: String?
     @Option(help: "The series between presets from one dial: the number of layers. Goes before a preset.")
     var depth: Int?
-    @Option(help: "Model folder or GGUF file to start from, with its shape: preset, depth and config are then not used.")
+    @Option(
+        help: "Model folder or GGUF file to start from, with its shape: preset, depth and config are then not used.")
     var model: String?
     @Option(help: "Tokens in a row (default: 512).") var sequenceLength: Int?
     @Option(help: "Steps of linear warm-up (default: 5% of the run).") var warmupSteps: Int?

@@ -110,7 +110,9 @@ import Testing
             try Self.write(whole)
             let bytes = [UInt8](try Data(contentsOf: whole))
             let path = folder.appending(path: "some.gguf")
-            func refused(_ bytes: [UInt8], _ says: String = "", sourceLocation: SourceLocation = #_sourceLocation) throws {
+            func refused(_ bytes: [UInt8], _ says: String = "", sourceLocation: SourceLocation = #_sourceLocation)
+                throws
+            {
                 try Data(bytes).write(to: path)
                 let error = #expect(throws: CheckpointError.self, sourceLocation: sourceLocation) { try GGUFFile(path) }
                 let text = error?.description ?? ""

@@ -14,7 +14,9 @@ import Testing
     }
 
     /// The environment of the shell's own, with the hub's address.
-    private func pull(_ server: HubServer, _ folder: TemporaryFolder, _ more: String = "") async throws -> Program.Output {
+    private func pull(_ server: HubServer, _ folder: TemporaryFolder, _ more: String = "") async throws
+        -> Program.Output
+    {
         try await Program.shell(
             "HF_ENDPOINT=\(server.endpoint) HF_TOKEN= \"$GLIM\" pull \(HubServer.repository) --out \"$D/model\" \(more)",
             folder)

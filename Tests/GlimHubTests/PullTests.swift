@@ -28,7 +28,9 @@ import Testing
         var pull = try Pull(
             HubRepository(HubServer.repository), from: Hub(endpoint: server.endpoint, token: token), to: folder,
             files: files)
-        (pull.retry.firstPause, pull.retry.attempts, pull.pieceBytes, pull.patience) = (.milliseconds(1), attempts, 70_000, 1)
+        (pull.retry.firstPause, pull.retry.attempts, pull.pieceBytes, pull.patience) = (
+            .milliseconds(1), attempts, 70_000, 1
+        )
         return pull
     }
 
@@ -70,7 +72,8 @@ import Testing
         }
     }
 
-    @Test("whatever happens to connections, all bytes are right", arguments: 0..<6) func faults(seed: Int) async throws {
+    @Test("whatever happens to connections, all bytes are right", arguments: 0..<6) func faults(seed: Int) async throws
+    {
         try await withFolder { folder in
             let files = Self.files(UInt64(seed))
             let server = try HubServer(files)

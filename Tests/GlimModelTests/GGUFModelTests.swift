@@ -120,7 +120,9 @@ import Testing
         }
         #expect(epsilon?.description.contains("latent_norm_eps") == true)
         try withTemporaryFolder { folder in
-            let config = try ModelConfig(folder: Self.folder.appending(path: "sparse")).with { $0.ropeInterleave = false }
+            let config = try ModelConfig(folder: Self.folder.appending(path: "sparse")).with {
+                $0.ropeInterleave = false
+            }
             try config.json.write(to: folder.appending(path: "config.json"))
             try FileManager.default.copyItem(
                 at: Self.file("sparse", "model.safetensors"), to: folder.appending(path: "model.safetensors"))
@@ -128,7 +130,9 @@ import Testing
         }
     }
 
-    @Test("metadata that is missing, of another model or out of range is one error that names it") func metadata() throws {
+    @Test("metadata that is missing, of another model or out of range is one error that names it") func metadata()
+        throws
+    {
         let good = try GGUFFile(Self.file(.q4_0))
         try withTemporaryFolder { folder in
             let path = folder.appending(path: "some.gguf")

@@ -141,7 +141,9 @@ public final class HubServer: Sendable {
 
     private func sendFile(_ name: String, _ peer: SocketPeer, _ request: HTTPRequest) {
         let range = request.headers["range"].map { $0.split { "=-".contains($0) } }.flatMap { words -> Range<Int>? in
-            guard words.count == 3, let first = Int(words[1]), let last = Int(words[2]), first <= last else { return nil }
+            guard words.count == 3, let first = Int(words[1]), let last = Int(words[2]), first <= last else {
+                return nil
+            }
             return first..<last + 1
         }
         let (data, fault, rate) = state.withLock { state in

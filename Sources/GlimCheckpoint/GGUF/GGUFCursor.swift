@@ -96,7 +96,9 @@ struct GGUFCursor {
         case 11: return Int(try number(Int64.self))
         default:
             let wide = try number(UInt64.self)
-            guard let narrow = Int(exactly: wide) else { throw malformed("\"\(key.prefix(80))\" is \(wide), too large") }
+            guard let narrow = Int(exactly: wide) else {
+                throw malformed("\"\(key.prefix(80))\" is \(wide), too large")
+            }
             return narrow
         }
     }

@@ -75,7 +75,8 @@ struct GGUFHead {
         for entry in entries {
             guard entry.offset == UInt64(end) else {
                 throw .malformedGGUF(
-                    path: path, reason: "tensor \"\(entry.name.prefix(200))\" is said to begin at byte \(entry.offset) "
+                    path: path,
+                    reason: "tensor \"\(entry.name.prefix(200))\" is said to begin at byte \(entry.offset) "
                         + "of the data, where \(end) is expected")
             }
             guard entry.byteCount <= dataByteCount - end else {
@@ -122,7 +123,8 @@ struct GGUFHead {
             guard let type = GGMLType(rawValue: number) else {
                 let known = GGMLType.allCases.map(\.name).joined(separator: ", ")
                 throw .unsupportedGGUF(
-                    path: path, what: "tensor \"\(name.prefix(200))\" is in \(GGMLType.name(ofNumber: number)), "
+                    path: path,
+                    what: "tensor \"\(name.prefix(200))\" is in \(GGMLType.name(ofNumber: number)), "
                         + "and \(known) are read")
             }
             guard axes[0].isMultiple(of: type.blockCount) else {

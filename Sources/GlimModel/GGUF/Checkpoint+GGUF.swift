@@ -8,7 +8,9 @@ extension Checkpoint {
         let layers = Dictionary(uniqueKeysWithValues: GGUFNames.layer)
         for name in file.names {
             let words = name.split(separator: ".", maxSplits: 2)
-            guard words.count == 3, words[0] == "blk", let layer = Int(words[1]), "\(layer)" == words[1] else { continue }
+            guard words.count == 3, words[0] == "blk", let layer = Int(words[1]), "\(layer)" == words[1] else {
+                continue
+            }
             let (rest, prefix) = (String(words[2]), "model.layers.\(layer).")
             if let ours = layers[rest] {
                 pieces[prefix + ours] = GGUFPiece(file, name)

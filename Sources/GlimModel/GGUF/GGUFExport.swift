@@ -49,7 +49,8 @@ public struct GGUFExport {
         }
         if let indexer = config.indexer, !indexer.headWidth.isMultiple(of: 64) {
             notes.append(
-                "llama.cpp stops at an index_head_dim of \(indexer.headWidth), which is no multiple of 64; Glim does not")
+                "llama.cpp stops at an index_head_dim of \(indexer.headWidth), which is no multiple of 64; Glim does not"
+            )
         }
         try Self.check(config)
         let last = config.layerCount + config.mtpLayerCount

@@ -166,7 +166,8 @@ private struct GGUFFields {
         // Without a list llama.cpp takes a long context for the sign of GLM-5.2, which shares.
         var kinds = ModelConfig.Indexer.kinds(layerCount: layerCount, every: context >= 1 << 20 ? 4 : 1, offset: 3)
         switch metadata[prefix + key] {
-        case .bools(let list) where list.count >= layerCount: kinds = list.prefix(layerCount).map { $0 ? .full : .shared }
+        case .bools(let list) where list.count >= layerCount:
+            kinds = list.prefix(layerCount).map { $0 ? .full : .shared }
         case nil: break
         case let other?:
             throw .wrongType(
