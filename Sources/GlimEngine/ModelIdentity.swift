@@ -16,7 +16,7 @@ public enum ModelIdentity {
             // Links are followed: downloads are often made of them.
             let attributes = try? FileManager.default.attributesOfItem(atPath: file.resolvingSymlinksInPath().path)
             let changed = (attributes?[.modificationDate] as? Date)?.timeIntervalSince1970 ?? 0
-            return "\(file.lastPathComponent) \(attributes?[.size] as? Int ?? 0) \(changed)"
+            return "\(file.lastPathComponent) \((attributes?[.size] as? NSNumber)?.intValue ?? 0) \(changed)"
         }
         return ([folder.lastPathComponent, "\(config)"] + files).joined(separator: "\n")
     }

@@ -20,6 +20,7 @@ struct Generate: AsyncParsableCommand {
     var tokens: String?
     @Option(help: "Draw at most this many tokens.") var maxTokens = 256
     @OptionGroup var sampling: SamplingOptions
+    @OptionGroup var replying: ReplyOptions
     @OptionGroup var drafting: DraftOptions
     @OptionGroup var prefixes: EngineOptions
     @Flag(help: "Let added tokens written in the prompt become control tokens.") var special = false
@@ -39,10 +40,11 @@ struct Generate: AsyncParsableCommand {
         try drafting.check(config.mtpLayerCount, of: model)
         let tokenizer = try loadTokenizer(folder)
         let start = try startTokens(config, tokenizer)
+        let rule = try replying.rule(config, tokenizer, model: model)
         let network = try Model(path: model)
         try drafting.check(network.predictions.count, of: model)
         let engine = try prefixes.start(network, path: model, drafts: drafting.drafts)
-        let reply = try await draw(engine, start, tokenizer)
+        let reply = try await draw(engine, start, rule, tokenizer)
         await engine.stop()
         if json {
             try emit(reply.jsonLine + "\n")
@@ -89,13 +91,17 @@ struct Generate: AsyncParsableCommand {
         return start
     }
 
-    private func draw(_ engine: Engine, _ start: [Int32], _ tokenizer: Tokenizer?) async throws -> Reply {
+    private func draw(
+        _ engine: Engine, _ start: [Int32], _ rule: ReplyRule?, _ tokenizer: Tokenizer?
+    ) async throws -> Reply {
+        var stops = StopStrings(replying.stop)
         var decoder = tokenizer.map { StreamDecoder($0, skipsSpecial: true) }
         let clock = ContinuousClock()
         let began = clock.now
         var (fed, read, progress) = (began, start.count, ReadingProgress())
         var reply = Reply(promptTokens: start.count, text: tokenizer == nil ? nil : "")
-        let request = Engine.Request(prompt: start, maxTokens: maxTokens, sampler: sampling.sampler)
+        var request = Engine.Request(prompt: start, maxTokens: maxTokens, sampler: sampling.sampler)
+        request.rule = rule
         for try await event in try engine.submit(request) {
             switch event {
             case .reading(let done, let count):
@@ -106,7 +112,7 @@ struct Generate: AsyncParsableCommand {
                 reply.tokens.append(token.id)
                 reply.logprobs.append(token.logprob.isFinite ? token.logprob : nil)
                 // A model may have more ids than its tokenizer has words: those have no text.
-                try show((try? decoder?.push(token.id)) ?? "", &reply)
+                try show(stops.push((try? decoder?.push(token.id)) ?? ""), &reply)
             case .finished(let reason, let usage):
                 reply.stopReason = reason == .stop ? .stop : reason == .context ? .context : .length
                 read -= usage.cachedTokens
@@ -118,7 +124,7 @@ struct Generate: AsyncParsableCommand {
             }
         }
         let done = clock.now
-        try show(decoder?.finish() ?? "", &reply)
+        try show(stops.push(decoder?.finish() ?? "") + stops.finish(), &reply)
         reply.prefillTokensPerSecond = rate(read, began.duration(to: fed))
         reply.decodeTokensPerSecond = rate(reply.tokens.count - 1, fed.duration(to: done))
         return reply
@@ -137,7 +143,7 @@ struct Generate: AsyncParsableCommand {
     /// What `--json` prints.
     private struct Reply: Encodable {
         enum StopReason: String, Encodable {
-            /// The model ended its text.
+            /// The model ended its text, or `--stop` or a whole document did.
             case stop
             /// `--max-tokens` were drawn.
             case length
