@@ -53,7 +53,8 @@ final class HubConnection: NSObject, URLSessionDataDelegate, @unchecked Sendable
         try await withTaskCancellationHandler {
             try await withCheckedThrowingContinuation { continuation in
                 exchange.withLock { $0 = Exchange(receiver: receiver, continuation: continuation) }
-                task.resume()
+                // Cancelled before, it may have said so already, when nobody listened.
+                if Task.isCancelled { end(CancellationError()) } else { task.resume() }
             }
         } onCancel: {
             task.cancel()
@@ -107,6 +108,11 @@ final class HubConnection: NSObject, URLSessionDataDelegate, @unchecked Sendable
     }
 
     func urlSession(_ session: URLSession, task: URLSessionTask, didCompleteWithError error: (any Error)?) {
+        end(error)
+    }
+
+    /// Wakes who waits for the answer.
+    private func end(_ error: (any Error)?) {
         let ended = exchange.withLock { exchange in
             defer { exchange = nil }
             return exchange

@@ -222,7 +222,10 @@ private final class Part: Sendable {
     private let file: Mutex<PartialFile>
     private let place: Place
 
-    init(_ file: sending PartialFile, _ place: Place) { (self.file, self.place) = (Mutex(file), place) }
+    init(_ file: sending PartialFile, _ place: Place) {
+        self.file = Mutex(file)
+        self.place = place
+    }
 
     var count: Int { file.withLock { $0.count } }
     var wrongName: String? { file.withLock { $0.wrongName } }

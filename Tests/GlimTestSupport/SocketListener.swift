@@ -96,7 +96,7 @@ struct SocketPeer: Sendable {
                 #if canImport(Darwin)
                 let count = Darwin.send(descriptor, part.baseAddress, part.count, 0)
                 #else
-                let count = Glibc.send(descriptor, part.baseAddress, part.count, Int32(MSG_NOSIGNAL.rawValue))
+                let count = Glibc.send(descriptor, part.baseAddress, part.count, Int32(MSG_NOSIGNAL))
                 #endif
                 if count < 0, errno == EINTR { continue }
                 guard count > 0 else { return false }
