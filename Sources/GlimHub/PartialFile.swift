@@ -43,19 +43,20 @@ final class PartialFile {
     deinit { close(descriptor) }
 
     /// - Throws: `HubError.cannotWrite`, or `.wrongContent` for more bytes than the file has.
-    func append(_ bytes: UnsafeRawBufferPointer) throws(HubError) {
+    // Never inlined: Swift 6.3.1's optimizer crashes where it is, in a closure.
+    @inline(never)
+    func append(_ bytes: [UInt8]) throws(HubError) {
         guard bytes.count <= file.size - count else {
             throw .wrongContent(
                 path: file.path, expected: "\(file.size) bytes", found: "\(count + bytes.count) bytes or more")
         }
-        var rest = bytes[...]
-        while !rest.isEmpty {
-            let part = UnsafeRawBufferPointer(rebasing: rest)
-            let written = write(descriptor, part.baseAddress, part.count)
+        var done = 0
+        while done < bytes.count {
+            let written = bytes[done...].withUnsafeBytes { write(descriptor, $0.baseAddress, $0.count) }
             if written < 0, errno == EINTR { continue }
             guard written > 0 else { throw .cannotWrite(path: path, reason: Self.reason) }
-            rest = rest.dropFirst(written)
-            hash.update(UnsafeRawBufferPointer(rebasing: part[..<written]))
+            bytes[done..<done + written].withUnsafeBytes { hash.update($0) }
+            done += written
             count += written
         }
     }

@@ -245,7 +245,7 @@ private final class Part: Sendable {
     func append(_ data: Data) throws {
         let added = try file.withLock { file in
             let before = file.count
-            try data.withUnsafeBytes { bytes throws(HubError) in try file.append(bytes) }
+            try file.append(Array(data))
             return file.count - before
         }
         place.count(bytes: added, fetched: true)
