@@ -54,12 +54,12 @@ import Testing
         try await withFolder { folder in
             let files = Self.files()
             let server = try HubServer(files)
-            let last = Mutex(Pull.Progress())
+            let last = Mutex<Pull.Progress?>(nil)
             let summary = try await pull(server, to: folder).run { now in last.withLock { $0 = now } }
             try expectWhole(folder, files)
             let total = Self.wanted.reduce(0) { $0 + (files[$1]?.count ?? 0) }
             #expect(summary.commit == HubServer.commit && summary.bytes == total && summary.fetchedBytes == total)
-            let progress = last.withLock { $0 }
+            let progress = try #require(last.withLock { $0 })
             #expect(progress.doneFiles == Self.wanted.count && progress.totalFiles == Self.wanted.count)
             #expect(progress.doneBytes == total && progress.totalBytes == total)
             let again = try await pull(server, to: folder).run()

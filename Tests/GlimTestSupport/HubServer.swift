@@ -1,5 +1,5 @@
 import Crypto
-import Foundation
+public import Foundation
 import Synchronization
 
 /// A hub on this machine with one repository, and a second server that large files are fetched from; with faults on
