@@ -41,10 +41,8 @@ extension ModelConfig {
             add("attention.indexer.head_count", .integer(indexer.headCount))
             add("attention.indexer.key_length", .integer(indexer.headWidth))
             add("attention.indexer.top_k", .integer(indexer.topK))
-            // The layers of multi-token prediction have their own.
-            add(
-                "attention.indexer.types",
-                .bools(indexer.kinds.map { $0 == .full } + [Bool](repeating: true, count: mtpLayerCount)))
+            // Of the layers of multi-token prediction, which have their own, llama.cpp wants no word.
+            add("attention.indexer.types", .bools(indexer.kinds.map { $0 == .full }))
         }
         return metadata
     }
