@@ -21,6 +21,7 @@ let package = Package(
         .library(name: "GlimEngine", targets: ["GlimEngine"]),
         .library(name: "GlimServe", targets: ["GlimServe"]),
         .library(name: "GlimTrain", targets: ["GlimTrain"]),
+        .library(name: "GlimHub", targets: ["GlimHub"]),
         .executable(name: "glim", targets: ["glim"]),
     ],
     dependencies: [
@@ -33,6 +34,7 @@ let package = Package(
         .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.13.0"),
         .package(url: "https://github.com/swiftlang/swift-subprocess", from: "1.0.2"),
         .package(url: "https://github.com/apple/swift-system", from: "1.8.1"),
+        .package(url: "https://github.com/apple/swift-crypto", from: "4.5.2"),
     ],
     targets: [
         .target(name: "CGlimKernels"),
@@ -40,6 +42,9 @@ let package = Package(
         .target(name: "GlimTensor", dependencies: ["CGlimKernels", "CGlimKernelChecks"], swiftSettings: swift),
         .target(name: "GlimText", swiftSettings: swift),
         .target(name: "GlimCheckpoint", dependencies: ["GlimTensor"], swiftSettings: swift),
+        .target(
+            name: "GlimHub", dependencies: ["GlimCheckpoint", .product(name: "Crypto", package: "swift-crypto")],
+            swiftSettings: swift),
         .target(name: "GlimModel", dependencies: ["GlimTensor", "GlimCheckpoint"], swiftSettings: swift),
         .target(name: "GlimEngine", dependencies: ["GlimTensor", "GlimText", "GlimModel"], swiftSettings: swift),
         .target(
@@ -61,19 +66,23 @@ let package = Package(
         .executableTarget(
             name: "glim",
             dependencies: [
-                "GlimTensor", "GlimText", "GlimCheckpoint", "GlimModel", "GlimEngine", "GlimServe", "GlimTrain",
+                "GlimTensor", "GlimText", "GlimCheckpoint", "GlimHub", "GlimModel", "GlimEngine", "GlimServe", "GlimTrain",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ], swiftSettings: swift),
 
         .target(
-            name: "GlimTestSupport", dependencies: ["GlimTensor", "GlimCheckpoint", "GlimModel"],
-            path: "Tests/GlimTestSupport", swiftSettings: swift),
+            name: "GlimTestSupport",
+            dependencies: [
+                "GlimTensor", "GlimCheckpoint", "GlimModel", .product(name: "Crypto", package: "swift-crypto"),
+            ], path: "Tests/GlimTestSupport", swiftSettings: swift),
         .testTarget(
             name: "GlimTensorTests", dependencies: ["GlimTensor", "CGlimKernels", "GlimTestSupport"],
             swiftSettings: swift),
         .testTarget(name: "GlimTextTests", dependencies: ["GlimText", "GlimTestSupport"], swiftSettings: swift),
         .testTarget(
-            name: "GlimCheckpointTests", dependencies: ["GlimCheckpoint", "GlimTestSupport"], swiftSettings: swift),
+            name: "GlimCheckpointTests", dependencies: ["GlimTensor", "GlimCheckpoint", "GlimTestSupport"],
+            swiftSettings: swift),
+        .testTarget(name: "GlimHubTests", dependencies: ["GlimHub", "GlimTestSupport"], swiftSettings: swift),
         .testTarget(
             name: "GlimModelTests",
             dependencies: ["GlimModel", "GlimTensor", "GlimCheckpoint", "GlimTrain", "GlimTestSupport"],
@@ -90,7 +99,8 @@ let package = Package(
             ], swiftSettings: swift),
         .testTarget(
             name: "GlimTrainTests",
-            dependencies: ["GlimTensor", "GlimText", "GlimModel", "GlimTrain", "GlimTestSupport"], swiftSettings: swift),
+            dependencies: ["GlimTensor", "GlimText", "GlimCheckpoint", "GlimModel", "GlimTrain", "GlimTestSupport"],
+            swiftSettings: swift),
         .testTarget(
             name: "GlimCommandTests",
             dependencies: [

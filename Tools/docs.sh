@@ -14,7 +14,7 @@ headers="-I Sources/CGlimKernels/include -I Sources/CGlimKernelChecks/include"
 for folder in .build/checkouts/*/Sources/*/include; do headers="$headers -I $folder"; done
 
 archives=""
-for library in GlimTensor GlimText GlimCheckpoint GlimModel GlimEngine GlimTrain; do
+for library in GlimTensor GlimText GlimCheckpoint GlimModel GlimEngine GlimTrain GlimHub; do
     graphs=$build/symbols/$library
     rm -rf "$graphs"
     mkdir -p "$graphs"

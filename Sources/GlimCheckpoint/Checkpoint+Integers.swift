@@ -25,6 +25,10 @@ extension Checkpoint {
     /// - Throws: `CheckpointError.wrongShape`, `.missingTensor` for integers without scales, `.unexpectedDType`, or
     ///   `.unsupportedIntegers` for groups and zero points that are not read here.
     public func integerFormat(of name: String, shape: [Int]) throws(CheckpointError) -> Weight.Format? {
+        if let piece = piece(name) {
+            try require(name, shape: shape)
+            return piece.integerFormat
+        }
         let packed = IntegerNames.packed(name)
         let bits: Int
         if contains(packed) {
@@ -76,6 +80,7 @@ extension Checkpoint {
         of name: String, shape: [Int], _ format: Weight.Format
     ) throws(CheckpointError) -> IntegerMatrix {
         let (rows, columns) = (shape[0], shape[1])
+        if let matrix = piece(name)?.integers() { return matrix }
         let (stored, scales) = try storedIntegers(of: name, shape: shape, format)
         defer { stored.release() }
         let integers = [Int8](unsafeUninitializedCapacity: rows * columns) { integers, count in
@@ -91,6 +96,9 @@ extension Checkpoint {
         }
         return IntegerMatrix(format, outputs: rows, inputs: columns, integers: integers, scales: scales)
     }
+
+    /// Whether `storedIntegers` can have them: not in a GGUF file, where scales lie between them.
+    package func storesIntegersApart(_ name: String) -> Bool { piece(name) == nil }
 
     /// The same, its integers as the file has them: `[R, C]` bytes, or of 4 bits `[R, ⌈C / 8⌉]` words.
     ///

@@ -1,6 +1,7 @@
 public import Foundation
 
-/// The weights in a model's folder: one `model.safetensors`, or shards with `model.safetensors.index.json`.
+/// The weights in a model's folder: one `model.safetensors`, or shards with `model.safetensors.index.json`. Those of a
+/// GGUF file look the same, under the names that a folder would have.
 ///
 /// Opening reads headers only, so that a folder of any size opens at once. Reading is safe from any number of threads.
 /// If both layouts are present the single file counts, as in transformers.
@@ -14,8 +15,13 @@ public struct Checkpoint: Sendable {
     private let block: BlockSize
 
     private struct Place {
-        let file: SafetensorsFile
+        let source: Source
         let info: TensorInfo
+    }
+
+    private enum Source {
+        case safetensors(SafetensorsFile)
+        case gguf(GGUFPiece)
     }
 
     /// - Parameters:
@@ -45,7 +51,7 @@ public struct Checkpoint: Sendable {
                 guard let info = file.info(name) else {
                     throw .missingFromShard(path: index, tensor: name, shard: shard)
                 }
-                places[name] = Place(file: file, info: info)
+                places[name] = Place(source: .safetensors(file), info: info)
             }
         } else {
             throw .noWeights(folder: path)
@@ -66,8 +72,17 @@ public struct Checkpoint: Sendable {
 
     private static func places(in file: SafetensorsFile) -> [String: Place] {
         var places: [String: Place] = [:]
-        for name in file.names { places[name] = file.info(name).map { Place(file: file, info: $0) } }
+        for name in file.names {
+            places[name] = file.info(name).map { Place(source: .safetensors(file), info: $0) }
+        }
         return places
+    }
+
+    /// The tensors of a GGUF file under other names.
+    package init(gguf file: GGUFFile, pieces: [String: GGUFPiece]) {
+        (path, block) = (file.path, .standard)
+        places = pieces.mapValues { Place(source: .gguf($0), info: $0.info) }
+        names = places.keys.sorted()
     }
 
     /// Whether there is a tensor of that name.
@@ -95,10 +110,13 @@ public struct Checkpoint: Sendable {
     /// The bytes of a tensor as stored, or those of some of its rows (indices of the first axis).
     ///
     /// - Throws: `CheckpointError.missingTensor`, `.rowsOutOfRange`, or `.unexpectedDType` where a row of a packed
-    ///   format does not fill whole bytes.
+    ///   format does not fill whole bytes, and for a GGUF file's, which may be in pieces.
     public func bytes(of name: String, rows: Range<Int>? = nil) throws(CheckpointError) -> MappedBytes {
         let place = try place(name)
-        let bytes = place.file.bytes(place.info)
+        guard case .safetensors(let file) = place.source else {
+            throw .unexpectedDType(tensor: name, found: place.info.dtype, expected: "a tensor of a safetensors file")
+        }
+        let bytes = file.bytes(place.info)
         guard let rows else { return bytes }
         try check(rows, of: name, place.info)
         let rowCount = place.info.rowCount
@@ -115,7 +133,8 @@ public struct Checkpoint: Sendable {
     /// The tensor in float32, or some of its rows (indices of the first axis), whatever the file holds it in.
     ///
     /// The header decides: F32, F64, F16, BF16, F8_E5M2 and F8_E4M3 convert; an E4M3 tensor `X` is multiplied block by
-    /// block with `X_scale_inv` if there is one. Matrices `[R, C]` and stacks of them `[…, R, C]` can have scales.
+    /// block with `X_scale_inv` if there is one. Matrices `[R, C]` and stacks of them `[…, R, C]` can have scales. Blocks
+    /// of a GGUF file are multiplied by theirs.
     ///
     /// - Parameter out: receives the elements, row-major; its count must be theirs.
     /// - Throws: `CheckpointError.missingTensor`, `.rowsOutOfRange`, `.wrongElementCount`, `.unexpectedDType`,
@@ -126,6 +145,14 @@ public struct Checkpoint: Sendable {
         let info = try info(name)
         guard Decoding.isFloating(info.dtype) else {
             throw .unexpectedDType(tensor: name, found: info.dtype, expected: "a floating-point number")
+        }
+        if let piece = piece(name) {
+            let rows = rows ?? 0..<info.rowCount
+            try check(rows, of: name, info)
+            let count = info.elementCount / max(1, info.rowCount) * rows.count
+            guard out.count == count else { throw .wrongElementCount(tensor: name, found: out.count, expected: count) }
+            if let to = out.baseAddress, count > 0 { piece.decode(rows: rows, into: to) }
+            return
         }
         let bytes = try bytes(of: name, rows: rows)
         let count = bytes.count / (info.dtype.bitCount / 8)
@@ -181,6 +208,11 @@ public struct Checkpoint: Sendable {
     private func place(_ name: String) throws(CheckpointError) -> Place {
         guard let place = places[name] else { throw .missingTensor(folder: path, tensor: name) }
         return place
+    }
+
+    /// A tensor's piece of a GGUF file; nil where it is in another, or nowhere.
+    func piece(_ name: String) -> GGUFPiece? {
+        if case .gguf(let piece) = places[name]?.source { piece } else { nil }
     }
 
     private func check(_ rows: Range<Int>, of name: String, _ info: TensorInfo) throws(CheckpointError) {

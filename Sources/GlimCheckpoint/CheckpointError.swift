@@ -35,6 +35,11 @@ public enum CheckpointError: Error, Equatable, CustomStringConvertible {
     case missingShard(path: String, shard: String)
     case missingFromShard(path: String, tensor: String, shard: String)
 
+    // GGUF files.
+    case malformedGGUF(path: String, reason: String)
+    /// A file that is in order, with something that is not read here.
+    case unsupportedGGUF(path: String, what: String)
+
     // Tensors.
     case missingTensor(folder: String, tensor: String)
     case wrongShape(folder: String, tensor: String, found: [Int], expected: [Int])
@@ -99,8 +104,15 @@ public enum CheckpointError: Error, Equatable, CustomStringConvertible {
         case .missingFromShard(let path, let tensor, let shard):
             "\(path) places tensor \(tensor.quoted) in \(shard.quoted), which does not have it; "
                 + "fetch both again from the same revision"
+        case .malformedGGUF(let path, let reason):
+            "\(path) is no usable GGUF file: \(reason); fetch it again, or convert the model anew"
+        case .unsupportedGGUF(let path, let what):
+            "\(path) cannot be used: \(what); take the model in another format, or from its folder in Hugging Face's "
+                + "layout"
         case .missingTensor(let folder, let tensor):
-            "\(folder) has no tensor \(tensor.quoted); check that config.json and weights are of the same model"
+            folder.hasSuffix(".gguf")
+                ? "\(folder) lacks the tensor that is called \(tensor.quoted) in folders; convert the model anew"
+                : "\(folder) has no tensor \(tensor.quoted); check that config.json and weights are of the same model"
         case .wrongShape(let folder, let tensor, let found, let expected):
             "\(folder): tensor \(tensor.quoted) has shape \(found.shortened), expected \(expected.shortened); "
                 + "check that config.json and weights are of the same model"

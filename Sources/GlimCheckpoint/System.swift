@@ -8,7 +8,7 @@ import Glibc
 func systemReason() -> String { String(cString: strerror(errno)) }
 
 /// Refuses to put a file in the place of a folder, a device or a pipe, also through a link: `/dev/stdout` must stay.
-func requirePlain(_ path: String) throws(CheckpointError) {
+package func requirePlain(_ path: String) throws(CheckpointError) {
     var status = stat()
     guard stat(path, &status) == 0, status.st_mode & S_IFMT != S_IFREG else { return }
     let isFolder = status.st_mode & S_IFMT == S_IFDIR
@@ -47,7 +47,7 @@ func processIsAlive(_ process: Int32) -> Bool { kill(process, 0) == 0 || errno =
 func fileExists(_ path: String) -> Bool { access(path, F_OK) == 0 }
 
 /// Brings what was written down to the disk; 0, or -1 with `errno`.
-func synchronize(_ descriptor: Int32) -> Int32 {
+package func synchronize(_ descriptor: Int32) -> Int32 {
     #if canImport(Darwin)
     // On macOS fsync leaves the bytes in the drive's own cache.
     if fcntl(descriptor, F_FULLFSYNC) == 0 { return 0 }

@@ -9,12 +9,14 @@ public enum ModelIdentity {
     /// - Parameter config: as the model runs, so that other number formats are another model.
     public static func of(folder: URL, _ config: ModelConfig) -> String {
         let names = (try? FileManager.default.contentsOfDirectory(atPath: folder.path)) ?? []
-        let files = names.filter { $0.hasSuffix(".safetensors") }.sorted().map { name in
+        var weights = names.filter { $0.hasSuffix(".safetensors") }.sorted().map { folder.appending(path: $0) }
+        // A GGUF file is a model by itself.
+        if weights.isEmpty { weights = [folder] }
+        let files = weights.map { file in
             // Links are followed: downloads are often made of them.
-            let path = folder.appending(path: name).resolvingSymlinksInPath().path
-            let attributes = try? FileManager.default.attributesOfItem(atPath: path)
+            let attributes = try? FileManager.default.attributesOfItem(atPath: file.resolvingSymlinksInPath().path)
             let changed = (attributes?[.modificationDate] as? Date)?.timeIntervalSince1970 ?? 0
-            return "\(name) \((attributes?[.size] as? NSNumber)?.intValue ?? 0) \(changed)"
+            return "\(file.lastPathComponent) \((attributes?[.size] as? NSNumber)?.intValue ?? 0) \(changed)"
         }
         return ([folder.lastPathComponent, "\(config)"] + files).joined(separator: "\n")
     }

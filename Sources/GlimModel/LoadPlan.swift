@@ -15,6 +15,13 @@ struct LoadPlan {
     init(
         folder: URL, format: Model.LoadFormat, computeType: ModelConfig.ComputeType? = nil, scheme: Scheme? = nil
     ) throws {
+        if GGUFFile.isNamed(by: folder) {
+            let file = try GGUFFile(folder)
+            var config = try ModelConfig(gguf: file)
+            if let computeType { config.computeType = computeType }
+            try self.init(config, Checkpoint(gguf: file), format, scheme)
+            return
+        }
         var config = try ModelConfig(folder: folder)
         if let computeType { config.computeType = computeType }
         let block = config.scaleBlock.flatMap { BlockSize(rows: $0.rows, columns: $0.columns) } ?? .standard
@@ -105,7 +112,7 @@ extension CheckpointTensor {
 
     private func load(_ format: Weight.Format, from checkpoint: Checkpoint) throws(CheckpointError) {
         let (weight, matrix) = (parts[0].weight, parts[0].matrix)
-        if weight.format == format, shape[1].isMultiple(of: 32) {
+        if weight.format == format, shape[1].isMultiple(of: 32), checkpoint.storesIntegersApart(name) {
             // Only put in another order, straight from the file.
             let (integers, scales) = try checkpoint.storedIntegers(of: name, shape: shape, format)
             integers.withUnsafeBytes { weight.set(stored: $0, scales: scales, matrix: matrix) }

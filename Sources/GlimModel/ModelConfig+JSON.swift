@@ -71,8 +71,14 @@ extension ModelConfig {
 // MARK: - Reading
 
 extension ModelConfig {
-    /// Reads `config.json` of a model's folder.
+    /// Reads `config.json` of a model's folder, or what a GGUF file says of itself.
     public init(folder: URL) throws(ConfigError) {
+        if GGUFFile.isNamed(by: folder) {
+            let file: GGUFFile
+            do throws(CheckpointError) { file = try GGUFFile(folder) } catch { throw .weights(error) }
+            try self.init(gguf: file)
+            return
+        }
         try self.init(file: folder.appendingPathComponent("config.json"))
     }
 

@@ -1,4 +1,4 @@
-import GlimCheckpoint
+public import GlimCheckpoint
 public import GlimTensor
 
 /// The shape of one GLM-5 model: what its checkpoint's `config.json` says, in our words, and nothing else.
@@ -180,6 +180,8 @@ extension ModelConfig {
 /// Why a `config.json` cannot be used, in one line: the key, what was found, and what would be right.
 public enum ConfigError: Error, Equatable, CustomStringConvertible {
     case unreadable(path: String, why: String)
+    /// A GGUF file, which holds config and weights, is damaged or not to be used.
+    case weights(CheckpointError)
     case notJSON(why: String)
     case missing(key: String)
     case wrongType(key: String, found: String, expected: String)
@@ -193,6 +195,7 @@ public enum ConfigError: Error, Equatable, CustomStringConvertible {
     private var sentence: String {
         switch self {
         case .unreadable(let path, let why): "cannot read \(path): \(why)"
+        case .weights(let error): error.description
         case .notJSON(let why): "not a configuration in JSON: \(why)"
         case .missing(let key): "\(key) is missing"
         case .wrongType(let key, let found, let expected): "\(key) is \(found), expected \(expected)"

@@ -128,7 +128,8 @@ extension Tokenizer {
         }
     }
 
-    private func spelling(of id: Int) -> [UInt8] {
+    /// A token as the file writes it.
+    func spelling(of id: Int) -> [UInt8] {
         let token = parts.arena[parts.range(id)]
         if parts.spellings[id] != .bytes { return Array(token) }
         var spelled: [UInt8] = []

@@ -29,7 +29,7 @@ struct Bench: ParsableCommand {
     }
 
     @Argument(help: "prefill, decode, train or cost of a model; kernels, threads, tokenizer or load.") var kind: Kind
-    @Option(help: "Model folder.") var model: String?
+    @Option(help: "Model folder or GGUF file.") var model: String?
     @Option(help: "Random weights of a known shape: \(ModelConfig.presetNames.joined(separator: ", ")).")
     var preset: String?
     @OptionGroup var sparse: BenchSparse

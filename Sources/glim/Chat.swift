@@ -20,7 +20,7 @@ struct Chat: AsyncParsableCommand {
             commands. With input from a pipe each line is a turn, and only the replies are printed.
             """)
 
-    @Option(help: "Model folder: config.json, *.safetensors and tokenizer.json.") var model: String
+    @Option(help: "Model folder (config.json, *.safetensors, tokenizer.json) or GGUF file.") var model: String
     @Option(parsing: .unconditional, help: "Draw at most this many tokens for a reply.") var maxTokens = 512
     @Option(
         help: """
@@ -43,7 +43,7 @@ struct Chat: AsyncParsableCommand {
         let config = try ModelConfig(folder: folder)
         try drafting.check(config.mtpLayerCount, of: model)
         let format = try ChatFormat(
-            Tokenizer(folder: folder), ChatTemplate(folder: folder), vocabulary: config.vocabularySize,
+            Tokenizer(model: folder), ChatTemplate(model: folder), vocabulary: config.vocabularySize,
             endOfText: config.endOfTextIDs)
         let network = try Model(path: model)
         try drafting.check(network.predictions.count, of: model)

@@ -11,9 +11,10 @@ struct Conformance: AsyncParsableCommand {
             wrong choice still writes fluent text. Each line is a property that implementations have broken: causality, \
             cache and chunk edges, the choice itself, ties, shared selections, the MTP layer, more than 131,072 keys, \
             recall. Without --model it asks this engine, on small built-in networks; with one, that checkpoint, at \
-            lengths it can afford, a quantised one in its own arithmetic: what lies in the middle of two steps may be rounded \
-            to either, so half of the positions may be off by what a step comes to. What cannot be asked of it (a dense model has no indexer) is marked -, with the \
-            reason, and counts neither way. The exit status is 1 if a property does not hold.
+            lengths it can afford, a quantised one in its own arithmetic: what lies in the middle of two steps may be \
+            rounded to either, so half of the positions may be off by what a step comes to. What cannot be asked of it (a \
+            dense model has no indexer) is marked -, with the reason, and counts neither way. The exit status is 1 if a \
+            property does not hold.
 
             With --endpoint it asks a server over HTTP instead: whether a reply is the same again, in company, streamed, \
             from what is cached and after others left, and whether wrong requests are refused. A server with Glim's \
@@ -21,7 +22,7 @@ struct Conformance: AsyncParsableCommand {
             be 0.05 off. With --model besides, its numbers are held against that checkpoint, read here.
             """)
 
-    @Option(help: "Model folder to ask instead of the built-in networks.") var model: String?
+    @Option(help: "Model folder or GGUF file to ask instead of the built-in networks.") var model: String?
     @Option(help: "Address of a server to ask, such as http://127.0.0.1:8080.") var endpoint: String?
     @Option(help: "A file whose first line is the key that the server wants.") var apiKeyFile: String?
     @Flag(help: "End with one JSON object: passed, failed, not_asked, properties.") var json = false

@@ -35,7 +35,7 @@ struct EvalRuler: ParsableCommand {
             train on. A length beyond the model's longest context is asked all the same.
             """)
 
-    @Option(help: "Model folder: config.json, *.safetensors and tokenizer.json.") var model: String
+    @Option(help: "Model folder (config.json, *.safetensors, tokenizer.json) or GGUF file.") var model: String
     @Option(parsing: .upToNextOption, help: "Tokens of text, question and answer together.") var lengths = [4096, 8192]
     @Option(help: "Samples of each task at each length.") var samples = 20
     @Option(parsing: .upToNextOption, help: "Tasks to ask (default: all).") var tasks: [RetrievalTask] = []
@@ -59,7 +59,7 @@ struct EvalRuler: ParsableCommand {
     func run() throws {
         compute.apply()
         let folder = URL(filePath: self.model)
-        let (config, tokenizer) = (try ModelConfig(folder: folder), try Tokenizer(folder: folder))
+        let (config, tokenizer) = (try ModelConfig(folder: folder), try Tokenizer(model: folder))
         guard tokenizer.vocabularySize <= config.vocabularySize else {
             throw Failure(
                 "\(self.model) has \(tokenizer.vocabularySize) tokens in tokenizer.json, but "

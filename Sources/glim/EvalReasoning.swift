@@ -12,7 +12,7 @@ struct EvalReasoning: ParsableCommand {
             not taught to answer scores near 0.
             """)
 
-    @Option(help: "Model folder: config.json, *.safetensors and tokenizer.json.") var model: String
+    @Option(help: "Model folder (config.json, *.safetensors, tokenizer.json) or GGUF file.") var model: String
     @Option(help: "How hard the questions are: easy, medium or hard.") var level = ReasoningLevel.easy
     @Option(help: "Questions of each task.") var samples = 100
     @Option(help: "Tokens of thinking and answer together.") var maxTokens = 1024

@@ -3,6 +3,7 @@ import Foundation
 import GlimEngine
 import GlimModel
 import GlimText
+import GlimTrain
 
 struct Generate: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
@@ -10,10 +11,10 @@ struct Generate: AsyncParsableCommand {
         discussion: """
             The text appears on standard output as it is drawn. The prompt is plain text: control tokens written in it \
             stay text, unless --special is given. An empty prompt begins with the model's end-of-text token. With \
-            --tokens the folder needs no tokenizer.json.
+            --tokens the model needs no tokenizer.
             """)
 
-    @Option(help: "Model folder: config.json, *.safetensors and tokenizer.json.") var model: String
+    @Option(help: "Model folder (config.json, *.safetensors, tokenizer.json) or GGUF file.") var model: String
     @Option(parsing: .unconditional, help: "Text to continue.") var prompt: String?
     @Option(parsing: .unconditional, help: "Token ids to continue instead of a text, such as \"1,2,3\".")
     var tokens: String?
@@ -58,10 +59,8 @@ struct Generate: AsyncParsableCommand {
 
     /// Ids can be continued without a tokenizer; text cannot.
     private func loadTokenizer(_ folder: URL) throws -> Tokenizer? {
-        if tokens != nil, !FileManager.default.fileExists(atPath: folder.appending(path: "tokenizer.json").path) {
-            return nil
-        }
-        return try Tokenizer(folder: folder)
+        if tokens != nil, try !Tokenizer.exists(for: folder) { return nil }
+        return try Tokenizer(model: folder)
     }
 
     private func startTokens(_ config: ModelConfig, _ tokenizer: Tokenizer?) throws -> [Int32] {

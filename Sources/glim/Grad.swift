@@ -14,7 +14,7 @@ struct Grad: ParsableCommand {
             each line "ID.logprobs" from the same forward.
             """)
 
-    @Option(help: "Model folder: config.json and *.safetensors.") var model: String
+    @Option(help: "Model folder (config.json, *.safetensors) or GGUF file.") var model: String
     @Option(help: "JSON lines {\"id\": \"a\", \"tokens\": [1, 2, 3]}.") var input: String
     @Option(help: "The safetensors file to write.") var output: String
     @OptionGroup var compute: ComputeOptions

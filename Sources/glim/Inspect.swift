@@ -1,5 +1,6 @@
 import ArgumentParser
 import Foundation
+import GlimCheckpoint
 import GlimModel
 
 /// What a model is made of, from its `config.json` and the sizes of its files; no tensor is read.
@@ -11,7 +12,7 @@ struct Inspect: ParsableCommand {
             the weights only the files' sizes are looked at, so a damaged file does not show.
             """)
 
-    @Option(help: "Folder with config.json and *.safetensors.") var model: String?
+    @Option(help: "Folder with config.json and *.safetensors, or GGUF file.") var model: String?
     @Option(help: "A config.json.") var config: String?
     @Option(help: "A known shape: \(ModelConfig.presetNames.joined(separator: ", ")).") var preset: String?
     @Option(
@@ -44,9 +45,10 @@ struct Inspect: ParsableCommand {
         return ModelConfig.depth(depth ?? ModelConfig.depthRange.lowerBound)
     }
 
-    /// The sum of the safetensors files' sizes, nil without any. Links are followed: caches are made of them.
+    /// The sum of the safetensors files' sizes, nil without any; of a GGUF file that of its tensors. Links are followed: caches are made of them.
     private func weightBytes(inFolder path: String) -> Int? {
         let folder = URL(fileURLWithPath: path)
+        if GGUFFile.isNamed(by: folder) { return (try? GGUFFile(folder))?.byteCount }
         let names = (try? FileManager.default.contentsOfDirectory(atPath: path)) ?? []
         let sizes = names.filter { $0.hasSuffix(".safetensors") }.compactMap { name in
             let file = folder.appendingPathComponent(name).resolvingSymlinksInPath()
@@ -188,7 +190,7 @@ private struct Report {
     private var sums: [String] {
         [
             "\(short(size.parameterCount)) parameters, \(short(size.activeCount)) active",
-            "\(grouped(bytes)) bytes " + (bytesOnDisk == nil ? "by this count, MTP included" : "in *.safetensors"),
+            "\(grouped(bytes)) bytes " + (bytesOnDisk == nil ? "by this count, MTP included" : "on disk"),
             "\(grouped(config.cacheBytesPerToken(.bfloat16))) bytes of cache for each token in bfloat16 "
                 + "(in f32, as glim keeps it, twice that)",
         ]

@@ -6,15 +6,16 @@ import Darwin
 import GlimTrain
 import Synchronization
 
-/// How much of a large model is loaded: a line of a terminal, redrawn in place and gone at the end; elsewhere a new line
+/// How much of a large model is loaded or written: a line of a terminal, redrawn in place and gone at the end; elsewhere a new line
 /// every ten seconds.
 final class LoadingProgress: Sendable {
     private let name: String
+    private let verb: String
     private let isTerminal = isatty(STDERR_FILENO) == 1
     private let shown: Mutex<(at: ContinuousClock.Instant, isOpen: Bool)>
 
-    init(_ name: String) {
-        self.name = name
+    init(_ name: String, doing verb: String = "loading") {
+        (self.name, self.verb) = (name, verb)
         // What is loaded in two seconds needs no telling.
         let first = ContinuousClock.now + .seconds(isTerminal ? 2 : 10) - Self.interval(isTerminal)
         shown = Mutex((at: first, isOpen: false))
@@ -28,7 +29,7 @@ final class LoadingProgress: Sendable {
             let now = ContinuousClock.now
             guard now - shown.at >= Self.interval(isTerminal), fraction < 1 else { return }
             shown = (now, isTerminal)
-            let text = "loading \(name), \(Int(100 * fraction))%"
+            let text = "\(verb) \(name), \(Int(100 * fraction))%"
             ProgressLine.write(isTerminal ? "\r\u{1B}[K\(text)" : "\(text)\n")
         }
     }

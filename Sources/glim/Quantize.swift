@@ -25,7 +25,7 @@ struct Quantize: ParsableCommand {
             less than its standard error.
             """)
 
-    @Option(help: "Model folder: config.json and *.safetensors, not quantised.") var model: String
+    @Option(help: "Model folder (config.json, *.safetensors) or GGUF file, not quantised.") var model: String
     @Option(help: "Folder to write, new or left by the same command.") var out: String
     @Option(help: "w8a8 or w4a8.") var scheme: Scheme.Name
     @Option(
@@ -48,6 +48,7 @@ struct Quantize: ParsableCommand {
         } else {
             try convert(&report)
         }
+        if GGUFFile.isNamed(by: source) { try ModelConversion.writeText(of: source, to: URL(filePath: out)) }
         report.seconds = start.duration(to: .now) / .seconds(1)
         try emit(report.text(out: out))
         if json { try emit(report.jsonLine + "\n") }
@@ -133,13 +134,13 @@ struct Quantize: ParsableCommand {
 
     private func makeText(_ paths: [String]) throws -> QuantizationText {
         let config = try ModelConfig(folder: source)
-        let tokenizer = try Tokenizer(folder: source)
+        let tokenizer = try Tokenizer(model: source)
         guard tokenizer.vocabularySize <= config.vocabularySize else {
             throw Failure(
                 "\(model) has \(tokenizer.vocabularySize) tokens in tokenizer.json, but \(config.vocabularySize) in "
                     + "config.json; take both from the same model")
         }
-        return try QuantizationText(paths, tokenizer, ChatTemplate(folder: source), config)
+        return try QuantizationText(paths, tokenizer, ChatTemplate(model: source), config)
     }
 }
 

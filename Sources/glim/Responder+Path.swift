@@ -9,7 +9,7 @@ extension Responder {
         let folder = URL(filePath: path)
         let config = try ModelConfig(folder: folder)
         let format = try ChatFormat(
-            Tokenizer(folder: folder), ChatTemplate(folder: folder), vocabulary: config.vocabularySize,
+            Tokenizer(model: folder), ChatTemplate(model: folder), vocabulary: config.vocabularySize,
             endOfText: config.endOfTextIDs)
         self.init(try Model(path: path), format, maxTokens: maxTokens)
     }

@@ -22,7 +22,7 @@ struct SFTData: ParsableCommand {
     @Option(help: "How many conversations, or with --model questions (default: 10000, with --model 1000).")
     var count: Int?
     @Option(help: "The same seed writes the same file.") var seed: UInt64 = 0
-    @Option(help: "Model folder to ask: config.json, *.safetensors and tokenizer.json.") var model: String?
+    @Option(help: "Model folder (config.json, *.safetensors, tokenizer.json) or GGUF file to ask.") var model: String?
     @Option(help: "With --model: answers to each question (default: 8).") var samples: Int?
     @Option(help: "With --model: divides the logits (default: 1).") var temperature: Double?
     @Option(help: "With --model: tokens of thinking and answer together (default: 1024).") var maxTokens: Int?

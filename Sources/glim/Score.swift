@@ -13,7 +13,7 @@ struct Score: ParsableCommand {
             an int32 tensor "a.layer.L" [T, index_topk] for each layer. The modes agree to the bit.
             """)
 
-    @Option(help: "Model folder: config.json and *.safetensors.") var model: String
+    @Option(help: "Model folder (config.json, *.safetensors) or GGUF file.") var model: String
     @Option(help: "JSON lines with id and tokens.") var input: String
     @Option(help: "The safetensors file to write.") var output: String
     @Option(help: "logits, logprobs, hidden or selection.") var what = ScoreKind.logits

@@ -1,5 +1,6 @@
 public import ArgumentParser
 import Foundation
+import GlimCheckpoint
 public import GlimText
 import GlimTrain
 
@@ -13,7 +14,8 @@ struct Template: ParsableCommand {
             The text is printed as it is, without a line break behind it.
             """)
 
-    @Option(help: "Model folder with tokenizer.json, and with chat_template.jinja where it has one.") var model: String
+    @Option(help: "Model folder with tokenizer.json, and chat_template.jinja where it has one; or GGUF file.")
+    var model: String
     @Option(help: "File with messages, tools and the rest.") var input: String
     @Option(help: "Render as this model's template does: glm-5 (also 4.7), glm-5.1, glm-5.2 or glm-5.3.")
     var template: ChatTemplate?
@@ -22,10 +24,13 @@ struct Template: ParsableCommand {
     func run() throws {
         let folder = URL(filePath: model)
         let files = ["config.json", "tokenizer_config.json", "tokenizer.json", ChatTemplate.fileName]
-        guard files.contains(where: { FileManager.default.fileExists(atPath: folder.appending(path: $0).path) }) else {
+        guard
+            GGUFFile.isNamed(by: folder)
+                || files.contains(where: { FileManager.default.fileExists(atPath: folder.appending(path: $0).path) })
+        else {
             throw Failure("\(model) holds no model: there is no \(files[0]) and no \(files[2]); give a model folder")
         }
-        let template = try self.template ?? ChatTemplate(folder: folder)
+        let template = try self.template ?? ChatTemplate(model: folder)
         let bytes = try inputBytes(input)
         let prompt: ChatPrompt
         do throws(ProtocolError) { prompt = try ChatPrompt(parsing: bytes) } catch {
@@ -33,7 +38,7 @@ struct Template: ParsableCommand {
         }
         let pieces = template.pieces(prompt)
         guard json else { return try emit(pieces.text) }
-        let tokens = try Tokenizer(folder: folder).encode(pieces).map { JSON.number(String($0)) }
+        let tokens = try Tokenizer(model: folder).encode(pieces).map { JSON.number(String($0)) }
         try emit(
             JSON.object([.init("text", .string(pieces.text)), .init("tokens", .array(tokens))]).compact + "\n")
     }

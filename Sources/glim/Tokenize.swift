@@ -1,6 +1,7 @@
 import ArgumentParser
 import Foundation
 import GlimText
+import GlimTrain
 
 struct Tokenize: ParsableCommand {
     static let configuration = CommandConfiguration(
@@ -10,13 +11,13 @@ struct Tokenize: ParsableCommand {
             all of it. With --decode, such arrays become the exact bytes again.
             """)
 
-    @Option(help: "Folder with tokenizer.json.") var model: String
+    @Option(help: "Folder with tokenizer.json, or GGUF file.") var model: String
     @Flag(help: "Take all of stdin as one text instead of one a line.") var whole = false
     @Flag(help: "Read arrays of ids and print the bytes they stand for.") var decode = false
     @Flag(help: "Let added tokens written in the text become control tokens instead of plain text.") var special = false
 
     func run() throws {
-        let tokenizer = try Tokenizer(folder: URL(filePath: model))
+        let tokenizer = try Tokenizer(model: URL(filePath: model))
         if whole {
             let input = try read { try $0.readToEnd() }
             try emit(decode ? bytes(input, tokenizer, line: nil) : ids(input, tokenizer))

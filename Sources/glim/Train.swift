@@ -38,7 +38,8 @@ struct Pretrain: StageCommand {
     @Option(help: "A config.json to use instead of a preset or a depth.") var config: String?
     @Option(help: "The series between presets from one dial: the number of layers. Goes before a preset.")
     var depth: Int?
-    @Option(help: "Model folder to start from, with its shape: preset, depth and config are then not used.")
+    @Option(
+        help: "Model folder or GGUF file to start from, with its shape: preset, depth and config are then not used.")
     var model: String?
     @Option(help: "Tokens in a row (default: 512).") var sequenceLength: Int?
     @Option(help: "Steps of linear warm-up (default: 5% of the run).") var warmupSteps: Int?
@@ -71,7 +72,7 @@ struct Midtrain: StageCommand {
 
             """ + recipeHelp())
 
-    @Option(help: "Model folder to start from.") var model: String?
+    @Option(help: "Model folder or GGUF file to start from.") var model: String?
     @Option(
         parsing: .upToNextOption,
         help: "Tokens in a row, stage by stage (default: 2048 8192).") var contextLengths: [Int] = []
@@ -113,7 +114,7 @@ struct Adapt: StageCommand {
 
             """ + recipeHelp("context_lengths, context_shares, min_indexer_learning_rate_ratio, "))
 
-    @Option(help: "Model folder to start from, with dense attention.") var model: String?
+    @Option(help: "Model folder or GGUF file to start from, with dense attention.") var model: String?
     @Option(help: "Positions that attention reads (default: a sixteenth of a row).") var topK: Int?
     @Option(help: "Steps of the dense warm-up (default: 80% of the run).") var warmupSteps: Int?
     @Option(help: "One layer in so many has an indexer, the others use its choice (default: 1).") var shareEvery: Int?
@@ -154,7 +155,7 @@ struct FineTune: StageCommand {
 
             """ + recipeHelp("context_lengths, context_shares, "))
 
-    @Option(help: "Model folder to start from.") var model: String?
+    @Option(help: "Model folder or GGUF file to start from.") var model: String?
     @Option(help: "Tokens in a row (default: 1024).") var sequenceLength: Int?
     @Option(help: "Steps of linear warm-up (default: 5% of the run).") var warmupSteps: Int?
     @Option(

@@ -11,6 +11,14 @@ struct ConversionRecord: Codable, Equatable {
         let bytes: Int
         /// When it was changed last, in seconds since 1970.
         let changed: Double
+
+        /// Through links, of which caches of models are made.
+        init(_ file: URL) {
+            let path = file.resolvingSymlinksInPath().path
+            let attributes = try? FileManager.default.attributesOfItem(atPath: path)
+            bytes = (attributes?[.size] as? NSNumber)?.intValue ?? 0
+            changed = (attributes?[.modificationDate] as? Date)?.timeIntervalSince1970 ?? 0
+        }
     }
 
     /// What is converted: the scheme, and the source's files.
@@ -28,17 +36,11 @@ struct ConversionRecord: Codable, Equatable {
 
     /// The files that a model is read from.
     static func files(in folder: URL) -> [String: File] {
+        if GGUFFile.isNamed(by: folder) { return [folder.lastPathComponent: File(folder)] }
         let names = (try? FileManager.default.contentsOfDirectory(atPath: folder.path)) ?? []
         return Dictionary(
-            uniqueKeysWithValues: names.filter { $0.hasSuffix(".safetensors") || $0 == "config.json" }.map { name in
-                // Through links, of which caches of models are made.
-                let path = folder.appending(path: name).resolvingSymlinksInPath().path
-                let attributes = try? FileManager.default.attributesOfItem(atPath: path)
-                let bytes = (attributes?[.size] as? NSNumber)?.intValue ?? 0
-                return (
-                    name,
-                    File(bytes: bytes, changed: (attributes?[.modificationDate] as? Date)?.timeIntervalSince1970 ?? 0)
-                )
+            uniqueKeysWithValues: names.filter { $0.hasSuffix(".safetensors") || $0 == "config.json" }.map {
+                ($0, File(folder.appending(path: $0)))
             })
     }
 

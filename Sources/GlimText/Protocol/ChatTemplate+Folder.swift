@@ -11,10 +11,17 @@ extension ChatTemplate {
             self = .glm5
             return
         }
+        try self.init(jinja: jinja, path: file.path)
+    }
+
+    /// The template that a text in Jinja is, told by what it mentions.
+    ///
+    /// - Parameter path: of the file that holds the text, for errors.
+    /// - Throws: `TokenizerError` where it is none of those that Glim knows.
+    package init(jinja: String, path: String) throws(TokenizerError) {
         func mentions(_ words: String...) -> Bool { words.contains { jinja.contains($0) } }
         guard mentions("[gMASK]<sop>"), mentions("<arg_key>"), !mentions("/nothink") else {
-            throw .unsupported(
-                path: file.path, what: "a chat template that is not of GLM-4.7, 5, 5.1, 5.2 or 5.3")
+            throw .unsupported(path: path, what: "a chat template that is not of GLM-4.7, 5, 5.1, 5.2 or 5.3")
         }
         if mentions("Reasoning Effort") {
             self = mentions("'low'", "\"low\"") ? .glm53 : .glm52

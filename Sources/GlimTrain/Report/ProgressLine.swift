@@ -107,7 +107,7 @@ public struct ProgressLine: Sendable {
     }
 
     /// `0:07`, `12:05`, `3:02:10`.
-    static func clock(_ duration: Duration) -> String {
+    package static func clock(_ duration: Duration) -> String {
         // A run without end in sight is shown as very long rather than overflowing.
         let seconds = Int(min(max(0, duration.components.seconds), 359_999_999))
         let (h, m, s) = (seconds / 3600, seconds / 60 % 60, seconds % 60)

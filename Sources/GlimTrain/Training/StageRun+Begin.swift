@@ -1,4 +1,5 @@
 import Foundation
+import GlimCheckpoint
 import GlimModel
 import GlimTensor
 import GlimText
@@ -9,7 +10,7 @@ extension StageRun {
     func makeMaterial(_ text: RunText) throws -> RunMaterial {
         let tokenizer = try makeTokenizer(text.training)
         if recipe.stage == .sft, let folder = recipe.model {
-            let template = try ChatTemplate(folder: URL(filePath: folder))
+            let template = try ChatTemplate(model: URL(filePath: folder))
             let material = try RunMaterial(
                 conversations: text, tokenizer, template, rowLength: recipe.longestRow, threads: recipe.threads)
             if !material.unreadMembers.isEmpty {
@@ -39,9 +40,10 @@ extension StageRun {
         let own = run.appending(path: "tokenizer.json")
         if resumes, FileManager.default.fileExists(atPath: own.path) { return try Tokenizer(file: own) }
         if let path = recipe.tokenizer ?? recipe.model {
-            let isFolder = (try? URL(filePath: path).resourceValues(forKeys: [.isDirectoryKey]))?.isDirectory ?? false
-            let tokenizer =
-                isFolder ? try Tokenizer(folder: URL(filePath: path)) : try Tokenizer(file: URL(filePath: path))
+            let place = URL(filePath: path)
+            let isFolder = (try? place.resourceValues(forKeys: [.isDirectoryKey]))?.isDirectory ?? false
+            let isModel = isFolder || GGUFFile.isNamed(by: place)
+            let tokenizer = isModel ? try Tokenizer(model: place) : try Tokenizer(file: place)
             guard tokenizer.id(of: .endOfText) != nil else {
                 throw RunError("\(path) has no <|endoftext|> token, which ends each document")
             }

@@ -13,7 +13,7 @@ extension StageRun {
     func save(_ model: Model, _ tokenizer: Tokenizer, to folder: URL) throws {
         try model.save(to: folder)
         try saveTokenizer(tokenizer, to: folder)
-        if let origin = recipe.model, let (_, jinja) = ChatTemplate.jinja(in: URL(filePath: origin)) {
+        if let origin = recipe.model, let jinja = try ChatTemplate.jinja(of: URL(filePath: origin)) {
             try AtomicFile.write(Data(jinja.utf8), to: folder.appending(path: ChatTemplate.fileName))
         }
         let end = ControlToken.endOfText.rawValue
