@@ -66,7 +66,8 @@ let package = Package(
         .executableTarget(
             name: "glim",
             dependencies: [
-                "GlimTensor", "GlimText", "GlimCheckpoint", "GlimHub", "GlimModel", "GlimEngine", "GlimServe", "GlimTrain",
+                "GlimTensor", "GlimText", "GlimCheckpoint", "GlimHub", "GlimModel", "GlimEngine", "GlimServe",
+                "GlimTrain",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ], swiftSettings: swift),
 

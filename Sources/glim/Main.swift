@@ -10,7 +10,8 @@ struct Glim: AsyncParsableCommand {
         version: "0.1.0",
         subcommands: [
             Quickstart.self, Train.self, SFTData.self, Generate.self, Chat.self, Score.self, Grad.self, Tokenize.self,
-            Template.self, Parse.self, Inspect.self, Quantize.self, Convert.self, PullModel.self, Serve.self, Bench.self,
+            Template.self, Parse.self, Inspect.self, Quantize.self, Convert.self, PullModel.self, Serve.self,
+            Bench.self,
             Conformance.self, Eval.self, Kernels.self, Doctor.self,
         ])
 }
