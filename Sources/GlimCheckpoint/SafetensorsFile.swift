@@ -24,6 +24,9 @@ public final class SafetensorsFile: Sendable {
     /// Nil if there is no such tensor.
     public func info(_ name: String) -> TensorInfo? { header.tensors[name] }
 
+    /// Which file it was when its header was read.
+    var identity: FileIdentity { file.identity }
+
     /// The raw bytes of a tensor this file's header describes.
     func bytes(_ info: TensorInfo) -> MappedBytes {
         MappedBytes(file: file, range: info.fileOffset..<info.fileOffset + info.byteCount)
