@@ -8,7 +8,7 @@ public import GlimTensor
 package enum IntegerNames {
     package static func packed(_ tensor: String) -> String { "\(tensor)_packed" }
     package static func scale(_ tensor: String) -> String { "\(tensor)_scale" }
-    static func shape(_ tensor: String) -> String { "\(tensor)_shape" }
+    package static func shape(_ tensor: String) -> String { "\(tensor)_shape" }
     /// What only other schemes have.
     static func foreign(_ tensor: String) -> [String] { ["\(tensor)_zero_point", "\(tensor)_g_idx"] }
 }

@@ -53,10 +53,7 @@ package final class RangeFile: Sendable {
     package init(path: String, identity: FileIdentity, direct: Bool) throws(CheckpointError) {
         (self.path, self.identity) = (path, identity)
         (descriptor, isDirect) = try Self.open(path, direct: direct)
-        do throws(CheckpointError) { try check() } catch {
-            close(descriptor)
-            throw error
-        }
+        try check()
     }
 
     deinit { close(descriptor) }
@@ -65,7 +62,7 @@ package final class RangeFile: Sendable {
         let flags = O_RDONLY | O_CLOEXEC | O_NONBLOCK
         #if os(Linux)
         if direct {
-            let descriptor = Glibc.open(path, flags | O_DIRECT)
+            let descriptor = Glibc.open(path, flags | directFlag)
             if descriptor >= 0 {
                 // Some file systems let it be opened so and then refuse to read.
                 if probes(descriptor) { return (descriptor, true) }
@@ -81,6 +78,15 @@ package final class RangeFile: Sendable {
         if direct, fcntl(descriptor, F_NOCACHE, 1) == 0 { return (descriptor, false) }
         #endif
         return (descriptor, false)
+    }
+
+    /// `O_DIRECT`
+    private static var directFlag: Int32 {
+        #if arch(arm64)
+        0o200000
+        #else
+        0o40000
+        #endif
     }
 
     private static func probes(_ descriptor: Int32) -> Bool {

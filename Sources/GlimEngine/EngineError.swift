@@ -16,6 +16,8 @@ public enum EngineError: Error, Equatable, CustomStringConvertible {
     case otherShape
     /// The folder of a store of prefixes cannot be used.
     case store(path: String, reason: String)
+    /// The model reads experts from its files, and cannot any more.
+    case experts(String)
     /// The engine was stopped.
     case stopped
 
@@ -32,6 +34,7 @@ public enum EngineError: Error, Equatable, CustomStringConvertible {
         case .noDrafts: "drafts were asked for, but the model has no MTP layer to draft with"
         case .otherShape: "the new weights are of another network; the engine goes on with the old ones"
         case .store(let path, let reason): "\(path) cannot keep prefixes: \(reason); give another folder"
+        case .experts(let reason): reason
         case .stopped: "the engine was stopped"
         }
     }

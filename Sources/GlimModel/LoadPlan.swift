@@ -53,6 +53,9 @@ struct LoadPlan {
     /// The model without its memory.
     var blueprint: Model { Model(config, mtpTables: tables, isBlueprint: true, form: form) }
 
+    /// What the layers with experts have.
+    var expertShapes: [ExpertShape] { blueprint.expertShapes }
+
     func form(_ matrix: MatrixRequest) -> MatrixForm {
         guard format != .f32 else { return MatrixForm(format: .f32, quantization: scheme?.format(matrix)) }
         // A layer's experts are one weight: what it is held in is what all of them are stored in, so that none is

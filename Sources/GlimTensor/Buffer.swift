@@ -19,8 +19,21 @@ package final class Buffer: @unchecked Sendable {
     package init(byteCount: Int) {
         precondition(byteCount >= 0, "Buffer: \(byteCount) bytes")
         self.byteCount = byteCount
-        heldByteCount = BufferPool.classSize(byteCount)
+        heldByteCount = Self.heldByteCount(pooled: byteCount)
         pointer = BufferPool.take(heldByteCount)
+    }
+
+    static func heldByteCount(pooled byteCount: Int) -> Int { BufferPool.classSize(byteCount) }
+
+    /// The same for what stays as long as a model does: a block of its own, hardly larger than it has to be.
+    init(exactly byteCount: Int) {
+        self.byteCount = byteCount
+        heldByteCount = Self.heldByteCount(exactly: byteCount)
+        pointer = BufferPool.take(heldByteCount)
+    }
+
+    static func heldByteCount(exactly byteCount: Int) -> Int {
+        byteCount < SystemPages.hugePage ? BufferPool.classSize(byteCount) : SystemPages.rounded(byteCount)
     }
 
     deinit { BufferPool.give(pointer, heldByteCount) }
@@ -41,7 +54,6 @@ public enum BufferPool {
         var limit = Int.max
     }
     private static let state = Mutex(State())
-    private static let hugePage = 2 << 20
 
     /// Bytes of tensors, weights and caches in use now.
     public static var liveBytes: Int { state.withLock { $0.live } }
@@ -80,17 +92,12 @@ public enum BufferPool {
         }
         if let reused { return UnsafeMutableRawPointer(bitPattern: reused)! }
         if isTight { trim() }
-        let huge = size >= hugePage
-        var raw: UnsafeMutableRawPointer?
-        guard posix_memalign(&raw, huge ? hugePage : 64, size) == 0, let raw else {
-            // Not a matter of input: the machine has no memory left, and nothing here could go on without it.
-            let message = "error: out of memory: \(size) bytes more could not be had; use a smaller batch or context\n"
-            _ = message.withCString { write(2, $0, strlen($0)) }
-            exit(1)
+        if size >= SystemPages.hugePage {
+            guard let pages = SystemPages.map(size) else { SystemPages.fail(size) }
+            return pages
         }
-        #if os(Linux)
-        if huge { madvise(raw, size, 14 /* MADV_HUGEPAGE: 4K pages cost 4 to 13% */) }
-        #endif
+        var raw: UnsafeMutableRawPointer?
+        guard posix_memalign(&raw, 64, size) == 0, let raw else { SystemPages.fail(size) }
         return raw
     }
 
@@ -107,12 +114,13 @@ public enum BufferPool {
     public static func trim() {
         let blocks = state.withLock { state in
             defer { (state.free, state.idle) = ([:], 0) }
-            return state.free.values.flatMap { $0 }
+            return state.free
         }
-        for address in blocks { free(UnsafeMutableRawPointer(bitPattern: address)) }
-        #if canImport(Glibc)
-        // The allocator would keep what lies between others.
-        malloc_trim(0)
-        #endif
+        for (size, addresses) in blocks {
+            for address in addresses {
+                let pointer = UnsafeMutableRawPointer(bitPattern: address)!
+                if size >= SystemPages.hugePage { SystemPages.unmap(pointer, size) } else { free(pointer) }
+            }
+        }
     }
 }

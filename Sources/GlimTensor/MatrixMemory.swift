@@ -18,9 +18,6 @@ package struct MatrixMemory {
         (self.pointer, self.shape, layout) = (pointer, shape, shape.integerLayout)
     }
 
-    /// Scales of one row.
-    package var groupCount: Int { layout?.groupCount ?? 0 }
-
     /// Sets rows of integers from the bytes of a file, which are only put in another order.
     ///
     /// - Parameters:

@@ -4,6 +4,9 @@ extension Weight {
     /// How a matrix kept in integers lies; nil for floating point.
     var integerLayout: IntegerLayout? { IntegerLayout(format, outputs: outputs, inputs: inputs) }
 
+    /// Scales of one row; 0 in floating point.
+    package var groupCount: Int { integerLayout?.groupCount ?? 0 }
+
     /// Sets matrix `index` of a weight of integers, as it is; `changed()` is to be called after the last.
     public func set(_ matrix: IntegerMatrix, matrix index: Int = 0) {
         guard let held = integerLayout, matrix.format == format, matrix.outputs == outputs, matrix.inputs == inputs,

@@ -89,7 +89,7 @@ public final class Weight: @unchecked Sendable {
         }
         let bytes = isBlueprint ? 0 : Self.byteCount(layout, format)
         places = nil
-        buffer = Buffer(byteCount: bytes)
+        buffer = Buffer(exactly: bytes)
         if isZeroed { buffer.pointer.initializeMemory(as: UInt8.self, repeating: 0, count: bytes) }
     }
 
@@ -143,6 +143,8 @@ public final class Weight: @unchecked Sendable {
 
     /// Bytes of the packed numbers.
     public var byteCount: Int { Self.byteCount(layout, format) }
+    /// Bytes of the memory that it takes, or as a blueprint would.
+    package var heldByteCount: Int { Buffer.heldByteCount(exactly: byteCount) }
     /// Bytes of one matrix.
     package var matrixByteCount: Int { byteCount / count }
     /// Numbers, padding included; not of integers.
