@@ -54,9 +54,15 @@ struct BenchReport: Encodable {
                 "of the roof",
                 String(
                     format: "%.1f%% of bandwidth, %.1f%% of peak", 100 * fractionOfBandwidth, 100 * fractionOfPeak)),
+            result.experts.map {
+                line(
+                    "experts",
+                    String(format: "%.1f%% in memory when needed, ", 100 * $0.hitRate)
+                        + "\(Self.short(Double($0.readByteCount)))B read")
+            },
             line("roof before", rates(probes[0])),
             line("roof after", rates(probes[1])),
-        ].joined(separator: "\n") + "\n"
+        ].compactMap(\.self).joined(separator: "\n") + "\n"
     }
 
     /// What each part of the network costs.
@@ -89,6 +95,8 @@ struct BenchReport: Encodable {
         case bandwidths = "bandwidth_bytes_per_second"
         case peaks = "peak_flops_per_second"
         case threads, kernels
+        case expertHitRate = "expert_hit_rate"
+        case expertBytesRead = "expert_bytes_read"
     }
 
     private struct Part: Encodable {
@@ -114,6 +122,8 @@ struct BenchReport: Encodable {
             cost.parts.map { Part(name: $0.name, bytes: $0.bytes, flops: $0.operations) }, forKey: .parts)
         try values.encode(ThreadPool.shared.threadCount, forKey: .threads)
         try values.encode(KernelSet.name, forKey: .kernels)
+        try values.encodeIfPresent(result?.experts?.hitRate, forKey: .expertHitRate)
+        try values.encodeIfPresent(result?.experts?.readByteCount, forKey: .expertBytesRead)
         try comparison?.encode(to: encoder)
     }
 }

@@ -12,15 +12,21 @@ struct EngineOptions: ParsableArguments {
     /// An engine of its own for one model.
     ///
     /// - Parameter path: of the model's folder.
-    func start(_ model: Model, path: String, drafts: Int) throws -> Engine {
+    func start(_ loaded: LoadedModel, path: String, drafts: Int) throws -> Engine {
         // Pages are taken as they are needed: this is how many may be.
-        var options = Engine.Options(cacheByteCount: MemoryRoom.byteCount / 2)
+        var options = Engine.Options(cacheByteCount: loaded.plan?.cacheByteCount ?? MemoryRoom.byteCount / 2)
         options.drafts = drafts
+        if let plan = loaded.plan {
+            options.activeLimit = plan.wish.sequences
+            options.limits.chunk = plan.chunk
+            options.limits.mixedChunk = min(options.limits.mixedChunk, plan.chunk)
+        }
         if let prefixCache {
             options.store = Engine.Store(
                 folder: URL(filePath: prefixCache),
-                identity: ModelIdentity.of(folder: URL(filePath: path), model.config), report: { log("note: \($0)") })
+                identity: ModelIdentity.of(folder: URL(filePath: path), loaded.model.config),
+                report: { log("note: \($0)") })
         }
-        return try Engine(model, options: options)
+        return try Engine(loaded.model, options: options)
     }
 }

@@ -10,7 +10,7 @@ struct Glim: AsyncParsableCommand {
         subcommands: [
             Quickstart.self, Train.self, SFTData.self, Generate.self, Chat.self, Score.self, Grad.self, Tokenize.self,
             Template.self, Parse.self, Inspect.self, Quantize.self, Bench.self, Conformance.self, Eval.self,
-            Doctor.self,
+            Plan.self, Doctor.self,
         ])
 }
 

@@ -64,12 +64,13 @@ public struct MemoryPlan: Sendable, Equatable {
         try self.init(load.blueprint, name: folder.path, wish)
     }
 
-    /// A plan of a known shape as `glim quantize` would write it.
+    /// A plan of a known shape as `glim quantize --scheme w4a8` would write it.
     ///
-    /// - Parameter scheme: nil for bf16.
     /// - Throws: `MemoryError`.
-    public init(_ config: ModelConfig, name: String, scheme: Scheme.Name?, _ wish: Wish) throws(MemoryError) {
-        try self.init(.blueprint(config, scheme), name: name, wish)
+    public init(w4a8 config: ModelConfig, name: String, _ wish: Wish) throws(MemoryError) {
+        let (config, scheme) = (config.with { $0.keepsShortKeys() }, Scheme(.w4a8))
+        let blueprint = Model(config, isBlueprint: true) { MatrixForm(format: scheme.format($0) ?? .bf16) }
+        try self.init(blueprint, name: name, wish)
     }
 
     init(_ blueprint: Model, name: String, _ wish: Wish) throws(MemoryError) {
@@ -144,16 +145,6 @@ extension Model {
     var expertShapes: [ExpertShape] {
         (layers + predictions.map(\.layer)).enumerated().compactMap { i, layer in
             layer.experts?.resident.map { ExpertShape(layer: i, $0) }
-        }
-    }
-
-    /// A network without its memory, as a checkpoint of that scheme would have it loaded; nil for bf16.
-    static func blueprint(_ config: ModelConfig, _ scheme: Scheme.Name?) -> Model {
-        var config = config
-        if scheme != nil { config.keepsShortKeys() }
-        let scheme = scheme.map { Scheme($0) }
-        return Model(config, isBlueprint: true) { matrix in
-            MatrixForm(format: scheme?.format(matrix) ?? .bf16)
         }
     }
 }

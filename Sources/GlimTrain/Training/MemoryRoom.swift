@@ -10,10 +10,25 @@ public enum MemoryRoom {
         return min(installed, containerLimit ?? installed)
     }
 
-    /// A container's limit, nil without one.
+    /// A container's limit, or that of the control group this process is in; nil without one.
     public static var containerLimit: Int? {
-        let text = FileManager.default.contents(atPath: "/sys/fs/cgroup/memory.max")
-        return text.flatMap { Int(String(decoding: $0, as: UTF8.self).trimmingCharacters(in: .whitespacesAndNewlines)) }
+        func text(_ path: String) -> String? {
+            FileManager.default.contents(atPath: path).map {
+                String(decoding: $0, as: UTF8.self).trimmingCharacters(in: .whitespacesAndNewlines)
+            }
+        }
+        // Lines such as "0::/user" of the second version, "4:memory:/user" of the first.
+        var files = ["/sys/fs/cgroup/memory.max"]
+        for line in (text("/proc/self/cgroup") ?? "").split(separator: "\n") {
+            let words = line.split(separator: ":", maxSplits: 2, omittingEmptySubsequences: false)
+            guard words.count == 3 else { continue }
+            if words[1].isEmpty { files.append("/sys/fs/cgroup\(words[2])/memory.max") }
+            if words[1].split(separator: ",").contains("memory") {
+                files.append("/sys/fs/cgroup/memory\(words[2])/memory.limit_in_bytes")
+            }
+        }
+        // Without a limit the first version says a number near the largest there is.
+        return files.compactMap { text($0).flatMap { Int($0) } }.filter { $0 < 1 << 60 }.min()
     }
 
     /// Bytes of a model in f32: its weights, and for products in bf16 their rounded panels; in training also the
