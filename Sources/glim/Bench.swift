@@ -93,10 +93,10 @@ struct Bench: ParsableCommand {
         let before = MachineProbe.measure(format)
         ResidentMemory.resetPeak()
         BufferPool.resetPeak()
-        let loaded = try loadModel(config)
-        let result = try measure(loaded)
-        loaded.finish()
+        let result = try measure(config)
         let peaks = (BufferPool.peakBytes, ResidentMemory.peak)
+        // The probe has memory of its own.
+        BufferPool.trim()
         let after = MachineProbe.measure(format)
         let report = BenchReport(result, before: before, after: after, peaks: peaks)
         try emit(report.text(title: "\(kind.rawValue), \(model ?? preset ?? "")"))
@@ -168,12 +168,15 @@ struct Bench: ParsableCommand {
         return recipe
     }
 
-    private func measure(_ loaded: LoadedModel) throws -> BenchResult {
+    /// Loads the model and lets go of it again.
+    private func measure(_ config: ModelConfig) throws -> BenchResult {
+        let loaded = try loadModel(config)
         var result = measure(loaded.model, chunk: loaded.plan.map { max(1, $0.chunk / batchCount) } ?? Generator.chunk)
         if let stream = loaded.model.expertStream {
             if let failure = stream.failure { throw failure }
             result.experts = stream.statistics
         }
+        loaded.finish()
         return result
     }
 

@@ -5,9 +5,9 @@ import GlimTensor
 ///
 /// Experts are numbered through all layers that have some. Each has a heat: how many tokens chose it, of which a choice
 /// long ago counts less. Where one needs room, the coldest gives way.
-struct ExpertTable {
+package struct ExpertTable {
     /// What memory an expert is wanted for.
-    enum Reason {
+    package enum Reason {
         /// A pass waits for it.
         case need
         /// A pass is likely to need it: nothing that another is likely to need gives way.
@@ -28,9 +28,9 @@ struct ExpertTable {
     }
 
     /// Bytes that experts may take.
-    let capacity: Int
+    package let capacity: Int
     /// Bytes that they take.
-    private(set) var byteCount = 0
+    package private(set) var byteCount = 0
     /// Experts of a layer.
     let width: Int
     /// Of one expert, by layer.
@@ -48,7 +48,7 @@ struct ExpertTable {
     ///   - sizes: bytes of an expert, by layer.
     ///   - width: experts of a layer.
     ///   - heats: of earlier runs, by number.
-    init(capacity: Int, sizes: [Int], width: Int, heats: [Double]? = nil) {
+    package init(capacity: Int, sizes: [Int], width: Int, heats: [Double]? = nil) {
         precondition(
             sizes.allSatisfy { $0 > 0 && $0 <= capacity }, "ExpertTable: \(sizes.max() ?? 0) bytes in \(capacity)")
         (self.capacity, self.sizes, self.width) = (capacity, sizes, width)
@@ -59,21 +59,21 @@ struct ExpertTable {
     /// Experts of all layers.
     var count: Int { sizes.count * width }
     /// Every expert is in memory, or on its way.
-    var isWhole: Bool { entries.count == count }
+    package var isWhole: Bool { entries.count == count }
 
     /// Where an expert lies; nil while it is not there.
-    func memory(of id: Int) -> UnsafeMutableRawPointer? {
+    package func memory(of id: Int) -> UnsafeMutableRawPointer? {
         entries[id].flatMap { $0.isThere ? $0.memory.pointer : nil }
     }
 
-    func isComing(_ id: Int) -> Bool { entries[id].map { !$0.isThere } ?? false }
+    package func isComing(_ id: Int) -> Bool { entries[id].map { !$0.isThere } ?? false }
 
     // MARK: What happens
 
     /// A pass chose experts of a layer.
     ///
     /// - Parameter load: tokens of each.
-    mutating func record(_ load: [Int], layer: Int) {
+    package mutating func record(_ load: [Int], layer: Int) {
         let choices = load.reduce(0, +)
         units[layer] *= exp2(Double(choices) / (Self.halfLife * Double(width)))
         for (expert, count) in load.enumerated() where count > 0 {
@@ -86,12 +86,12 @@ struct ExpertTable {
     }
 
     /// How many tokens chose an expert, earlier ones counting less.
-    func heat(_ id: Int) -> Double { heats[id] / units[id / width] }
+    package func heat(_ id: Int) -> Double { heats[id] / units[id / width] }
 
     /// Takes room for an expert that is about to be read.
     ///
     /// - Returns: its memory; nil where nothing may give way now, or where it has some.
-    mutating func begin(_ id: Int, for reason: Reason) -> UnsafeMutableRawPointer? {
+    package mutating func begin(_ id: Int, for reason: Reason) -> UnsafeMutableRawPointer? {
         guard entries[id] == nil else { return nil }
         let size = sizes[id / width]
         var memory: SystemPages?
@@ -120,32 +120,32 @@ struct ExpertTable {
     }
 
     /// It was read.
-    mutating func arrived(_ id: Int) { entries[id]?.isThere = true }
+    package mutating func arrived(_ id: Int) { entries[id]?.isThere = true }
 
     /// It could not be read.
-    mutating func failed(_ id: Int) {
+    package mutating func failed(_ id: Int) {
         guard let entry = entries.removeValue(forKey: id) else { return }
         byteCount -= entry.memory.byteCount
     }
 
     /// A pass needs it, or no longer does; while one does, it stays. One that is not there does not become so.
-    mutating func need(_ id: Int, _ isNeeded: Bool) {
+    package mutating func need(_ id: Int, _ isNeeded: Bool) {
         entries[id]?.isNeeded = isNeeded
         entries[id]?.isGuessed = false
     }
 
     /// It is in memory because of a guess that is just about to be proved right.
-    func isGuessed(_ id: Int) -> Bool { entries[id]?.isGuessed ?? false }
+    package func isGuessed(_ id: Int) -> Bool { entries[id]?.isGuessed ?? false }
 
     /// A pass is likely to need it: it gives way last.
-    mutating func expect(_ id: Int) {
+    package mutating func expect(_ id: Int) {
         guard entries[id] != nil else { return }
         entries[id]?.isExpected = true
         expected.append(id)
     }
 
     /// A pass is through a layer: nothing of it is expected any more.
-    mutating func passed(layer: Int) {
+    package mutating func passed(layer: Int) {
         for id in expected where id / width == layer { entries[id]?.isExpected = false }
         expected.removeAll { $0 / width == layer }
     }
