@@ -32,7 +32,8 @@ public struct DecoderLayer: Sendable {
     /// - Parameters:
     ///   - selection: the nearest earlier choice of positions, which this layer uses or replaces.
     ///   - next: the layer after this one, whose experts may be on disk.
-    func callAsFunction(_ h_TD: Tensor, _ pass: Pass, selection: inout Selection?, next: DecoderLayer? = nil) -> Tensor {
+    func callAsFunction(_ h_TD: Tensor, _ pass: Pass, selection: inout Selection?, next: DecoderLayer? = nil) -> Tensor
+    {
         let tape = pass.tape
         let x_TD = Tensor.rmsNorm(h_TD, attentionNorm, epsilon: epsilon, tape: tape)
         let mid_TD = Tensor.add(h_TD, attention(x_TD, pass, selection: &selection), tape: tape)

@@ -5,8 +5,8 @@ import Darwin
 #endif
 
 /// Memory straight from the system: what is given back is given back at once, where an allocator may keep it.
+// @unchecked: whoever has the object decides who writes.
 package final class SystemPages: @unchecked Sendable {
-    // @unchecked: whoever has the object decides who writes.
     package let pointer: UnsafeMutableRawPointer
     package let byteCount: Int
 
@@ -34,7 +34,7 @@ package final class SystemPages: @unchecked Sendable {
             start != MAP_FAILED
         else { return nil }
         if slack == 0 { return start }
-        let before = Int(-UInt(bitPattern: start) & UInt(hugePage - 1))
+        let before = Int((0 &- UInt(bitPattern: start)) & UInt(hugePage - 1))
         let first = start + before
         if before > 0 { munmap(start, before) }
         if slack > before { munmap(first + size, slack - before) }

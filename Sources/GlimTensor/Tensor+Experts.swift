@@ -309,7 +309,9 @@ extension Tensor {
 
         /// Rows of some tokens as panels want them; and as numbers, where these were made.
         mutating func rows(_ tokens: [Int32], for panels: Panels) -> (rows: Panels.Operand, numbers: Tensor?) {
-            if let group = panels.group, let known = quantised[group] { return (.integers(known.gathered(tokens)), nil) }
+            if let group = panels.group, let known = quantised[group] {
+                return (.integers(known.gathered(tokens)), nil)
+            }
             switch panels.operand(x.pointer, stride: x.shape.last, rows: x.shape.rows) {
             case .numbers:
                 let gathered = Tensor.gathered(x, tokens)

@@ -46,7 +46,8 @@ struct Plan: ParsableCommand {
         let config = try model.map { try ModelConfig(folder: URL(filePath: $0)) } ?? .preset(named: preset ?? "")
         guard context <= config.maximumPositions else {
             throw Failure(
-                "--context is \(context), but the model's longest is \(config.maximumPositions); give no more than that")
+                "--context is \(context), but the model's longest is \(config.maximumPositions); give no more than that"
+            )
         }
         let plan = try plan(config, memory: memory.count)
         let folder = model.map { URL(filePath: $0) }
@@ -149,12 +150,15 @@ private struct PlanReport {
             row(
                 "experts",
                 bytes(plan.heldExpertByteCount)
-                    + (plan.isStreamed ? " of \(bytes(plan.expertByteCount).trimmingCharacters(in: .whitespaces)); "
-                        + "the others on disk" : "")))
+                    + (plan.isStreamed
+                        ? " of \(bytes(plan.expertByteCount).trimmingCharacters(in: .whitespaces)); "
+                            + "the others on disk" : "")))
         lines += ["speed, expected", row("drawing", pace(decode)), row("reading a prompt", pace(prefill))]
         if plan.isStreamed { lines.append(row("experts in memory", percent(forecast.hitRate) + " of those needed")) }
         lines.append("what would help")
-        lines += changes.sorted { $0.factor > $1.factor }.map { row($0.change, String(format: "%.2f times", $0.factor)) }
+        lines += changes.sorted { $0.factor > $1.factor }.map {
+            row($0.change, String(format: "%.2f times", $0.factor))
+        }
         lines.append("assumptions")
         lines += assumptions.map { "  - \($0)" }
         return lines.joined(separator: "\n")

@@ -39,7 +39,9 @@ package struct ExpertCounts: Sendable, Equatable, Codable {
     /// Where they are kept: beside the model, or where that cannot be written, in the user's folder for what can be made
     /// again.
     package static func file(ofModel folder: URL) -> URL {
-        if FileManager.default.isWritableFile(atPath: folder.path) { return folder.appending(path: "expert-counts.json") }
+        if FileManager.default.isWritableFile(atPath: folder.path) {
+            return folder.appending(path: "expert-counts.json")
+        }
         let chosen = ProcessInfo.processInfo.environment["XDG_CACHE_HOME"].map { URL(filePath: $0) }
         let caches = chosen ?? FileManager.default.homeDirectoryForCurrentUser.appending(path: ".cache")
         let hash = ContentHash.hash(Array(folder.standardizedFileURL.path.utf8))

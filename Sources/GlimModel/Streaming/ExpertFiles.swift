@@ -190,7 +190,9 @@ final class ExpertFiles: Sendable {
                 let count = weight.outputs * weight.groupCount
                 (bytes, scales) = (max(bytes, max(pieceByteCount, panel), 8 * count), max(scales, 4 * count))
                 // A byte holds two of those in four bits.
-                if !weight.inputs.isMultiple(of: 32) { numbers = max(numbers, min(all, 2 * max(pieceByteCount, panel))) }
+                if !weight.inputs.isMultiple(of: 32) {
+                    numbers = max(numbers, min(all, 2 * max(pieceByteCount, panel)))
+                }
             }
             return (RangeFile.room(bytes), (numbers + 63) & ~63, scales)
         }

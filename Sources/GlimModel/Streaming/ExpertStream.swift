@@ -172,7 +172,7 @@ private final class ExpertReading: @unchecked Sendable {
             }
             waiting = missing
             condition.unlock()
-            use(shapes[l].placed(ready), ready.map(\.expert))
+            use(shapes[l].placed(ready), ready.map { $0.expert })
             condition.lock()
             for (expert, _) in ready { table.need(first + expert, false) }
         }

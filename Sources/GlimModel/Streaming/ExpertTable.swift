@@ -113,7 +113,9 @@ package struct ExpertTable {
         for (id, entry) in entries where entry.isThere && !entry.isNeeded {
             if entry.isExpected, reason == .guess { continue }
             let heat = heat(id)
-            if let best, (best.isExpected ? 1 : 0, best.heat, best.id) < (entry.isExpected ? 1 : 0, heat, id) { continue }
+            if let best, (best.isExpected ? 1 : 0, best.heat, best.id) < (entry.isExpected ? 1 : 0, heat, id) {
+                continue
+            }
             best = (id, entry.isExpected, heat)
         }
         return best?.id

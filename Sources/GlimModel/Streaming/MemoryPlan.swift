@@ -78,7 +78,8 @@ public struct MemoryPlan: Sendable, Equatable {
         let config = blueprint.config
         let all = shapes.reduce(0) { $0 + $1.count * $1.byteCount }
         let largest = shapes.map(\.byteCount).max() ?? 0
-        let experts = Set(shapes.flatMap { [$0.weights.gate, $0.weights.up, $0.weights.down] }.map { ObjectIdentifier($0) })
+        let experts = Set(
+            shapes.flatMap { [$0.weights.gate, $0.weights.up, $0.weights.down] }.map { ObjectIdentifier($0) })
         let dense = blueprint.weights.filter { !experts.contains(ObjectIdentifier($0)) }
         let cache = config.cacheByteCount(wish)
         let fixed = [
@@ -135,7 +136,8 @@ public enum MemoryError: Error, Equatable, CustomStringConvertible {
         switch self {
         case .tooSmall(let model, let memory, let least, let parts):
             let list = parts.map { "\($0.name) \($0.byteCount)" }.joined(separator: ", ")
-            return "\(model) does not run in \(memory) bytes of memory; give at least \(least) (\(list), and two experts)"
+            return
+                "\(model) does not run in \(memory) bytes of memory; give at least \(least) (\(list), and two experts)"
         }
     }
 }
