@@ -58,7 +58,7 @@ public struct MappedBytes: Sendable {
     package func release() { file.release(range) }
 
     /// A part of these bytes; `part` must lie within `0..<count`.
-    func slice(_ part: Range<Int>) -> MappedBytes {
+    package func slice(_ part: Range<Int>) -> MappedBytes {
         precondition(part.lowerBound >= 0 && part.upperBound <= count, "MappedBytes.slice: \(part) of \(count) bytes")
         return MappedBytes(file: file, range: range.lowerBound + part.lowerBound..<range.lowerBound + part.upperBound)
     }

@@ -69,6 +69,7 @@ extension Model {
             ? try ExpertStream(
                 load, load.expertShapes, byteCount: plan.heldExpertByteCount, counts: counts, options: options) : nil
         try self.init(load, stream: stream, progress: progress)
+        stream?.start()
     }
 
     private init(

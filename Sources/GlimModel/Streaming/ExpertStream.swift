@@ -27,24 +27,30 @@ public final class ExpertStream: ExpertSource {
     }
 
     private let reading: ExpertReading
+    private let readerCount: Int
 
     /// - Parameters:
     ///   - byteCount: of experts that are held at one time.
-    ///   - heats: of earlier runs.
+    ///   - counts: of earlier runs.
     /// - Throws: `CheckpointError` for files that changed since their headers were read.
     init(
         _ plan: LoadPlan, _ shapes: [ExpertShape], byteCount: Int, counts: ExpertCounts?, options: Options
     ) throws(CheckpointError) {
         let files = try ExpertFiles(plan, shapes, direct: options.isDirect)
         reading = ExpertReading(files, shapes, capacity: byteCount, counts: counts, guess: options.guess)
-        for _ in 0..<options.readerCount {
+        readerCount = options.readerCount
+    }
+
+    deinit { reading.close() }
+
+    /// Starts its threads, once the rest of the model is loaded, which takes memory of its own.
+    func start() {
+        for _ in 0..<readerCount {
             let thread = Thread { [reading] in reading.run() }
             thread.name = "glim reader"
             thread.start()
         }
     }
-
-    deinit { reading.close() }
 
     /// How it reads. None of it changes a number.
     package struct Options: Sendable {

@@ -90,6 +90,10 @@ public struct MemoryPlan: Sendable, Equatable {
         ]
         let reading = Part(
             name: Self.readers, byteCount: ExpertStream.readerCount * ExpertFiles.ReadingRoom.byteCount(shapes))
+        // Loading is over when the first pass begins, and when the first expert is read.
+        let loading = blueprint.tensors.lazy.filter { !experts.contains(ObjectIdentifier($0.parts[0].weight)) }
+            .map(\.loadByteCount).sorted().suffix(ThreadPool.shared.threadCount).reduce(0, +)
+        let loaded = fixed[0].byteCount + fixed[1].byteCount + loading
         func list(_ chunk: Int, streams: Bool) -> [Part] {
             let pass = Part(name: "passes of \(chunk) tokens", byteCount: config.passByteCount(chunk, wish))
             return fixed + (streams ? [reading] : []) + [pass]
@@ -100,25 +104,26 @@ public struct MemoryPlan: Sendable, Equatable {
         let weights = blueprint.weights.filter { experts.contains(ObjectIdentifier($0)) }
         let wholeExperts = weights.reduce(0) { $0 + $1.heldByteCount }
         (self.wish, largestExpertByteCount, cacheByteCount) = (wish, largest, cache.pages)
-        if shapes.isEmpty || sum(whole) + wholeExperts <= wish.memory {
-            guard sum(whole) <= wish.memory else {
-                throw .tooSmall(model: name, memory: wish.memory, least: sum(whole), parts: whole)
+        let most = max(sum(whole), loaded) + wholeExperts
+        if shapes.isEmpty || most <= wish.memory {
+            guard most <= wish.memory else {
+                throw .tooSmall(model: name, memory: wish.memory, least: most, parts: whole)
             }
-            (parts, chunk, isStreamed) = (whole, wish.chunk, false)
+            (parts, self.chunk, isStreamed) = (whole, wish.chunk, false)
             (expertByteCount, heldExpertByteCount) = (wholeExperts, wholeExperts)
             return
         }
         // The largest passes that leave most of what is free to experts.
         let free = wish.memory - sum(fixed) - reading.byteCount
-        var most = max(1, wish.chunk)
-        while most > Self.leastChunk, config.passByteCount(most, wish) > free / 4 { most /= 2 }
-        let streamed = list(most, streams: true)
+        var chunk = max(1, wish.chunk)
+        while chunk > Self.leastChunk, config.passByteCount(chunk, wish) > free / 4 { chunk /= 2 }
+        let streamed = list(chunk, streams: true)
         // One is read while the other computes.
-        let least = sum(streamed) + 2 * largest
+        let least = max(sum(streamed) + 2 * largest, loaded)
         guard least <= wish.memory else {
             throw .tooSmall(model: name, memory: wish.memory, least: least, parts: streamed)
         }
-        (parts, chunk, isStreamed, expertByteCount) = (streamed, most, true, all)
+        (parts, self.chunk, isStreamed, expertByteCount) = (streamed, chunk, true, all)
         heldExpertByteCount = min(all, wish.memory - sum(streamed))
     }
 
