@@ -30,9 +30,6 @@ final class ExpertFiles: Sendable {
         self.files = files
     }
 
-    /// Whether any file is read past the system's memory of files.
-    var isDirect: Bool { files.values.contains { $0.isDirect } }
-
     /// Where the parts of a matrix lie.
     private static func parts(
         _ tensor: String, _ weight: Weight, _ plan: LoadPlan
