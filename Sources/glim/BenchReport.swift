@@ -41,7 +41,13 @@ struct BenchReport: Encodable {
         func rates(_ probe: MachineProbe) -> String {
             "\(Self.short(probe.bytesPerSecond))B/s read, \(Self.short(probe.operationsPerSecond))FLOP/s in \(probe.format)"
         }
-        return [
+        let experts = result.experts.map {
+            line(
+                "experts",
+                String(format: "%.1f%% in memory when needed, ", 100 * $0.hitRate)
+                    + "\(Self.short(Double($0.readByteCount)))B read")
+        }
+        let lines = [
             "\(title), \(ThreadPool.shared.threadCount) threads, \(KernelSet.name) kernels",
             line("speed", "\(Self.short(tokensPerSecond)) tokens/s"),
             line("time", String(format: "%.4f s for %d tokens", result.seconds, result.tokens)),
@@ -54,15 +60,10 @@ struct BenchReport: Encodable {
                 "of the roof",
                 String(
                     format: "%.1f%% of bandwidth, %.1f%% of peak", 100 * fractionOfBandwidth, 100 * fractionOfPeak)),
-            result.experts.map {
-                line(
-                    "experts",
-                    String(format: "%.1f%% in memory when needed, ", 100 * $0.hitRate)
-                        + "\(Self.short(Double($0.readByteCount)))B read")
-            },
             line("roof before", rates(probes[0])),
             line("roof after", rates(probes[1])),
-        ].compactMap(\.self).joined(separator: "\n") + "\n"
+        ]
+        return (lines + (experts.map { [$0] } ?? [])).joined(separator: "\n") + "\n"
     }
 
     /// What each part of the network costs.
