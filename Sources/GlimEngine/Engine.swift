@@ -44,7 +44,8 @@ public final class Engine: Sendable {
     /// The stream ends with `.finished`. Whoever stops reading it, or drops it, cancels the request: its pages are free
     /// before the next step. A stream that is read slowly holds its own tokens only, as many as were asked for.
     /// - Throws: `EngineError` for a prompt that cannot be read, and where too many requests are open. The stream itself
-    ///   throws `.stopped` where the engine stops first.
+    ///   throws `.stopped` where the engine stops first, and `.nothingAllowed` where the request's rule leads into a dead
+    ///   end, behind what was drawn until then.
     public func submit(_ request: Request) throws(EngineError) -> AsyncThrowingStream<Event, any Error> {
         let (stream, continuation) = AsyncThrowingStream<Event, any Error>.makeStream()
         _ = try loop.submit(request) { [loop] id in

@@ -37,6 +37,7 @@ extension EngineLoop {
         }
         metrics.steps += 1
         for (part, drawn) in zip(parts, drawn) {
+            // Where nothing could be drawn the newest token counts as not read: its request ends, and does not need it.
             let rejected = drawn.map { part.drafts.count - ($0.tokens.count - 1) } ?? 0
             let kept = part.tokens.count - rejected
             metrics.readTokens += kept
@@ -75,8 +76,8 @@ extension EngineLoop {
     // MARK: Drawing
 
     /// What each part draws; nil for those that only read.
-    private func draw(_ parts: [Part], _ hidden: Tensor) -> [(tokens: [Engine.Token], stops: Bool)?] {
-        var results = [(tokens: [Engine.Token], stops: Bool)?](repeating: nil, count: parts.count)
+    private func draw(_ parts: [Part], _ hidden: Tensor) -> [DrawnTokens?] {
+        var results = [DrawnTokens?](repeating: nil, count: parts.count)
         let drawing = parts.indices.filter { parts[$0].draws && parts[$0].live.request.maxTokens > 0 }
         if drawing.isEmpty { return results }
         let logits = model.logits(Tensor.selectRows(hidden, drawing.flatMap { Array(parts[$0].drawnRows) }))
@@ -96,7 +97,7 @@ extension EngineLoop {
     }
 
     /// Hands out what was drawn, and ends the request if nothing follows.
-    private func take(_ drawn: (tokens: [Engine.Token], stops: Bool), of part: Part) {
+    private func take(_ drawn: DrawnTokens, of part: Part) {
         let live = part.live
         live.tokens += drawn.tokens.map(\.id)
         live.usage.tokens += drawn.tokens.count
@@ -110,8 +111,10 @@ extension EngineLoop {
             metrics.draftsAccepted += accepted
         }
         for token in drawn.tokens { live.sink.send(.token(token)) }
-        if drawn.stops {
+        if drawn.ending == .stop {
             finish(live, .stop)
+        } else if drawn.ending == .deadEnd {
+            fail(live, .nothingAllowed(position: live.tokens.count))
         } else if live.left == 0 {
             finish(live, .length)
         } else if live.tokens.count > model.config.maximumPositions {

@@ -105,6 +105,7 @@ package final class EngineLoop: @unchecked Sendable {
         guard prompt.count <= config.maximumPositions else {
             throw .tooLong(count: prompt.count, context: config.maximumPositions)
         }
+        if let problem = request.sampler.problem { throw .badSampler(problem) }
         // Without overflow, whatever was asked for.
         let most = config.maximumPositions - prompt.count
         let positions = prompt.count + min(max(0, request.maxTokens), most)
@@ -323,13 +324,24 @@ package final class EngineLoop: @unchecked Sendable {
     }
 
     func finish(_ live: LiveRequest, _ reason: Engine.Reason) {
+        remove(live)
+        if reason == .cancelled { metrics.cancelled += 1 } else { metrics.finished += 1 }
+        live.sink.send(.finished(reason, live.usage))
+        live.sink.finish(nil)
+    }
+
+    /// Ends a request that cannot go on.
+    func fail(_ live: LiveRequest, _ error: EngineError) {
+        remove(live)
+        metrics.failed += 1
+        live.sink.finish(error)
+    }
+
+    private func remove(_ live: LiveRequest) {
         release(live)
         scheduler.remove(live.id)
         requests[live.id] = nil
-        if reason == .cancelled { metrics.cancelled += 1 } else { metrics.finished += 1 }
         inbox.leave()
-        live.sink.send(.finished(reason, live.usage))
-        live.sink.finish(nil)
     }
 
     /// Ends every request with an error, and keeps nothing of the pass in which it happened.

@@ -4,7 +4,8 @@ import GlimTensor
 /// Where the events of a request go.
 package struct EventSink: Sendable {
     let send: @Sendable (Engine.Event) -> Void
-    /// There will be no more: the engine was stopped before the request ended, if there is an error.
+    /// There will be no more. An error says why the request did not come to its end: the engine was stopped, or nothing
+    /// was allowed to come.
     let finish: @Sendable (EngineError?) -> Void
 
     package init(
@@ -12,6 +13,20 @@ package struct EventSink: Sendable {
     ) {
         (self.send, self.finish) = (send, finish)
     }
+}
+
+/// What a step has drawn for a request.
+struct DrawnTokens {
+    enum Ending {
+        /// With the last of the tokens: it is a stop token, or the rule said so.
+        case stop
+        /// Behind them: the rule allows none of the vocabulary.
+        case deadEnd
+    }
+
+    var tokens: [Engine.Token] = []
+    /// nil where the request may go on.
+    var ending: Ending?
 }
 
 /// A request and all that the engine has of it.
@@ -66,26 +81,36 @@ final class LiveRequest {
     ///   - first: the row behind the newest token.
     ///   - drafts: which the rows after it follow.
     ///   - version: of the weights.
-    /// - Returns: the tokens, and whether the request ends with the last.
-    func draw(
-        _ logits: Tensor, logSums: [Float], first: Int, drafts: [Int32], version: Int
-    ) -> (tokens: [Engine.Token], stops: Bool) {
-        var drawn: [Engine.Token] = []
+    func draw(_ logits: Tensor, logSums: [Float], first: Int, drafts: [Int32], version: Int) -> DrawnTokens {
+        var drawn = DrawnTokens()
         for i in 0...drafts.count {
             let (position, sum) = (tokens.count + i, logSums[first + i])
+            let mask = rule?.mask()
+            if isDeadEnd(mask, of: logits.shape.last) {
+                drawn.ending = .deadEnd
+                return drawn
+            }
             let token = Tensor.selectRows(logits, [first + i]).withElements { values in
-                let id = request.sampler.draw(values, position: position, counts: counts, mask: rule?.mask())
+                let id = request.sampler.draw(values, position: position, counts: counts, mask: mask)
                 return Engine.Token(
                     id: id, logprob: values[Int(id)] - sum, position: position, version: version,
                     top: LikelyToken.most(request.topLogprobs, of: values, logSumExp: sum))
             }
             counts?.add(token.id)
-            drawn.append(token)
+            drawn.tokens.append(token)
             let ends = rule?.advance(token.id) ?? false
-            if ends || stops.contains(token.id) { return (drawn, true) }
+            if ends || stops.contains(token.id) {
+                drawn.ending = .stop
+                return drawn
+            }
             if i < drafts.count, drafts[i] != token.id { break }
         }
-        return (drawn, false)
+        return drawn
+    }
+
+    /// A schema cannot lead there but by the vocabulary: one that lacks a byte, or has more tokens than the model.
+    private func isDeadEnd(_ mask: [UInt64]?, of count: Int) -> Bool {
+        mask.map { Sampler.lowest($0, of: count) == nil } ?? false
     }
 
     /// Guesses from the logits of multi-token prediction: with the random numbers of the token that is guessed, for
@@ -99,7 +124,10 @@ final class LiveRequest {
             // Behind what may be the end anything is as good as anything else.
             if rule?.advance(token) ?? false || stops.contains(token) { rule = nil }
         }
+        let mask = rule?.mask()
+        // So is anything where nothing may come: the draw behind the guess finds out.
         return request.sampler.draw(
-            logits, position: tokens.count + guessed.count, counts: counts, mask: rule?.mask())
+            logits, position: tokens.count + guessed.count, counts: counts,
+            mask: isDeadEnd(mask, of: logits.count) ? nil : mask)
     }
 }

@@ -14,7 +14,7 @@ public enum ModelIdentity {
             let path = folder.appending(path: name).resolvingSymlinksInPath().path
             let attributes = try? FileManager.default.attributesOfItem(atPath: path)
             let changed = (attributes?[.modificationDate] as? Date)?.timeIntervalSince1970 ?? 0
-            return "\(name) \(attributes?[.size] as? Int ?? 0) \(changed)"
+            return "\(name) \((attributes?[.size] as? NSNumber)?.intValue ?? 0) \(changed)"
         }
         return ([folder.lastPathComponent, "\(config)"] + files).joined(separator: "\n")
     }

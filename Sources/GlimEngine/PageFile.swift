@@ -15,7 +15,7 @@ import Glibc
 /// | --- | --- |
 /// | 8 | `GLIMPAGE` |
 /// | 4, 4 | the format's number, and how many tokens |
-/// | 16, 8, 8 | whose rows: a hash of the model's name, the version of its weights, a hash of the layout |
+/// | 16, 8, 8 | whose rows: a hash of the model's name, the version of its weights, a hash of layout and arithmetic |
 /// | 8, 8 | its own number, and that of the page before it, or 0 |
 /// | 8, 8 | bytes of rows, and their hash |
 /// | 8 | a hash of all that comes before it and of the tokens |
@@ -48,15 +48,16 @@ enum PageFile {
     struct Owner: Equatable {
         var model: (UInt64, UInt64)
         var version: Int64
+        /// How rows lie, and what the kernels that made them come to.
         var layout: UInt64
 
-        init(_ identity: String, version: Int, _ layout: CacheLayout) {
+        init(_ identity: String, version: Int, _ layout: CacheLayout, arithmetic: UInt64) {
             let name = Array(identity.utf8)
             model = (ContentHash.hash(name, seed: 1), ContentHash.hash(name, seed: 2))
             self.version = Int64(version)
             let described =
                 "\(layout.latents) \(layout.indexKeys) \(layout.streams) \(layout.widths) \(KeyPages.positions)"
-            self.layout = ContentHash.hash(Array(described.utf8), seed: 3)
+            self.layout = ContentHash.hash(Array("\(described) \(arithmetic)".utf8), seed: 3)
         }
 
         fileprivate init(model: (UInt64, UInt64), version: Int64, layout: UInt64) {

@@ -12,7 +12,8 @@ import Glibc
 ///
 /// A file is written under a temporary name and renamed, and carries hashes of all it says: whatever a kill, a full disk
 /// or a loss of power leaves is noticed and removed, so nothing is forced to the disk at once. It belongs to one model,
-/// one version of its weights and one layout of rows; of any other nothing is read. One process at a time has the folder.
+/// one version of its weights, one layout of rows and one arithmetic: what a build made whose kernels come to other bits
+/// is as foreign as another model's. Of anything foreign nothing is read. One process at a time has the folder.
 package final class PrefixStore {
     /// What a file says of its page.
     package struct Entry: Equatable {
@@ -38,14 +39,15 @@ package final class PrefixStore {
     /// - Parameters:
     ///   - identity: what names the model whose rows these are; the same name must mean the same numbers.
     ///   - byteLimit: of all files.
+    ///   - arithmetic: what this build's kernels come to; tests have others.
     ///   - report: is told, a line each, what was removed and why.
     /// - Throws: `EngineError.store` for a folder that cannot be used, or that another process has.
     package init(
         folder: URL, identity: String, version: Int, layout: CacheLayout, byteLimit: Int,
-        report: @escaping @Sendable (String) -> Void
+        arithmetic: UInt64 = Model.arithmetic, report: @escaping @Sendable (String) -> Void
     ) throws(EngineError) {
         (self.folder, self.layout, self.byteLimit, self.report) = (folder.path, layout, byteLimit, report)
-        owner = PageFile.Owner(identity, version: version, layout)
+        owner = PageFile.Owner(identity, version: version, layout, arithmetic: arithmetic)
         do { try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true) } catch {
             throw .store(path: folder.path, reason: "it cannot be made")
         }
@@ -102,7 +104,7 @@ package final class PrefixStore {
             }
         }
         if foreign > 0 {
-            report("\(foreign) pages of another model or other weights were removed from \(folder)")
+            report("\(foreign) pages of another model, other weights or other kernels were removed from \(folder)")
         }
         // Two of one moment must not be in the order of a folder.
         found.sort { $0.used != $1.used ? $0.used < $1.used : $0.entry.number < $1.entry.number }

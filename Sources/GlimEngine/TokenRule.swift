@@ -2,8 +2,8 @@
 ///
 /// A value: a copy goes its own way, for drafts are guessed before it is known whether they come.
 public protocol TokenRule: Sendable {
-    /// The tokens that may come next, as `Sampler.draw` takes them; nil allows all. At least one must be allowed until
-    /// ``advance(_:)`` says that the request ends.
+    /// The tokens that may come next, as `Sampler.draw` takes them; nil allows all. Where none of the model's is allowed
+    /// before ``advance(_:)`` says that the request ends, it ends with ``EngineError/nothingAllowed(position:)``.
     func mask() -> [UInt64]?
 
     /// Takes note of a token that was drawn.

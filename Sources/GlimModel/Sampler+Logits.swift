@@ -1,5 +1,5 @@
 extension Sampler {
-    /// The logits after mask, bias and penalties, in this order; nil where none of these changes any.
+    /// The logits after mask, bias and penalties, as if in this order; nil where none of these changes any.
     ///
     /// Each step rounds to f32 once. Tokens that there are not are passed over.
     func adjusted(_ logits: UnsafeBufferPointer<Float>, _ counts: TokenCounts?, _ mask: [UInt64]?) -> [Float]? {
@@ -10,22 +10,29 @@ extension Sampler {
             guard token >= 0, token < result.count else { return }
             result[Int(token)] = Float(body(Double(result[Int(token)])))
         }
-        if let mask { Self.apply(mask, to: &result) }
         for (token, value) in bias { change(token) { $0 + value } }
-        guard penalises, let counts else { return result }
-        if repetitionPenalty != 1 {
+        if repetitionPenalty != 1, let counts {
             func repeated(_ logit: Double) -> Double {
                 logit > 0 ? logit / repetitionPenalty : logit * repetitionPenalty
             }
             for token in counts.prompt { change(token, repeated) }
             for token in counts.drawn.keys where !counts.prompt.contains(token) { change(token, repeated) }
         }
-        if frequencyPenalty != 0 || presencePenalty != 0 {
+        if frequencyPenalty != 0 || presencePenalty != 0, let counts {
             for (token, count) in counts.drawn {
                 change(token) { $0 - Double(count) * frequencyPenalty - presencePenalty }
             }
         }
+        // As if it had come first, but no number that somebody gave (-∞ times one below zero) brings a token back.
+        if let mask { Self.apply(mask, to: &result) }
         return result
+    }
+
+    /// The lowest of so many tokens that a mask allows; nil where it allows none of them.
+    package static func lowest(_ mask: [UInt64], of count: Int) -> Int32? {
+        guard let word = mask.firstIndex(where: { $0 != 0 }) else { return nil }
+        let token = word * 64 + mask[word].trailingZeroBitCount
+        return token < count ? Int32(token) : nil
     }
 
     private static func apply(_ mask: [UInt64], to logits: inout [Float]) {

@@ -39,6 +39,21 @@ public struct Sampler: Sendable, Equatable {
         (self.temperature, self.topP, self.seed) = (temperature, topP, seed)
     }
 
+    /// What is wrong with its values; nil where they can be drawn by.
+    public var problem: String? {
+        if !(temperature >= 0 && temperature.isFinite) { return "temperature is \(temperature); it must be 0 or more" }
+        if !(topP > 0 && topP <= 1) { return "topP is \(topP), not above 0 and at most 1" }
+        if topK < 0 { return "topK is \(topK); it must be 0 or more" }
+        if !(minP >= 0 && minP <= 1) { return "minP is \(minP), not within 0...1" }
+        if !(repetitionPenalty > 0 && repetitionPenalty.isFinite) {
+            return "repetitionPenalty is \(repetitionPenalty); it must be above 0"
+        }
+        if !presencePenalty.isFinite { return "presencePenalty is \(presencePenalty); it must be a number" }
+        if !frequencyPenalty.isFinite { return "frequencyPenalty is \(frequencyPenalty); it must be a number" }
+        guard let bad = bias.filter({ $0.value.isNaN }).keys.min() else { return nil }
+        return "the bias of token \(bad) is no number"
+    }
+
     /// The token for the given position of the sequence: a function of the logits, the tokens before it, the mask, the
     /// seed and the position alone.
     ///
@@ -53,9 +68,10 @@ public struct Sampler: Sendable, Equatable {
         let token = adjusted.withUnsafeBufferPointer { draw($0, at: position) }
         guard let mask, adjusted[Int(token)] == -.infinity || adjusted[Int(token)].isNaN else { return token }
         // The model itself rules out whatever may come.
-        guard let word = mask.firstIndex(where: { $0 != 0 }), word * 64 + mask[word].trailingZeroBitCount < logits.count
-        else { preconditionFailure("Sampler: a mask that allows none of \(logits.count) tokens") }
-        return Int32(word * 64 + mask[word].trailingZeroBitCount)
+        guard let lowest = Self.lowest(mask, of: logits.count) else {
+            preconditionFailure("Sampler: a mask that allows none of \(logits.count) tokens")
+        }
+        return lowest
     }
 
     /// The token for the given position, of logits that are as they should be.

@@ -19,6 +19,7 @@ struct Generate: AsyncParsableCommand {
     var tokens: String?
     @Option(help: "Draw at most this many tokens.") var maxTokens = 256
     @OptionGroup var sampling: SamplingOptions
+    @OptionGroup var replying: ReplyOptions
     @OptionGroup var drafting: DraftOptions
     @OptionGroup var prefixes: EngineOptions
     @OptionGroup var memory: MemoryOptions
@@ -39,12 +40,13 @@ struct Generate: AsyncParsableCommand {
         try drafting.check(config.mtpLayerCount, of: model)
         let tokenizer = try loadTokenizer(folder)
         let start = try startTokens(config, tokenizer)
+        let rule = try replying.rule(config, tokenizer, model: model)
         let loaded = try memory.load(
             model, positions: min(config.maximumPositions, start.count + min(maxTokens, config.maximumPositions)),
             drafts: drafting.drafts)
         try drafting.check(loaded.model.predictions.count, of: model)
         let engine = try prefixes.start(loaded, path: model, drafts: drafting.drafts)
-        var reply = try await draw(engine, start, tokenizer)
+        var reply = try await draw(engine, start, rule, tokenizer)
         await engine.stop()
         reply.add(loaded.model.expertStream?.statistics)
         loaded.finish()
@@ -95,13 +97,17 @@ struct Generate: AsyncParsableCommand {
         return start
     }
 
-    private func draw(_ engine: Engine, _ start: [Int32], _ tokenizer: Tokenizer?) async throws -> Reply {
+    private func draw(
+        _ engine: Engine, _ start: [Int32], _ rule: ReplyRule?, _ tokenizer: Tokenizer?
+    ) async throws -> Reply {
+        var stops = StopStrings(replying.stop)
         var decoder = tokenizer.map { StreamDecoder($0, skipsSpecial: true) }
         let clock = ContinuousClock()
         let began = clock.now
         var (fed, read, progress) = (began, start.count, ReadingProgress())
         var reply = Reply(promptTokens: start.count, text: tokenizer == nil ? nil : "")
-        let request = Engine.Request(prompt: start, maxTokens: maxTokens, sampler: sampling.sampler)
+        var request = Engine.Request(prompt: start, maxTokens: maxTokens, sampler: sampling.sampler)
+        request.rule = rule
         for try await event in try engine.submit(request) {
             switch event {
             case .reading(let done, let count):
@@ -112,7 +118,7 @@ struct Generate: AsyncParsableCommand {
                 reply.tokens.append(token.id)
                 reply.logprobs.append(token.logprob.isFinite ? token.logprob : nil)
                 // A model may have more ids than its tokenizer has words: those have no text.
-                try show((try? decoder?.push(token.id)) ?? "", &reply)
+                try show(stops.push((try? decoder?.push(token.id)) ?? ""), &reply)
             case .finished(let reason, let usage):
                 reply.stopReason = reason == .stop ? .stop : reason == .context ? .context : .length
                 read -= usage.cachedTokens
@@ -124,7 +130,7 @@ struct Generate: AsyncParsableCommand {
             }
         }
         let done = clock.now
-        try show(decoder?.finish() ?? "", &reply)
+        try show(stops.push(decoder?.finish() ?? "") + stops.finish(), &reply)
         reply.prefillTokensPerSecond = rate(read, began.duration(to: fed))
         reply.decodeTokensPerSecond = rate(reply.tokens.count - 1, fed.duration(to: done))
         return reply
@@ -143,7 +149,7 @@ struct Generate: AsyncParsableCommand {
     /// What `--json` prints.
     private struct Reply: Encodable {
         enum StopReason: String, Encodable {
-            /// The model ended its text.
+            /// The model ended its text, or `--stop` or a whole document did.
             case stop
             /// `--max-tokens` were drawn.
             case length

@@ -64,16 +64,22 @@ struct Quantize: ParsableCommand {
             throw ExitCode(130)
         }
         report.modules = errors.map { Report.Module(name: $0.name, bits: $0.bits, error: $0.relative) }
-        do {
-            // Both models on text, as far as they fit into memory.
-            let (before, after, text) = (try Model(path: model), try Model(path: out), try makeText([]))
-            report.comparison = ModelComparison(before, after, text.heldOut)
-            if before.config.mtpLayerCount > 0 {
-                report.ahead = ModelComparison(.init(before, text.heldOut, ahead: true), after)
-            }
-        } catch {
+        do { try compare(&report) } catch {
             // The copy is whole; what cannot be measured here is no reason to fail.
             log("note: perplexity was not measured: \(error)")
+        }
+    }
+
+    /// Both models on text, where they fit into memory together.
+    private func compare(_ report: inout Report) throws {
+        let text = try makeText([])
+        let bytes = try [source, URL(filePath: out)].map { try Model.byteCount(ofFolder: $0, format: .inference) }
+        try MemoryRoom.check(
+            bytes[0] + bytes[1], of: "comparing both models", advice: "glim score measures one at a time")
+        let (before, after) = (try Model(path: model), try Model(path: out))
+        report.comparison = ModelComparison(before, after, text.heldOut)
+        if before.config.mtpLayerCount > 0 {
+            report.ahead = ModelComparison(.init(before, text.heldOut, ahead: true), after)
         }
     }
 

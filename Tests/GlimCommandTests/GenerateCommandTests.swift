@@ -83,6 +83,41 @@ import Testing
         #expect(empty["prompt_tokens"] as? Int == 1 && (empty["tokens"] as? [Int])?.isEmpty == true)
     }
 
+    @Test("a reply fits its schema, and is cut off before a text that ends it") func rules() async throws {
+        let folder = try Golden.speaker()
+        let schema = try folder.write(#"{"enum": ["red", "green"]}"#, to: "schema.json")
+        let arguments = ["generate", "--model", folder.url.path, "--prompt", "x", "--max-tokens", "60", "--json"]
+        let fitting = try await Program.run(arguments + ["--json-schema", schema]).json
+        let text = try #require(fitting["text"] as? String)
+        #expect(["\"red\"", "\"green\""].contains(text.trimmingCharacters(in: .whitespacesAndNewlines)))
+        #expect(fitting["stop_reason"] as? String == "stop")
+        let plain = try #require(try await Program.run(arguments).json["text"] as? String)
+        let stop = String(try #require(plain.dropFirst(8).first { $0.isASCII }))
+        let cut = try await Program.run(arguments + ["--stop", stop, "--stop", "never in there"]).json
+        let found = try #require(plain.range(of: stop))
+        #expect(cut["text"] as? String == String(plain[..<found.lowerBound]))
+        #expect(cut["stop_reason"] as? String == "stop")
+        let greedy = try await Program.run(arguments + ["--temperature", "0"]).json["text"] as? String
+        #expect(try await Program.run(arguments + ["--top-k", "1"]).json["text"] as? String == greedy)
+        let penalties = ["--repetition-penalty", "1.5", "--presence-penalty", "-1", "--frequency-penalty", "0.5"]
+        #expect(try await Program.run(arguments + ["--min-p", "0.9"]).json["text"] as? String != plain)
+        #expect(try await Program.run(arguments + penalties).json["text"] as? String != plain)
+    }
+
+    @Test("a schema that cannot be had is one error") func badSchemas() async throws {
+        let folder = try Golden.speaker()
+        let broken = try folder.write(#"{"type": "colour"}"#, to: "broken.json")
+        for (schema, said) in [("missing.json", "cannot be read"), (broken, "\"type\"")] {
+            let result = try await Program.run([
+                "generate", "--model", folder.url.path, "--prompt", "x", "--json-schema", schema,
+            ])
+            #expect(result.status == 1 && result.stderr.hasPrefix("error: --json-schema: "))
+            #expect(result.stderr.contains(said), "\(result.stderr)")
+        }
+        let ids = try await Program.run(["generate", "--model", Golden.model("sparse"), "--tokens", "1", "--stop", "x"])
+        #expect(ids.status == 1 && ids.stderr.contains("no tokenizer.json"))
+    }
+
     @Test("a chat from a pipe answers every line and obeys its commands") func chat() async throws {
         let folder = try Golden.speaker()
         let saved = folder.path("saved.txt")

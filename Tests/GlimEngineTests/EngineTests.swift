@@ -167,6 +167,11 @@ import Testing
         #expect(error(request(prompt: [-1])) == .unknownToken(-1, vocabulary: Int(width)))
         #expect(
             error(request(prompt: .init(repeating: 1, count: 1025))) == .tooLong(count: 1025, context: 1024))
+        var sampled = request(1)
+        sampled.sampler.repetitionPenalty = 0
+        #expect(error(sampled) == .badSampler("repetitionPenalty is 0.0; it must be above 0"))
+        sampled.sampler = Sampler(temperature: .nan)
+        #expect(error(sampled) == .badSampler("temperature is nan; it must be 0 or more"))
         #expect(error(request(200)) == .tooLarge(positions: 203, available: 192))
         #expect(error(request(.max)) == .tooLarge(positions: 1024, available: 192))
         #expect(engine.positionLimit == 192)
@@ -177,7 +182,10 @@ import Testing
         #expect(tokens(try await collect(held)).count == 180)
         await engine.stop()
         #expect(error(request(1)) == .stopped)
-        for message in [EngineError.noDrafts, .otherShape, .tooMany(3), .store(path: "x", reason: "y")] {
+        for message in [
+            EngineError.noDrafts, .otherShape, .tooMany(3), .store(path: "x", reason: "y"),
+            .nothingAllowed(position: 4),
+        ] {
             #expect(!"\(message)".isEmpty && !"\(message)".contains("\n"))
         }
         var none = self.options()

@@ -62,6 +62,26 @@ struct TurningRule: TokenRule {
     }
 }
 
+/// Allows everything for some tokens, and then nothing that the model has.
+struct DeadEndRule: TokenRule {
+    let vocabulary: Int
+    /// Tokens that may come.
+    var left: Int
+
+    func mask() -> [UInt64]? {
+        if left > 0 { return nil }
+        var words = [UInt64](repeating: 0, count: vocabulary / 64 + 1)
+        // One beyond the vocabulary: a tokenizer may have more words than its model.
+        words[vocabulary / 64] = 1 << UInt64(vocabulary % 64)
+        return words
+    }
+
+    mutating func advance(_ token: Int32) -> Bool {
+        left -= 1
+        return false
+    }
+}
+
 /// Allows everything, but has the engine wait before each token until it is permitted: how far a request has come when
 /// a test does something is then no matter of time.
 struct PermittedRule: TokenRule {

@@ -79,15 +79,17 @@ import Testing
         }
     }
 
-    @Test("another model, version or layout finds nothing, and the files go with one line") func foreign() throws {
-        for change in ["model", "version", "layout"] {
+    @Test("another model, version, layout or arithmetic finds nothing, and the files go with one line")
+    func foreign() throws {
+        for change in ["model", "version", "layout", "arithmetic"] {
             try withTemporaryFolder { folder in
                 write([tokens(200)], try store(folder))
                 let lines = Locked<[String]>([])
                 let layout = change == "layout" ? Pages(limit: 1, latent: 5).layout : pages.layout
                 let other = try PrefixStore(
                     folder: folder, identity: change == "model" ? "b" : "a", version: change == "version" ? 1 : 0,
-                    layout: layout, byteLimit: 1 << 30
+                    layout: layout, byteLimit: 1 << 30,
+                    arithmetic: change == "arithmetic" ? Model.arithmetic ^ 1 : Model.arithmetic
                 ) { line in lines.withLock { $0.append(line) } }
                 #expect(other.entries().isEmpty && files(folder).isEmpty, "\(change)")
                 let found = lines.withLock { $0 }

@@ -31,6 +31,8 @@ import Testing
             return answer
         }
         while loop.next() {}
+        let metrics = loop.latestMetrics
+        #expect(metrics.active == 0 && metrics.waiting == 0 && metrics.usedPages == 0, "\(metrics)")
         return answers
     }
 
@@ -65,6 +67,43 @@ import Testing
             #expect(["x", "yy"].contains(value["a"]?.string) && value["b"]?.bool != nil, "\(value)")
         }
         #expect(whole > 0)
+    }
+
+    @Test("where nothing may come a request ends with one error, and no other notices", arguments: 0..<9)
+    func deadEnd(count: Int) throws {
+        // Long enough to be guessed right now and then, short enough for a page's end to be among the places.
+        let prompt = (0..<60).map { Int32($0 % 7) }
+        let free = Engine.Request(prompt: prompt, maxTokens: 20, sampler: Sampler(temperature: 0), stops: [])
+        var blocked = free
+        blocked.rule = DeadEndRule(vocabulary: model.config.vocabularySize, left: count)
+        let lone = Lone.draw(model, free, after: [], count: 20).tokens
+        let answers = try answer([free, blocked, free])
+        #expect(answers[1].error == .nothingAllowed(position: 60 + count) && answers[1].ending == nil)
+        #expect(answers[1].tokens.map(\.id) == lone.prefix(count).map(\.id))
+        for answer in [answers[0], answers[2]] {
+            #expect(answer.error == nil && answer.ending?.reason == .length)
+            #expect(answer.tokens.map(\.id) == lone.map(\.id))
+        }
+        // A prompt of one token has no row left then.
+        var short = blocked
+        short.prompt = [1]
+        #expect(try answer([short]).first?.error == .nothingAllowed(position: 1 + count))
+    }
+
+    @Test("a schema that the vocabulary cannot spell is one error") func unspelled() throws {
+        // A model with fewer ids than its tokenizer has words; none of the document's is among them.
+        let few = Tiny.model(model.config.with { ($0.vocabularySize, $0.mtpLayerCount) = (5, 0) }, 2)
+        let schema = try JSONSchema(parsing: #"{"const": 7}"#.utf8)
+        var request = Engine.Request(prompt: [1, 2], maxTokens: 9, stops: [])
+        request.rule = ReplyRule(
+            tokenizer, constraint: TokenConstraint(schema, TokenTrie(tokenizer), stops: []))
+        let loop = try EngineLoop(
+            few, version: 0, .init(cacheByteCount: 10 * CacheLayout(few.config).pageByteCount))
+        let answer = Answer()
+        _ = try loop.submit(request) { _ in answer.sink }
+        while loop.next() {}
+        #expect(answer.error == .nothingAllowed(position: 2) && answer.tokens.isEmpty)
+        #expect(loop.latestMetrics.failed == 1 && loop.latestMetrics.usedPages == 0)
     }
 
     @Test("a text that ends a reply ends it with the token that completes it") func stopStrings() throws {

@@ -138,6 +138,22 @@ import Testing
         }
     }
 
+    @Test("no control brings back what the mask forbids, whatever number it is given") func forbidden() {
+        let mask: [UInt64] = [0b0110]
+        for number in [-1, 0, .infinity, -.infinity, .nan] as [Double] {
+            for temperature in [0, 1.0] {
+                var sampler = Sampler(temperature: temperature, seed: 2)
+                (sampler.repetitionPenalty, sampler.presencePenalty) = (number, number)
+                (sampler.frequencyPenalty, sampler.bias) = (number, [0: number, 3: number])
+                var counts = TokenCounts(prompt: [0, 3])
+                for token: Int32 in [0, 3] { counts.add(token) }
+                for position in 0..<20 {
+                    #expect([1, 2].contains(draw(sampler, [9, 1, 2, -8], position, counts, mask)), "\(number)")
+                }
+            }
+        }
+    }
+
     @Test("a mask that allows nothing traps") func empty() async {
         await #expect(processExitsWith: .failure) {
             [Float](repeating: 0, count: 3).withUnsafeBufferPointer {

@@ -48,7 +48,8 @@ public struct Conversion {
     /// - Throws: `ConfigError`, `CheckpointError`, and `QuantizationError` for a source that is quantised already, or a
     ///   folder with something else.
     public init(_ source: URL, to folder: URL, _ scheme: Scheme) throws {
-        let largest = ConversionRecord.fileSizes(in: source).filter { $0.key.hasSuffix(".safetensors") }.values.max()
+        let largest = ConversionRecord.files(in: source).filter { $0.key.hasSuffix(".safetensors") }.values.map(\.bytes)
+            .max()
         try self.init(source, to: folder, scheme, shardBytes: min(Self.shardBytes, largest ?? Self.shardBytes))
     }
 
@@ -186,11 +187,6 @@ public struct Conversion {
         to sink: inout TensorSink
     ) throws {
         let piece = plan.fused[tensor.name]
-        // Pages that were read would count as this process's memory until there is none left.
-        defer {
-            let expert = piece.map { $0.expert..<$0.expert + 1 }
-            (try? plan.checkpoint.bytes(of: piece?.name ?? tensor.name, rows: expert))?.release()
-        }
         guard let part, let format = tensor.integerFormat else {
             return try tensor.withNumbers(from: plan.checkpoint, piece) { numbers in
                 Result { () throws(CheckpointError) in try sink.append(numbers) }

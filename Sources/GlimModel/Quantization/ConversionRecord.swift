@@ -6,28 +6,39 @@ struct ConversionRecord: Codable, Equatable {
     private static let file = "quantize.json"
     private static let maximumBytes = 1 << 28
 
-    /// What is converted: the scheme, and the source's files with their sizes.
+    /// A file of the source, as far as it can be known again without reading it.
+    struct File: Codable, Equatable {
+        let bytes: Int
+        /// When it was changed last, in seconds since 1970.
+        let changed: Double
+    }
+
+    /// What is converted: the scheme, and the source's files.
     let scheme: String
     let kept: [String: Int]
-    let source: [String: Int]
+    let source: [String: File]
     /// The errors of the modules of each shard that is written, by its number.
     var shards: [String: [Conversion.ModuleError]] = [:]
 
     private init(source folder: URL, _ scheme: Scheme) {
         self.scheme = scheme.name.rawValue
         kept = scheme.kept.mapValues(\.rawValue)
-        source = Self.fileSizes(in: folder)
+        source = Self.files(in: folder)
     }
 
-    /// Bytes of the files that a model is read from.
-    static func fileSizes(in folder: URL) -> [String: Int] {
+    /// The files that a model is read from.
+    static func files(in folder: URL) -> [String: File] {
         let names = (try? FileManager.default.contentsOfDirectory(atPath: folder.path)) ?? []
         return Dictionary(
             uniqueKeysWithValues: names.filter { $0.hasSuffix(".safetensors") || $0 == "config.json" }.map { name in
                 // Through links, of which caches of models are made.
                 let path = folder.appending(path: name).resolvingSymlinksInPath().path
-                let size = try? FileManager.default.attributesOfItem(atPath: path)[.size] as? NSNumber
-                return (name, size?.intValue ?? 0)
+                let attributes = try? FileManager.default.attributesOfItem(atPath: path)
+                let bytes = (attributes?[.size] as? NSNumber)?.intValue ?? 0
+                return (
+                    name,
+                    File(bytes: bytes, changed: (attributes?[.modificationDate] as? Date)?.timeIntervalSince1970 ?? 0)
+                )
             })
     }
 

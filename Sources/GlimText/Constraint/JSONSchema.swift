@@ -52,6 +52,8 @@ package struct SchemaReader: Hashable, Sendable {
     private(set) var configurations: [Configuration]
 
     static let largestCount = 1000
+    /// Between the bytes of a token there may be more: what a mask has found by following so many must be found again.
+    static let largestCountInToken = 4000
 
     package init(_ schema: JSONSchema) {
         grammar = schema.grammar
@@ -61,23 +63,22 @@ package struct SchemaReader: Hashable, Sendable {
     package var isComplete: Bool { configurations.contains(where: grammar.isComplete) }
 
     /// Reads a byte; false, and nothing is changed, where no document goes on so.
-    package mutating func advance(_ byte: UInt8) -> Bool {
-        var next: [Configuration] = []
-        for configuration in configurations { grammar.step(configuration, byte, into: &next) }
-        if next.isEmpty { return false }
-        if next.count > 1 {
-            var seen = Set<Configuration>()
-            next = Array(next.filter { seen.insert($0).inserted }.prefix(Self.largestCount))
-        }
-        configurations = next
-        return true
-    }
+    package mutating func advance(_ byte: UInt8) -> Bool { advance(CollectionOfOne(byte)) }
 
-    /// The same for several bytes.
+    /// The same for the bytes of a token.
     package mutating func advance(_ bytes: some Sequence<UInt8>) -> Bool {
-        var reader = self
-        for byte in bytes where !reader.advance(byte) { return false }
-        self = reader
+        var reached = configurations
+        for byte in bytes {
+            var next: [Configuration] = []
+            for configuration in reached { grammar.step(configuration, byte, into: &next) }
+            if next.isEmpty { return false }
+            if next.count > 1 {
+                var seen = Set<Configuration>()
+                next = Array(next.filter { seen.insert($0).inserted }.prefix(Self.largestCountInToken))
+            }
+            reached = next
+        }
+        configurations = Array(reached.prefix(Self.largestCount))
         return true
     }
 

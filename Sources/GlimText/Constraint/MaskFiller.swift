@@ -18,7 +18,10 @@ struct MaskFiller {
     ///
     /// Within a string it makes no difference for most tokens what stands around it: those are looked up, and only what
     /// follows the end of the string is walked.
-    mutating func fill(_ configuration: Configuration) {
+    ///
+    /// - Parameter share: of the ways in which a token can be read here, as many are followed at each of its bytes: a
+    ///   union of ten arrays of themselves would have 10 to the power of the brackets of a token. At least 1.
+    mutating func fill(_ configuration: Configuration, share: Int) {
         switch configuration.place {
         case .string(let progress):
             let scan = trie.scan(progress.lexer, isKey: false)
@@ -31,7 +34,7 @@ struct MaskFiller {
                 if end.scalars < progress.least {
                     for id in trie.tokens(at: end.node) { allowed[id] = false }
                 } else if end.scalars <= progress.most {
-                    descend(end.node, behind)
+                    descend(end.node, behind, share)
                 }
             }
             mask.formUnion(allowed)
@@ -45,19 +48,19 @@ struct MaskFiller {
             mask.formUnion(allowed)
             for end in scan.ends where trie.hasChildren(end.node) {
                 guard let behind = grammar.endKey(configuration.frame, name + trie.path(to: end.node)) else { continue }
-                descend(end.node, behind)
+                descend(end.node, behind, share)
             }
         case .text(let state) where grammar.machines.isPattern(state):
             let scan = patternScan(state)
             mask.formUnion(scan.mask)
             let behind = Configuration(frame: configuration.frame, place: .afterValue(spaces: 0))
-            for end in scan.ends { descend(end.node, behind) }
-        default: descend(0, configuration)
+            for end in scan.ends { descend(end.node, behind, share) }
+        default: descend(0, configuration, share)
         }
     }
 
     /// Allows what lies below a node, which the configuration has been read up to.
-    private mutating func descend(_ node: Int, _ configuration: Configuration) {
+    private mutating func descend(_ node: Int, _ configuration: Configuration, _ share: Int) {
         var child = node + 1
         let end = Int(trie.ends[node])
         while child < end {
@@ -65,7 +68,10 @@ struct MaskFiller {
             grammar.step(configuration, trie.bytes[child], into: &reached)
             if reached.count > first {
                 allow(child)
-                if trie.hasChildren(child) { for k in first..<reached.count { enter(child, reached[k]) } }
+                if trie.hasChildren(child) {
+                    let count = min(reached.count - first, share)
+                    for k in first..<first + count { enter(child, reached[k], share / count) }
+                }
                 reached.removeSubrange(first...)
             }
             child = Int(trie.ends[child])
@@ -77,7 +83,7 @@ struct MaskFiller {
     }
 
     /// As `descend`, quickly within texts.
-    private mutating func enter(_ node: Int, _ configuration: Configuration) {
+    private mutating func enter(_ node: Int, _ configuration: Configuration, _ share: Int) {
         let behind = Configuration(frame: configuration.frame, place: .afterValue(spaces: 0))
         switch configuration.place {
         case .string(let progress):
@@ -85,7 +91,7 @@ struct MaskFiller {
             trie.walk(lexer, from: Int32(progress.lexer), under: node, most: progress.most) { node, scalars, isEnd in
                 if isEnd, scalars < progress.least { return }
                 allow(node)
-                if isEnd { descend(node, behind) }
+                if isEnd { descend(node, behind, share) }
             }
         case .anyKey(let state, let name):
             let depth = Int(trie.depths[node])
@@ -94,14 +100,14 @@ struct MaskFiller {
                 let whole = name + trie.path(to: node).dropFirst(depth)
                 guard let behind = grammar.endKey(configuration.frame, whole) else { return }
                 allow(node)
-                descend(node, behind)
+                descend(node, behind, share)
             }
         case .text(let state) where grammar.machines.isPattern(state):
             trie.walk(PatternTextLexer(machines: grammar.machines), from: state, under: node) { node, _, isEnd in
                 allow(node)
-                if isEnd { descend(node, behind) }
+                if isEnd { descend(node, behind, share) }
             }
-        default: descend(node, configuration)
+        default: descend(node, configuration, share)
         }
     }
 }

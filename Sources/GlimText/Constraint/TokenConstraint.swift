@@ -44,7 +44,8 @@ public struct TokenConstraint: Sendable {
     public var hasBegun: Bool { phase != .before }
 
     /// The tokens that may come next. Behind a stop token there are none, and where no stop token is known there may be
-    /// none behind a complete document.
+    /// none behind a complete document. Elsewhere there is one, but of a vocabulary that has not every byte as a token:
+    /// what must come may then be what it cannot spell.
     public func mask() -> TokenMask {
         switch phase {
         case .before: return tables.beforeMask
@@ -104,7 +105,9 @@ public struct TokenConstraint: Sendable {
             let key = configurations.map { $0.clamped(to: trie.longest) }
             if let known = masks.withLock({ $0[key] }) { return known }
             var filler = MaskFiller(grammar, trie) { self.patternScan($0) }
-            for configuration in key { filler.fill(configuration) }
+            for configuration in key {
+                filler.fill(configuration, share: max(1, SchemaReader.largestCountInToken / key.count))
+            }
             masks.withLock { masks in
                 if masks.count >= Self.largestMaskCount { masks.removeAll() }
                 masks[key] = filler.mask

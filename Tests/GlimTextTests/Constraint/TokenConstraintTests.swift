@@ -101,6 +101,31 @@ import Testing
         #expect(accepts(one, "1".utf8) && !accepts(one, "{}".utf8))
     }
 
+    @Test("unions within unions, and tokens that open many containers, do not take for ever") func unions() throws {
+        let brackets = (2...8).map { [UInt8](repeating: UInt8(ascii: "["), count: $0) }
+        let trie = TokenTrie(try ConstraintVocabulary.tokenizer(brackets))
+        // All bytes come first in this vocabulary.
+        func token(_ count: Int) -> Int32 { count == 1 ? 0x5B : Int32(254 + count) }
+        #expect(try (1...8).allSatisfy { try trie.tokenizer.bytes(of: token($0)).count == $0 })
+        // Arrays of themselves, told apart by nothing before their ends: 10 to the power of the brackets ways to read them.
+        let arrays = (1...10).map { ##"{"type": "array", "items": {"$ref": "#"}, "maxItems": \##($0)}"## }
+        let schema = try JSONSchema(parsing: #"{"anyOf": [\#(arrays.joined(separator: ","))]}"#.utf8)
+        var constraint = TokenConstraint(schema, trie, stops: [])
+        let took = ContinuousClock().measure {
+            for count in [1, 2, 3, 8, 5] {
+                for other in [1, 4, 8] {
+                    var fork = constraint
+                    #expect(takes(&fork, token(other)))
+                }
+                #expect(takes(&constraint, token(count)))
+            }
+        }
+        #expect(took < .seconds(60), "\(took)")
+        // 19 are open, all of which can be closed.
+        #expect(takes(&constraint, String(repeating: "]", count: 19), trie))
+        #expect(constraint.isComplete)
+    }
+
     @Test("a mask over 150,000 tokens is found within milliseconds") func time() throws {
         let tokenizer = try ConstraintVocabulary.large(150_000)
         let trie = TokenTrie(tokenizer)
