@@ -82,6 +82,9 @@ SLICE = FLASH | {
     "routed_scaling_factor": 2.5,
 }
 SHAPES = {"glm-4.7-flash": FLASH, "glm-5-slice": SLICE}
+# What a config.json need not have.
+OPTIONAL = {
+    "eos_token_id", "index_key_dtype", "indexer_rope_interleave", "latent_dtype", "pad_token_id", "use_cache"}
 SHARD_BYTES = 2_000_000_000
 SPARE_BYTES = 1 << 30  # left free for everything else on the disk
 BYTES = {"I64": 8, "I32": 4, "F32": 4, "BF16": 2, "I8": 1}
@@ -274,7 +277,7 @@ def read_config(path):
             config = {key: value for key, value in json.load(file).items() if key != "quantization_config"}
         kind = config.get("model_type")
         shape = SLICE if kind == "glm_moe_dsa" else FLASH
-        missing = sorted(set(shape) - {"index_key_dtype", "indexer_rope_interleave", "latent_dtype"} - set(config) - {"use_cache", "eos_token_id", "pad_token_id"})
+        missing = sorted(set(shape) - OPTIONAL - set(config))
     except (OSError, ValueError, AttributeError) as error:
         fail(f"{path} is no config.json: {error}")
     if kind not in ("glm4_moe_lite", "glm_moe_dsa") or config.get("q_lora_rank") is None:

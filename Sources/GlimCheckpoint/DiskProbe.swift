@@ -21,7 +21,9 @@ public enum DiskProbe {
         let random = CounterRandom(seed: 0, purpose: "disk probe")
         let words = (0..<pieceByteCount / 8).map { random.bits(UInt64($0)) }
         for _ in 0..<pieceCount {
-            try words.withUnsafeBytes { bytes throws(CheckpointError) in try file.write(bytes) }
+            try words.withUnsafeBufferPointer { words throws(CheckpointError) in
+                try file.write(UnsafeRawBufferPointer(words))
+            }
         }
         try file.finish()
         var status = stat()

@@ -351,6 +351,7 @@ package final class EngineLoop: @unchecked Sendable {
             live.forget()
             scheduler.remove(live.id)
             inbox.leave()
+            metrics.failed += 1
             live.sink.finish(error)
         }
         (requests, restoring) = ([:], [])

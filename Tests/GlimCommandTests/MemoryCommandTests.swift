@@ -79,7 +79,7 @@ import Testing
             (["plan", "--preset", "glm-5", "--memory", "much"], 2), (["plan", "--memory", "8GiB"], 2),
             (["plan", "--preset", "glm-5", "--memory", "64GiB", "--context", "999999"], 1),
             (["bench", "decode", "--preset", "nano", "--memory", "8GiB"], 2),
-        ])
+        ] as [([String], Int32)])
     func refused(arguments: [String], status: Int32) async throws {
         let output = try await Program.run(arguments)
         #expect(output.status == status && output.stderr.lowercased().hasPrefix("error: "), "\(output.stderr)")
