@@ -87,7 +87,11 @@ def held(glim, arguments, group):
     child = os.fork()
     if child == 0:
         os.close(reader)
-        result = run([glim] + arguments, group)
+        try:
+            result = run([glim] + arguments, group)
+        except SystemExit as error:  # the group is for the parent to remove
+            print(error, file=sys.stderr)
+            os._exit(1)
         peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024
         with os.fdopen(writer, "w") as file:
             json.dump([result, peak], file)

@@ -49,8 +49,9 @@ struct MemoryOptions: ParsableArguments {
             memory: memory.count, programByteCount: Self.programByteCount, positions: positions)
         (wish.sequences, wish.drafts, wish.chunk) = (sequences, drafts, chunk ?? wish.chunk)
         let plan = try MemoryPlan(folder: folder, computeType: computeType, wish)
+        // The plan counts all that the process has.
         try MemoryRoom.check(
-            plan.parts.reduce(plan.heldExpertByteCount) { $0 + $1.byteCount }, of: path,
+            plan.parts.reduce(plan.heldExpertByteCount) { $0 + $1.byteCount }, atMost: MemoryRoom.byteCount, of: path,
             advice: "give less with --memory")
         BufferPool.limit = plan.tensorByteCount
         var options = ExpertStream.Options()

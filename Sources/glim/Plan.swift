@@ -134,7 +134,7 @@ private struct PlanReport {
 
     var text: String {
         func row(_ name: String, _ value: String) -> String {
-            "  " + name.padding(toLength: 24, withPad: " ", startingAt: 0) + value
+            "  " + name.padding(toLength: 32, withPad: " ", startingAt: 0) + value
         }
         func bytes(_ count: Int) -> String { String(format: "%8.3f GiB", Double(count) / 0x1p30) }
         let (decode, prefill) = (forecast.decode, forecast.prefill)

@@ -43,7 +43,9 @@ import Testing
         try Tiny.saveSharded(to: folder.url, isFP8: true)
         let arguments = ["bench", "decode", "--model", folder.url.path, "--context", "100", "--tokens", "4", "--json"]
         let memory = try await Self.least(arguments) + 1 << 20
-        let json = try await Program.run(arguments + ["--memory", "\(memory)"]).json
+        let output = try await Program.run(arguments + ["--memory", "\(memory)"])
+        #expect(output.status == 0, "\(output.stderr)")
+        let json = try output.json
         let (tensors, resident) = (json["peak_bytes"] as? Int ?? .max, json["peak_rss_bytes"] as? Int ?? .max)
         #expect(tensors < memory && json["expert_hit_rate"] as? Double ?? 2 <= 1)
         // The probe of the machine's bandwidth has 256 MiB of its own, before and after.

@@ -58,11 +58,14 @@ public enum MemoryRoom {
     }
 
     /// - Parameters:
+    ///   - limit: a tenth of the memory is left for what a process has besides, where that is not counted.
     ///   - name: of the model, for the error.
     ///   - advice: what else could be done.
-    /// - Throws: `RunError` if the bytes would take more than nine tenths of the memory.
-    public static func check(_ bytes: Int, of name: String, advice: String) throws(RunError) {
-        guard bytes > byteCount / 10 * 9 else { return }
+    /// - Throws: `RunError` if the bytes are more than that.
+    public static func check(
+        _ bytes: Int, atMost limit: Int = byteCount / 10 * 9, of name: String, advice: String
+    ) throws(RunError) {
+        guard bytes > limit else { return }
         func inGiB(_ bytes: Int) -> String { (Double(bytes) / 0x1p30).formatted(digits: 1) }
         throw RunError(
             "\(name) needs \(inGiB(bytes)) GiB of memory and this machine has \(inGiB(byteCount)); \(advice)")
