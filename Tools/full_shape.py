@@ -70,7 +70,7 @@ SLICE = FLASH | {
     "index_topk": 2048,
     "indexer_rope_interleave": True,
     "intermediate_size": 12288,
-    "latent_dtype": "bf16",
+    "latent_dtype": "bfloat16",
     "moe_intermediate_size": 2048,
     "n_routed_experts": 256,
     "num_attention_heads": 64,

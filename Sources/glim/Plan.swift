@@ -49,7 +49,9 @@ struct Plan: ParsableCommand {
                 "--context is \(context), but the model's longest is \(config.maximumPositions); give no more than that"
             )
         }
-        let plan = try plan(config, memory: memory.count)
+        // Before anything is measured, which takes memory of its own.
+        let program = MemoryOptions.programByteCount
+        let plan = try plan(config, memory: memory.count, program: program)
         let folder = model.map { URL(filePath: $0) }
         let hitRate = try folder.flatMap { try plan.learnedHitRate(folder: $0) }
         let stored = model == nil ? config.inW4A8 : config
@@ -61,7 +63,10 @@ struct Plan: ParsableCommand {
         var changes: [(String, SpeedForecast)] = []
         if plan.isStreamed {
             let (more, all) = memory.count.multipliedReportingOverflow(by: 2)
-            if !all { changes.append(("twice the memory", forecast(try self.plan(config, memory: more), machine))) }
+            if !all {
+                let larger = try self.plan(config, memory: more, program: program)
+                changes.append(("twice the memory", forecast(larger, machine)))
+            }
             var faster = machine
             faster.readBytesPerSecond *= 2
             changes.append(("a disk of twice the bandwidth", forecast(plan, faster)))
@@ -75,9 +80,8 @@ struct Plan: ParsableCommand {
             changes: changes.map { ($0, $1.decode.tokensPerSecond / now.decode.tokensPerSecond) })
     }
 
-    private func plan(_ config: ModelConfig, memory: Int) throws -> MemoryPlan {
-        let wish = MemoryPlan.Wish(
-            memory: memory, programByteCount: MemoryOptions.programByteCount, positions: context)
+    private func plan(_ config: ModelConfig, memory: Int, program: Int) throws -> MemoryPlan {
+        let wish = MemoryPlan.Wish(memory: memory, programByteCount: program, positions: context)
         return try model.map { try MemoryPlan(folder: URL(filePath: $0), wish) }
             ?? MemoryPlan(w4a8: config, name: preset ?? "", wish)
     }

@@ -23,7 +23,7 @@ import Testing
         ]
         let whole = try await Program.run(arguments).json
         // A process takes a little more or less from one time to the next.
-        let memory = try await Self.least(arguments) + 1 << 20
+        let memory = try await Self.least(arguments) + 2 << 20
         let output = try await Program.run(arguments + ["--memory", "\(memory)"])
         #expect(output.status == 0, "\(output.stderr)")
         let streamed = try output.json
@@ -42,7 +42,7 @@ import Testing
         let folder = try TemporaryFolder()
         try Tiny.saveSharded(to: folder.url, isFP8: true)
         let arguments = ["bench", "decode", "--model", folder.url.path, "--context", "100", "--tokens", "4", "--json"]
-        let memory = try await Self.least(arguments) + 1 << 20
+        let memory = try await Self.least(arguments) + 2 << 20
         let output = try await Program.run(arguments + ["--memory", "\(memory)"])
         #expect(output.status == 0, "\(output.stderr)")
         let json = try output.json
@@ -69,8 +69,10 @@ import Testing
         let folder = try TemporaryFolder()
         try Tiny.saveSharded(to: folder.url, isFP8: false)
         let arguments = ["plan", "--model", folder.url.path, "--context", "64", "--json"]
-        let memory = try await Self.least(arguments) + 1 << 20
-        let own = try await Program.run(arguments + ["--memory", "\(memory)"]).json
+        let memory = try await Self.least(arguments) + 2 << 20
+        let output = try await Program.run(arguments + ["--memory", "\(memory)"])
+        #expect(output.status == 0, "\(output.stderr)")
+        let own = try output.json
         #expect(own["streamed"] as? Bool == true && (own["read_bytes_per_second"] as? Double ?? 0) > 0)
     }
 
