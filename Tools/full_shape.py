@@ -1,8 +1,10 @@
 """A model of a full shape with random weights, as `glim quantize --scheme w4a8` would write it: for measuring speed
-and memory where the real checkpoint is not at hand. Without --config the shape is GLM-4.7-Flash's, 18.2 GB.
+and memory where the real checkpoint is not at hand. The shape is GLM-4.7-Flash's, 18.2 GB; or, with --shape glm-5-slice,
+GLM-5's widths in one dense layer and two with 256 experts, 13.9 GB; or that of --config.
 
     python Tools/full_shape.py --out flash-w4a8
     glim bench decode --model flash-w4a8 --context 512 --tokens 16
+    python Tools/full_shape.py --shape glm-5-slice --out slice && python Tools/memory_limit.py --model slice --memory 4GiB
 
 Numbers are cut from a few random blocks, so that writing takes as long as the disk does. Their sizes are those of an
 initialisation (a matrix keeps the size of what it is given, and what 2 L sublayers add to the stream is as large as the
@@ -58,6 +60,31 @@ FLASH = {
     "v_head_dim": 256,
     "vocab_size": 154880,
 }
+SLICE = FLASH | {
+    "architectures": ["GlmMoeDsaForCausalLM"],
+    "model_type": "glm_moe_dsa",
+    "hidden_size": 6144,
+    "index_head_dim": 128,
+    "index_key_dtype": "int8",  # as glim quantize has keys kept
+    "index_n_heads": 32,
+    "index_topk": 2048,
+    "indexer_rope_interleave": True,
+    "intermediate_size": 12288,
+    "latent_dtype": "bfloat16",
+    "moe_intermediate_size": 2048,
+    "n_routed_experts": 256,
+    "num_attention_heads": 64,
+    "num_experts_per_tok": 8,
+    "num_hidden_layers": 3,
+    "num_key_value_heads": 64,
+    "num_nextn_predict_layers": 0,
+    "q_lora_rank": 2048,
+    "routed_scaling_factor": 2.5,
+}
+SHAPES = {"glm-4.7-flash": FLASH, "glm-5-slice": SLICE}
+# What a config.json need not have.
+OPTIONAL = {
+    "eos_token_id", "index_key_dtype", "indexer_rope_interleave", "latent_dtype", "pad_token_id", "use_cache"}
 SHARD_BYTES = 2_000_000_000
 SPARE_BYTES = 1 << 30  # left free for everything else on the disk
 BYTES = {"I64": 8, "I32": 4, "F32": 4, "BF16": 2, "I8": 1}
@@ -111,6 +138,13 @@ class Layout:
         self.vector(f"{own}.kv_a_layernorm.weight", latent)
         self.plain(f"{own}.kv_b_proj.weight", heads * (plain + value), latent)
         self.integers(f"{own}.o_proj.weight", width, heads * value, 8, self.added)
+        if "index_n_heads" in c:
+            index_heads, index_width = c["index_n_heads"], c["index_head_dim"]
+            self.integers(f"{own}.indexer.wq_b.weight", index_heads * index_width, c["q_lora_rank"], 8)
+            self.plain(f"{own}.indexer.wk.weight", index_width, width)
+            self.vector(f"{own}.indexer.k_norm.weight", index_width)
+            self.tensors.append(Tensor(f"{own}.indexer.k_norm.bias", "BF16", [index_width], "zero"))
+            self.plain(f"{own}.indexer.weights_proj.weight", index_heads, width)
         if is_dense:
             return self.mlp(f"{prefix}.mlp", c["intermediate_size"], 8)
         self.plain(f"{prefix}.mlp.gate.weight", c["n_routed_experts"], width)
@@ -242,11 +276,12 @@ def read_config(path):
         with open(path) as file:
             config = {key: value for key, value in json.load(file).items() if key != "quantization_config"}
         kind = config.get("model_type")
-        missing = sorted(set(FLASH) - set(config) - {"use_cache", "eos_token_id", "pad_token_id"})
+        shape = SLICE if kind == "glm_moe_dsa" else FLASH
+        missing = sorted(set(shape) - OPTIONAL - set(config))
     except (OSError, ValueError, AttributeError) as error:
         fail(f"{path} is no config.json: {error}")
-    if kind != "glm4_moe_lite" or config.get("q_lora_rank") is None:
-        fail(f"{path} is of {kind}; shapes of glm4_moe_lite with q_lora_rank are made here")
+    if kind not in ("glm4_moe_lite", "glm_moe_dsa") or config.get("q_lora_rank") is None:
+        fail(f"{path} is of {kind}; shapes of glm4_moe_lite and glm_moe_dsa with q_lora_rank are made here")
     if missing:
         fail(f"{path} has no {', '.join(missing)}; take a complete config.json")
     return config | {"dtype": "bfloat16"}
@@ -255,11 +290,12 @@ def read_config(path):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--out", required=True, help="folder to write, new")
-    parser.add_argument("--config", help="config.json of another shape of glm4_moe_lite")
+    parser.add_argument("--shape", choices=sorted(SHAPES), default="glm-4.7-flash")
+    parser.add_argument("--config", help="config.json of another shape of glm4_moe_lite or glm_moe_dsa")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
 
-    config = read_config(options.config) if options.config else dict(FLASH)
+    config = read_config(options.config) if options.config else dict(SHAPES[options.shape])
     layout = Layout(config)
     if os.path.exists(options.out):
         fail(f"{options.out} exists; give a new folder")

@@ -5,10 +5,10 @@ public import GlimTensor
 // `X.weight_shape` I64 `[2]`. Both with `X.weight_scale` `[R, groups of C]`: weight = integer · scale.
 
 /// The names of a matrix's parts.
-enum IntegerNames {
-    static func packed(_ tensor: String) -> String { "\(tensor)_packed" }
-    static func scale(_ tensor: String) -> String { "\(tensor)_scale" }
-    static func shape(_ tensor: String) -> String { "\(tensor)_shape" }
+package enum IntegerNames {
+    package static func packed(_ tensor: String) -> String { "\(tensor)_packed" }
+    package static func scale(_ tensor: String) -> String { "\(tensor)_scale" }
+    package static func shape(_ tensor: String) -> String { "\(tensor)_shape" }
     /// What only other schemes have.
     static func foreign(_ tensor: String) -> [String] { ["\(tensor)_zero_point", "\(tensor)_g_idx"] }
 }
@@ -120,9 +120,10 @@ extension Checkpoint {
     }
 
     /// Of a row of four-bit numbers: whole words.
-    fileprivate static func rowByteCount(_ columns: Int) -> Int { (columns + 7) / 8 * 4 }
+    package static func rowByteCount(_ columns: Int) -> Int { (columns + 7) / 8 * 4 }
 
-    private static func unpack(_ from: UnsafeRawPointer, _ to: UnsafeMutablePointer<Int8>, count: Int) {
+    /// A row of four-bit numbers, as the file has them, to bytes.
+    package static func unpack(_ from: UnsafeRawPointer, _ to: UnsafeMutablePointer<Int8>, count: Int) {
         let bytes = from.assumingMemoryBound(to: UInt8.self)
         for i in 0..<count / 2 {
             to[2 * i] = Int8(truncatingIfNeeded: bytes[i] & 15) &- 8

@@ -128,6 +128,14 @@ public struct Checkpoint: Sendable {
         return bytes.slice(rows.lowerBound * rowByteCount..<rows.upperBound * rowByteCount)
     }
 
+    /// Where a tensor's bytes lie, for whoever reads them without a mapping.
+    ///
+    /// - Throws: `CheckpointError.missingTensor`.
+    package func location(of name: String) throws(CheckpointError) -> TensorLocation {
+        let place = try place(name)
+        return TensorLocation(path: place.file.path, identity: place.file.identity, info: place.info)
+    }
+
     // MARK: Floats
 
     /// The tensor in float32, or some of its rows (indices of the first axis), whatever the file holds it in.
@@ -159,16 +167,31 @@ public struct Checkpoint: Sendable {
         guard out.count == count else { throw .wrongElementCount(tensor: name, found: out.count, expected: count) }
         guard let to = out.baseAddress, count > 0 else { return }
 
-        let scale = info.dtype == .f8E4M3 ? try scale(of: name, info, rows: rows) : nil
         // What is read is somewhere else now: a model is not to be in memory twice.
         defer { bytes.release() }
-        bytes.withUnsafeBytes { source in
+        try bytes.withUnsafeBytes { source throws(CheckpointError) in
             guard let from = source.baseAddress else { return }
-            if let scale {
-                decode(from, scale: scale, shape: info.shape, rows: rows ?? 0..<info.rowCount, to)
-            } else {
-                Decoding.decode(info.dtype, from, to, count: count)
-            }
+            try decode(from, of: name, rows: rows, count: count, into: to)
+        }
+    }
+
+    /// Numbers of a tensor, from bytes of it that somebody has read.
+    ///
+    /// - Parameters:
+    ///   - rows: which they are; nil for all.
+    ///   - count: how many numbers.
+    /// - Throws: as `floats`.
+    package func decode(
+        _ from: UnsafeRawPointer, of name: String, rows: Range<Int>?, count: Int, into to: UnsafeMutablePointer<Float>
+    ) throws(CheckpointError) {
+        let info = try info(name)
+        guard Decoding.isFloating(info.dtype) else {
+            throw .unexpectedDType(tensor: name, found: info.dtype, expected: "a floating-point number")
+        }
+        if info.dtype == .f8E4M3, let scale = try scale(of: name, info, rows: rows) {
+            decode(from, scale: scale, shape: info.shape, rows: rows ?? 0..<info.rowCount, to)
+        } else {
+            Decoding.decode(info.dtype, from, to, count: count)
         }
     }
 

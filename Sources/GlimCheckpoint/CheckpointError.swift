@@ -6,6 +6,8 @@ public enum CheckpointError: Error, Equatable, CustomStringConvertible {
     // Files as such.
     /// The file cannot be opened, is not a regular file, or cannot be mapped.
     case unreadable(path: String, reason: String)
+    /// The file is no longer what it was when its header was read.
+    case changed(path: String, reason: String)
     /// The file has fewer than the eight bytes that hold the header's length.
     case tooShort(path: String, byteCount: Int)
     /// The header claims more than the 100 MB that Hugging Face's reader allows.
@@ -65,6 +67,8 @@ public enum CheckpointError: Error, Equatable, CustomStringConvertible {
         switch self {
         case .unreadable(let path, let reason):
             "\(path) cannot be read: \(reason); check the path and its permissions"
+        case .changed(let path, let reason):
+            "\(path) changed while it was in use: \(reason); leave it alone, or fetch it again, and start anew"
         case .tooShort(let path, let byteCount):
             "\(path) is no safetensors file: it has \(byteCount) bytes, fewer than 8; fetch it again"
         case .headerTooLong(let path, let headerByteCount, let limit):

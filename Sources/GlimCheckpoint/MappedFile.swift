@@ -13,6 +13,8 @@ import Glibc
 package final class MappedFile: @unchecked Sendable {
     package let path: String
     package let bytes: UnsafeRawBufferPointer
+    /// Which file it was, and when it had changed last.
+    let identity: FileIdentity
 
     /// - Throws: `CheckpointError.unreadable` if there is no regular file that can be opened and mapped.
     package init(path: String) throws(CheckpointError) {
@@ -26,6 +28,7 @@ package final class MappedFile: @unchecked Sendable {
             throw .unreadable(path: path, reason: status.st_mode & S_IFMT == S_IFDIR ? "a folder" : "not a plain file")
         }
         let count = Int(status.st_size)
+        identity = FileIdentity(status)
         if count == 0 {
             bytes = UnsafeRawBufferPointer(start: nil, count: 0)
         } else {

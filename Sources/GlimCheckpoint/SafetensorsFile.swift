@@ -24,6 +24,9 @@ public final class SafetensorsFile: Sendable {
     /// Nil if there is no such tensor.
     public func info(_ name: String) -> TensorInfo? { header.tensors[name] }
 
+    /// Which file it was when its header was read.
+    var identity: FileIdentity { file.identity }
+
     /// The raw bytes of a tensor this file's header describes.
     func bytes(_ info: TensorInfo) -> MappedBytes {
         MappedBytes(file: file, range: info.fileOffset..<info.fileOffset + info.byteCount)
@@ -55,7 +58,7 @@ public struct MappedBytes: Sendable {
     package func release() { file.release(range) }
 
     /// A part of these bytes; `part` must lie within `0..<count`.
-    func slice(_ part: Range<Int>) -> MappedBytes {
+    package func slice(_ part: Range<Int>) -> MappedBytes {
         precondition(part.lowerBound >= 0 && part.upperBound <= count, "MappedBytes.slice: \(part) of \(count) bytes")
         return MappedBytes(file: file, range: range.lowerBound + part.lowerBound..<range.lowerBound + part.upperBound)
     }

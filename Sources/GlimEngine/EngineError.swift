@@ -18,6 +18,8 @@ public enum EngineError: Error, Equatable, CustomStringConvertible {
     case otherShape
     /// The folder of a store of prefixes cannot be used.
     case store(path: String, reason: String)
+    /// The model reads experts from its files, and cannot any more.
+    case experts(String)
     /// The request's rule allows no token of the model's vocabulary in this place of the sequence.
     case nothingAllowed(position: Int)
     /// The engine was stopped.
@@ -37,6 +39,7 @@ public enum EngineError: Error, Equatable, CustomStringConvertible {
         case .noDrafts: "drafts were asked for, but the model has no MTP layer to draft with"
         case .otherShape: "the new weights are of another network; the engine goes on with the old ones"
         case .store(let path, let reason): "\(path) cannot keep prefixes: \(reason); give another folder"
+        case .experts(let reason): reason
         case .nothingAllowed(let position):
             "no token may come at position \(position): the model's vocabulary cannot write what the request's rule asks for; ask for another form"
         case .stopped: "the engine was stopped"

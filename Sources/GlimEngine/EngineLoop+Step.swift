@@ -31,6 +31,7 @@ extension EngineLoop {
         let began = clock.now
         let observer = Observer()
         let hidden = model.hidden(Batch(parts.map { ($0.tokens, $0.cache) }), observer: observer)
+        if let failure = experts?.failure { return fail(.experts("\(failure)")) }
         let drawn = draw(parts, hidden)
         if step.prefills.isEmpty {
             costs.record(rows: parts.reduce(0) { $0 + $1.rows.count }, seconds: (clock.now - began) / .seconds(1))

@@ -13,6 +13,8 @@ package final class EngineLoop: @unchecked Sendable {
     private let config: ModelConfig
     private let stepsAhead: Int
     var model: Model
+    /// Where the model reads experts, if it does.
+    private(set) var experts: ExpertStream?
     let pool: PagePool
     let tree: PrefixTree
     var scheduler: Scheduler
@@ -54,6 +56,7 @@ package final class EngineLoop: @unchecked Sendable {
                 byteLimit: wanted.byteLimit, report: wanted.report)
         }
         (self.model, self.options, config, stepsAhead) = (model, options, model.config, model.predictions.count)
+        experts = model.expertStream
         var limits = options.limits
         limits.active = options.activeLimit
         pool = PagePool(valueCount: layout.pageValueCount, limit: pages)
@@ -343,6 +346,19 @@ package final class EngineLoop: @unchecked Sendable {
         inbox.leave()
     }
 
+    /// Ends every request with an error, and keeps nothing of the pass in which it happened.
+    func fail(_ error: EngineError) {
+        for live in requests.values.sorted(by: { $0.id < $1.id }) {
+            tree.release(live.path)
+            live.forget()
+            scheduler.remove(live.id)
+            inbox.leave()
+            metrics.failed += 1
+            live.sink.finish(error)
+        }
+        (requests, restoring) = ([:], [])
+    }
+
     // MARK: Weights
 
     /// Goes on with other weights. Whatever was read with the old ones is read again: a token's numbers are those of its
@@ -355,7 +371,7 @@ package final class EngineLoop: @unchecked Sendable {
         restoring = []
         scheduler.restart()
         tree.removeAll(version: version)
-        self.model = model
+        (self.model, experts) = (model, model.expertStream)
         metrics.version = version
     }
 

@@ -29,11 +29,17 @@ public struct DecoderLayer: Sendable {
         if case .experts(let experts) = feedForward { experts } else { nil }
     }
 
-    /// - Parameter selection: the nearest earlier choice of positions, which this layer uses or replaces.
-    func callAsFunction(_ h_TD: Tensor, _ pass: Pass, selection: inout Selection?) -> Tensor {
+    /// - Parameters:
+    ///   - selection: the nearest earlier choice of positions, which this layer uses or replaces.
+    ///   - next: the layer after this one, whose experts may be on disk.
+    func callAsFunction(_ h_TD: Tensor, _ pass: Pass, selection: inout Selection?, next: DecoderLayer? = nil) -> Tensor
+    {
         let tape = pass.tape
         let x_TD = Tensor.rmsNorm(h_TD, attentionNorm, epsilon: epsilon, tape: tape)
         let mid_TD = Tensor.add(h_TD, attention(x_TD, pass, selection: &selection), tape: tape)
+        if let next, let experts = next.experts, experts.source?.wantsGuesses ?? false {
+            experts.expect(Tensor.rmsNorm(mid_TD, next.feedForwardNorm, epsilon: epsilon))
+        }
         let y_TD = Tensor.rmsNorm(mid_TD, feedForwardNorm, epsilon: epsilon, tape: tape)
         let out_TD =
             switch feedForward {

@@ -24,22 +24,32 @@ public struct MLP: Sendable {
     }
 }
 
-/// Where the routed experts of a layer come from.
+/// Where the routed experts of layers come from, if they are not in memory all the time.
 ///
-/// A layer asks for the experts that its tokens need; a source in memory answers at once, one that streams from disk
-/// may fetch first.
-public protocol ExpertSource: Sendable {
+/// A layer asks for the experts that its tokens need and gets them as they come; what it computes is the same in whatever
+/// order that is.
+protocol ExpertSource: Sendable {
+    /// Hands out experts until each of the needed ones has been there once, or none comes any more.
+    ///
     /// - Parameters:
     ///   - layer: as in the checkpoint.
-    ///   - needed: ascending experts that at least one token goes to.
-    /// - Returns: weights in which the needed experts are valid.
-    func experts(layer: Int, needed: [Int]) -> ExpertWeights
+    ///   - needed: experts that at least one token goes to, those of most tokens first.
+    ///   - load: tokens of each expert.
+    ///   - use: computes with the given experts of weights that are valid meanwhile.
+    func serve(layer: Int, needed: [Int], load: [Int], _ use: (ExpertWeights, [Int]) -> Void)
+
+    /// Whether it is worth guessing what will be needed.
+    var wantsGuesses: Bool { get }
+
+    /// Tells what a layer is likely to need soon, the likeliest first.
+    func expect(layer: Int, experts: [Int])
 }
 
-/// Experts that stay in memory, owned or mapped.
-struct ResidentExperts: ExpertSource {
-    let weights: ExpertWeights
-    func experts(layer: Int, needed: [Int]) -> ExpertWeights { weights }
+extension Model {
+    /// Where experts are read from, in a model that does not hold them all.
+    public var expertStream: ExpertStream? {
+        (layers + predictions.map(\.layer)).lazy.compactMap { $0.experts?.source as? ExpertStream }.first
+    }
 }
 
 /// A router, its experts, and the shared expert that every token passes through.
@@ -48,10 +58,10 @@ public struct MixtureOfExperts: Sendable {
     public let router: Weight
     /// `[E]`: steers the choice; moved by load balancing, not by gradients.
     public let bias: Weight
-    /// Set apart from the source so that training can reach them; nil where experts are streamed.
+    /// All of them in memory; nil where they come from a source.
     public let resident: ExpertWeights?
     public let shared: MLP?
-    let source: any ExpertSource
+    let source: (any ExpertSource)?
     let rule: RouterRule
     let layer: Int
 
@@ -60,11 +70,15 @@ public struct MixtureOfExperts: Sendable {
         let prefix = "model.layers.\(layer).mlp"
         router = make.matrix("\(prefix).gate.weight", E, D, decides: true, use: .other)
         bias = make.vector(E, filledWith: 0)
-        let experts = ExpertWeights(
-            gate: make.matrix("\(prefix).experts.0.gate_proj.weight", F, D, count: E, use: .routedExperts),
-            up: make.matrix("\(prefix).experts.0.up_proj.weight", F, D, count: E, use: .routedExperts),
-            down: make.matrix("\(prefix).experts.0.down_proj.weight", D, F, count: E, use: .routedExperts))
-        (resident, source) = (experts, ResidentExperts(weights: experts))
+        source = make.source?(layer)
+        func experts(_ name: String, _ outputs: Int, _ inputs: Int) -> Weight {
+            make.matrix("\(prefix).experts.0.\(name).weight", outputs, inputs, count: E, use: .routedExperts)
+        }
+        resident =
+            source == nil
+            ? ExpertWeights(
+                gate: experts("gate_proj", F, D), up: experts("up_proj", F, D), down: experts("down_proj", D, F))
+            : nil
         shared =
             config.sharedExpertCount == 0
             ? nil : MLP("\(prefix).shared_experts", hidden: D, width: config.sharedWidth, make)
@@ -80,9 +94,27 @@ public struct MixtureOfExperts: Sendable {
             Tensor.linear(x_TD, router, tape: tape), bias: bias, rule, slices: pass.batch.slices,
             balance: pass.balance, tape: tape)
         pass.observer?.add(routing.load, layer: layer)
-        let needed = routing.load.indices.filter { routing.load[$0] > 0 }
-        let routed_TD = Tensor.mixture(x_TD, routing, source.experts(layer: layer, needed: needed), tape: tape)
+        let routed_TD = routed(x_TD, routing, tape: tape)
         guard let shared else { return routed_TD }
         return Tensor.add(routed_TD, shared(x_TD, tape: tape), tape: tape)
+    }
+
+    private func routed(_ x_TD: Tensor, _ routing: Routing, tape: Tape?) -> Tensor {
+        if let resident { return Tensor.mixture(x_TD, routing, resident, tape: tape) }
+        guard let source, tape == nil else { preconditionFailure("MixtureOfExperts: gradients need all experts") }
+        return Tensor.mixture(x_TD, routing, count: routing.load.count) { needed, use in
+            source.serve(layer: layer, needed: needed, load: routing.load, use)
+        }
+    }
+
+    /// Guesses what the layer will need, from what goes into it before the layer ahead of it is through: residual streams
+    /// change little from one layer to the next. A wrong guess costs time, and nothing else.
+    func expect(_ x_TD: Tensor) {
+        guard let source else { return }
+        let routing = Tensor.route(Tensor.linear(x_TD, router), bias: bias, rule, slices: [])
+        let likely = routing.load.indices.filter { routing.load[$0] > 0 }
+        source.expect(
+            layer: layer,
+            experts: likely.sorted { (routing.load[$1], $0) < (routing.load[$0], $1) })
     }
 }

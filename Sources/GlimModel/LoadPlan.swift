@@ -60,6 +60,9 @@ struct LoadPlan {
     /// The model without its memory.
     var blueprint: Model { Model(config, mtpTables: tables, isBlueprint: true, form: form) }
 
+    /// What the layers with experts have.
+    var expertShapes: [ExpertShape] { blueprint.expertShapes }
+
     func form(_ matrix: MatrixRequest) -> MatrixForm {
         guard format != .f32 else { return MatrixForm(format: .f32, quantization: scheme?.format(matrix)) }
         // A layer's experts are one weight: what it is held in is what all of them are stored in, so that none is
@@ -115,8 +118,14 @@ extension CheckpointTensor {
         if weight.format == format, shape[1].isMultiple(of: 32), checkpoint.storesIntegersApart(name) {
             // Only put in another order, straight from the file.
             let (integers, scales) = try checkpoint.storedIntegers(of: name, shape: shape, format)
-            integers.withUnsafeBytes { weight.set(stored: $0, scales: scales, matrix: matrix) }
-            return integers.release()
+            let width = integers.count / shape[0]
+            let rowsAtOnce = max(1, Self.bytesAtOnce / width / 32) * 32
+            for first in stride(from: 0, to: shape[0], by: rowsAtOnce) {
+                let part = integers.slice(first * width..<min(shape[0], first + rowsAtOnce) * width)
+                part.withUnsafeBytes { weight.set(stored: $0, scales: scales, from: first, matrix: matrix) }
+                part.release()
+            }
+            return
         }
         let integers = try checkpoint.integers(of: name, shape: shape, format)
         if weight.format == format {
@@ -126,9 +135,21 @@ extension CheckpointTensor {
         }
     }
 
-    /// Some rows at a time: an embedding in f32 would take more memory than any other step of loading.
+    /// Of a large matrix some rows are read at a time: in f32, and beside what they become, all would take more memory
+    /// than the rest of loading.
+    private static let bytesAtOnce = 16 << 20
+
+    /// Bytes that loading it takes at one time, besides its own.
+    var loadByteCount: Int {
+        let count = shape.reduce(1, *)
+        // As numbers and in the file; integers and their scales in the file.
+        if integerFormat != nil { return 2 * min(count, Self.bytesAtOnce) + count / 16 }
+        let isWhole = parts.count > 1 || shape.count < 2
+        return 8 * (isWhole ? count : min(count, max(Self.bytesAtOnce / 4, 32 * shape[1])))
+    }
+
     private func loadRows(from checkpoint: Checkpoint) throws(CheckpointError) {
-        let rowsAtOnce = max(1, (1 << 17) / shape[1]) * 32
+        let rowsAtOnce = max(1, Self.bytesAtOnce / 4 / 32 / shape[1]) * 32
         for first in stride(from: 0, to: shape[0], by: rowsAtOnce) {
             let rows = first..<min(shape[0], first + rowsAtOnce)
             let numbers = try Tensor([rows.count * shape[1]]) { out throws(CheckpointError) in

@@ -50,11 +50,35 @@ extension Model {
         }
     }
 
+    /// Loads all weights but the routed experts, which are read when a pass needs them: the same model, to the bit, in
+    /// less memory. It can be neither trained nor saved.
+    ///
+    /// - Parameters:
+    ///   - plan: what of it is to be where; one in which everything fits loads the model whole.
+    ///   - counts: which experts earlier runs used.
+    ///   - progress: as for a model that is loaded whole.
+    /// - Throws: `ConfigError`, `CheckpointError`.
+    package init(
+        folder: URL, memory plan: MemoryPlan, counts: ExpertCounts? = nil,
+        computeType: ModelConfig.ComputeType? = nil, options: ExpertStream.Options = ExpertStream.Options(),
+        progress: @Sendable (Double) -> Void = { _ in }
+    ) throws {
+        let load = try LoadPlan(folder: folder, format: .inference, computeType: computeType)
+        let stream =
+            plan.isStreamed
+            ? try ExpertStream(
+                load, load.expertShapes, byteCount: plan.heldExpertByteCount, counts: counts, options: options) : nil
+        try self.init(load, stream: stream, progress: progress)
+        stream?.start()
+    }
+
     private init(
-        _ plan: LoadPlan, progress: @Sendable (Double) -> Void = { _ in }
+        _ plan: LoadPlan, stream: ExpertStream? = nil, progress: @Sendable (Double) -> Void = { _ in }
     ) throws(CheckpointError) {
         let (checkpoint, fused) = (plan.checkpoint, plan.fused)
-        self.init(plan.config, mtpTables: plan.tables, isZeroed: false, form: plan.form)
+        self.init(
+            plan.config, mtpTables: plan.tables, isZeroed: false, source: stream.map { stream in { _ in stream } },
+            form: plan.form)
         isHeldRounded = plan.format == .inference && plan.config.computeType == .bfloat16
         let failure = Mutex<CheckpointError?>(nil)
         let tensors = tensors
@@ -83,6 +107,10 @@ extension Model {
         if isHeldRounded {
             throw CheckpointError.cannotWrite(
                 path: folder.path, reason: "the model was loaded for inference, rounded; load it as f32")
+        }
+        if expertStream != nil {
+            throw CheckpointError.cannotWrite(
+                path: folder.path, reason: "the model's experts are on disk; load it whole")
         }
         let integerWeights = integerWeights
         let stored = tensors.flatMap { $0.stored(keepsBF16: integerWeights != nil) }

@@ -27,13 +27,15 @@ public struct Model: Sendable {
 
     /// - Parameters:
     ///   - isZeroed: false: the caller sets every matrix.
+    ///   - source: where the routed experts of a layer come from; nil: they are held.
     ///   - form: how each matrix is held.
     init(
         _ config: ModelConfig, mtpTables: [ModelTables] = [], isBlueprint: Bool = false, isZeroed: Bool = true,
-        form: @escaping (MatrixRequest) -> MatrixForm
+        source: ((_ layer: Int) -> any ExpertSource)? = nil, form: @escaping (MatrixRequest) -> MatrixForm
     ) {
         let make = WeightMaker(
-            isBlueprint: isBlueprint, isZeroed: isZeroed, computesInBF16: config.computeType == .bfloat16, form: form)
+            isBlueprint: isBlueprint, isZeroed: isZeroed, computesInBF16: config.computeType == .bfloat16,
+            source: source, form: form)
         self.config = config
         embedding = make.matrix(
             "model.embed_tokens.weight", config.vocabularySize, config.hiddenSize, isLookedUp: true)
@@ -71,9 +73,10 @@ public struct Model: Sendable {
             batch: batch, rotary: rotaryTable(batch), observer: observer, balance: balance, indexers: indexers)
         var h_TD = Tensor.embedding(batch.tokens, embedding, tape: tape)
         var selection: Selection?
-        for layer in layers {
+        for (i, layer) in layers.enumerated() {
+            let next = i + 1 < layers.count ? layers[i + 1] : nil
             (h_TD, selection) = base.run([h_TD], selection, tape, recomputes: recomputes) { inputs, pass, selection in
-                layer(inputs[0], pass, selection: &selection)
+                layer(inputs[0], pass, selection: &selection, next: next)
             }
         }
         indexers?.finish()
@@ -110,6 +113,8 @@ struct WeightMaker {
     let computesInBF16: Bool
     /// Makes a layer of multi-token prediction.
     var isAhead = false
+    /// Where the routed experts of a layer come from; nil: they are made.
+    var source: ((_ layer: Int) -> any ExpertSource)?
     let form: (MatrixRequest) -> MatrixForm
 
     /// - Parameters:

@@ -48,7 +48,7 @@ extension ModelConfig {
         guard let indexer else { return nil }
         let plain = with { ($0.dtype, $0.scaleBlock, $0.integerWeights) = (.bfloat16, nil, nil) }
         let dense = plain.with { ($0.family, $0.indexer, $0.computeType) = (.lite, nil, .bfloat16) }
-        let sparse = plain.with { ($0.computeType, $0.integerWeights) = (.float32, .w4a8) }
+        let sparse = plain.inW4A8
         var sums = (dense: ModelCost(), sparse: ModelCost())
         for first in stride(from: 0, to: tokens, by: chunk) {
             let (held, more) = (context + first, min(chunk, tokens - first))
@@ -85,6 +85,11 @@ extension ModelCost {
             }
         }
     }
+}
+
+extension ModelConfig {
+    /// The same network as `w4a8` stores it, as far as costs go.
+    public var inW4A8: ModelConfig { with { ($0.computeType, $0.integerWeights) = (.float32, .w4a8) } }
 }
 
 extension ModelConfig.IntegerWeights {

@@ -132,7 +132,7 @@ extension ModelConfig {
     private var oneExpert: Double { Double(3 * expertWidth * hiddenSize) }
 
     /// Experts of all layers that at least one of `rows` tokens chose, if choices are even.
-    private func expertsRead(_ rows: Int) -> Double {
+    func expertsRead(_ rows: Int) -> Double {
         var missed = 1.0
         let each = 1 - Double(expertsPerToken) / Double(routedExpertCount)
         for _ in 0..<min(rows, 1 << 20) where missed > 1e-9 { missed *= each }

@@ -175,7 +175,7 @@ extension ServiceError {
             self.init(.invalidRequest, "\(error)")
         case .tooMany: self.init(.rateLimit, "\(error)")
         case .stopped: self.init(.overloaded, "the server is stopping")
-        case .badOption, .noDrafts, .otherShape, .store: self.init(.failure, "\(error)")
+        case .badOption, .noDrafts, .otherShape, .store, .experts: self.init(.failure, "\(error)")
         }
     }
 }

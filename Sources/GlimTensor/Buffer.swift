@@ -12,35 +12,32 @@ import Synchronization
 package final class Buffer: @unchecked Sendable {
     package let pointer: UnsafeMutableRawPointer
     package let byteCount: Int
-    private let keeper: Keeper
-
-    private enum Keeper {
-        case pool(classSize: Int)
-        case other(AnyObject)  // what keeps mapped bytes alive
-    }
+    /// Bytes of the block it has, which sizes are rounded up to.
+    package let heldByteCount: Int
 
     /// Uninitialised memory, aligned to 64 bytes.
     package init(byteCount: Int) {
         precondition(byteCount >= 0, "Buffer: \(byteCount) bytes")
-        let size = BufferPool.classSize(byteCount)
         self.byteCount = byteCount
-        keeper = .pool(classSize: size)
-        pointer = BufferPool.take(size)
+        heldByteCount = Self.heldByteCount(pooled: byteCount)
+        pointer = BufferPool.take(heldByteCount)
     }
 
-    /// Bytes that someone else owns: a mapped file, for instance.
-    package init(mapped: UnsafeRawPointer, byteCount: Int, owner: AnyObject) {
-        pointer = UnsafeMutableRawPointer(mutating: mapped)
+    static func heldByteCount(pooled byteCount: Int) -> Int { BufferPool.classSize(byteCount) }
+
+    /// The same for what stays as long as a model does: a block of its own, hardly larger than it has to be.
+    init(exactly byteCount: Int) {
         self.byteCount = byteCount
-        keeper = .other(owner)
+        heldByteCount = Self.heldByteCount(exactly: byteCount)
+        pointer = BufferPool.take(heldByteCount)
     }
 
-    deinit {
-        if case .pool(let size) = keeper { BufferPool.give(pointer, size) }
+    static func heldByteCount(exactly byteCount: Int) -> Int {
+        byteCount < SystemPages.hugePage ? BufferPool.classSize(byteCount) : SystemPages.rounded(byteCount)
     }
 
-    /// Bytes of the block it has, which sizes are rounded up to; none of mapped ones.
-    package var heldByteCount: Int { if case .pool(let size) = keeper { size } else { 0 } }
+    deinit { BufferPool.give(pointer, heldByteCount) }
+
     package var floats: UnsafeMutablePointer<Float> { pointer.assumingMemoryBound(to: Float.self) }
     package var halves: UnsafeMutablePointer<UInt16> { pointer.assumingMemoryBound(to: UInt16.self) }
     package var integers: UnsafeMutablePointer<Int8> { pointer.assumingMemoryBound(to: Int8.self) }
@@ -52,9 +49,11 @@ public enum BufferPool {
         var free: [Int: [UInt]] = [:]
         var live = 0
         var peak = 0
+        /// Of the free blocks.
+        var idle = 0
+        var limit = Int.max
     }
     private static let state = Mutex(State())
-    private static let hugePage = 2 << 20
 
     /// Bytes of tensors, weights and caches in use now.
     public static var liveBytes: Int { state.withLock { $0.live } }
@@ -65,6 +64,16 @@ public enum BufferPool {
     /// Starts a new measurement of `peakBytes`.
     public static func resetPeak() { state.withLock { $0.peak = $0.live } }
 
+    /// Bytes that the blocks may come to, free ones included: before more is taken from the system than that, free blocks
+    /// go back to it. What operations need they get in any case.
+    public static var limit: Int {
+        get { state.withLock { $0.limit } }
+        set { state.withLock { $0.limit = newValue } }
+    }
+
+    /// Bytes of all blocks, in use and free.
+    public static var heldBytes: Int { state.withLock { $0.live + $0.idle } }
+
     /// Sizes are rounded up to an eighth of a power of two: at most 12.5% is lost, and shapes that differ a little
     /// share blocks.
     fileprivate static func classSize(_ byteCount: Int) -> Int {
@@ -74,23 +83,21 @@ public enum BufferPool {
     }
 
     fileprivate static func take(_ size: Int) -> UnsafeMutableRawPointer {
-        let reused: UInt? = state.withLock {
+        let (reused, isTight): (UInt?, Bool) = state.withLock {
             $0.live += size
             $0.peak = max($0.peak, $0.live)
-            return $0.free[size]?.popLast()
+            let reused = $0.free[size]?.popLast()
+            if reused != nil { $0.idle -= size }
+            return (reused, $0.idle > 0 && $0.live + $0.idle > $0.limit)
         }
         if let reused { return UnsafeMutableRawPointer(bitPattern: reused)! }
-        let huge = size >= hugePage
-        var raw: UnsafeMutableRawPointer?
-        guard posix_memalign(&raw, huge ? hugePage : 64, size) == 0, let raw else {
-            // Not a matter of input: the machine has no memory left, and nothing here could go on without it.
-            let message = "error: out of memory: \(size) bytes more could not be had; use a smaller batch or context\n"
-            _ = message.withCString { write(2, $0, strlen($0)) }
-            exit(1)
+        if isTight { trim() }
+        if size >= SystemPages.hugePage {
+            guard let pages = SystemPages.map(size) else { SystemPages.fail(size) }
+            return pages
         }
-        #if os(Linux)
-        if huge { madvise(raw, size, 14 /* MADV_HUGEPAGE: 4K pages cost 4 to 13% */) }
-        #endif
+        var raw: UnsafeMutableRawPointer?
+        guard posix_memalign(&raw, 64, size) == 0, let raw else { SystemPages.fail(size) }
         return raw
     }
 
@@ -98,6 +105,7 @@ public enum BufferPool {
         let address = UInt(bitPattern: pointer)
         state.withLock {
             $0.live -= size
+            $0.idle += size
             $0.free[size, default: []].append(address)
         }
     }
@@ -105,9 +113,14 @@ public enum BufferPool {
     /// Returns the free blocks to the system.
     public static func trim() {
         let blocks = state.withLock { state in
-            defer { state.free = [:] }
-            return state.free.values.flatMap { $0 }
+            defer { (state.free, state.idle) = ([:], 0) }
+            return state.free
         }
-        for address in blocks { free(UnsafeMutableRawPointer(bitPattern: address)) }
+        for (size, addresses) in blocks {
+            for address in addresses {
+                let pointer = UnsafeMutableRawPointer(bitPattern: address)!
+                if size >= SystemPages.hugePage { SystemPages.unmap(pointer, size) } else { free(pointer) }
+            }
+        }
     }
 }

@@ -25,6 +25,12 @@ public final class PagePool: Sendable {
     /// Bytes of memory that it has: of pages that are lent, and of those that lie in a piece with them.
     package var byteCount: Int { held.load(ordering: .relaxed) }
 
+    /// Bytes of memory that so many pages come to.
+    package static func heldByteCount(pageByteCount: Int, count: Int) -> Int {
+        let each = PageSlab.pageCount(pageByteCount)
+        return (count + each - 1) / each * Buffer.heldByteCount(pooled: each * pageByteCount)
+    }
+
     /// Counts pages that are lent or come back; returns how many are lent then.
     @discardableResult
     private func lend(_ change: Int) -> Int { lent.wrappingAdd(change, ordering: .relaxed).newValue }
@@ -72,11 +78,15 @@ final class PageSlab: @unchecked Sendable {
 
     fileprivate init(pageByteCount: Int, limit: Int) {
         self.pageByteCount = pageByteCount
-        // Of small pages, which small models have, a few.
-        let some = (4 * pageByteCount + Self.hugePage - 1) / Self.hugePage * Self.hugePage / pageByteCount
-        count = min(limit, pageByteCount < Self.hugePage / 32 ? 8 : some)
+        count = min(limit, Self.pageCount(pageByteCount))
         buffer = Buffer(byteCount: count * pageByteCount)
         free = Array((0..<count).reversed())
+    }
+
+    /// Of small pages, which small models have, a few.
+    fileprivate static func pageCount(_ pageByteCount: Int) -> Int {
+        let some = (4 * pageByteCount + hugePage - 1) / hugePage * hugePage / pageByteCount
+        return pageByteCount < hugePage / 32 ? 8 : some
     }
 
     /// Where a page begins.

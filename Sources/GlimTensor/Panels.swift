@@ -18,6 +18,8 @@ package struct Panels {
     let arithmetic: Arithmetic
     let outputs: Int
     let inputs: Int
+    /// Where each matrix lies; nil: one behind another in the buffer.
+    var places: [UnsafeMutableRawPointer?]?
 
     static let columns = Int(GLIM_PANEL)
 
@@ -26,6 +28,13 @@ package struct Panels {
     /// Numbers from one panel to the next, in floating point.
     private var panelStride: Int {
         if case .f32 = arithmetic { Self.columns * inputs } else { Self.columns * ((inputs + 1) / 2 * 2) }
+    }
+
+    /// Where a matrix of so many bytes begins.
+    private func base(of matrix: Int, byteCount: Int) -> UnsafeMutableRawPointer {
+        guard let places else { return buffer.pointer + matrix * byteCount }
+        guard let place = places[matrix] else { preconditionFailure("Panels: matrix \(matrix) was not read") }
+        return place
     }
 
     /// Inputs that share a scale; nil in floating point.
@@ -58,7 +67,7 @@ package struct Panels {
             guard case .integers(let layout) = arithmetic, layout.group == x.group, inputs == x.inputs else {
                 preconditionFailure("Panels: \(x.inputs) integers in groups of \(x.group) for \(arithmetic)")
             }
-            let base = buffer.pointer + matrix * layout.byteCount
+            let base = base(of: matrix, byteCount: layout.byteCount)
             let product = layout.bits == 8 ? kernels.pointee.matmul_int8 : kernels.pointee.matmul_int4
             product(
                 y, Int64(ldy), Int64(GLIM_PANEL), x.row(row), Int64(x.stride), x.groups(of: row),
@@ -72,21 +81,24 @@ package struct Panels {
         _ y: UnsafeMutablePointer<Float>, stride ldy: Int, _ x: UnsafePointer<Float>, stride ldx: Int, matrix: Int,
         first: Int = 0, outputs: Int? = nil, rows: Int, accumulate: Bool = false
     ) {
-        let offset = (matrix * count + first) * panelStride
+        let isWide = if case .f32 = arithmetic { true } else { false }
+        let panelByteCount = panelStride * (isWide ? 4 : 2)
+        let panel = base(of: matrix, byteCount: count * panelByteCount) + first * panelByteCount
+        let (floats, halves) = (panel.assumingMemoryBound(to: Float.self), panel.assumingMemoryBound(to: UInt16.self))
         let (flags, N) = (accumulate ? GLIM_ACCUMULATE : 0, Int64(outputs ?? self.outputs))
         let (M, K, stride) = (Int64(rows), Int64(inputs), Int64(panelStride))
         switch arithmetic {
         case .integers: preconditionFailure("Panels: integers by numbers that were not quantised")
         case .f32:
             kernels.pointee.matmul_f32(
-                y, Int64(ldy), Int64(GLIM_PANEL), x, Int64(ldx), buffer.floats + offset, Int64(GLIM_PANEL), stride, M,
-                N, K, flags)
+                y, Int64(ldy), Int64(GLIM_PANEL), x, Int64(ldx), floats, Int64(GLIM_PANEL), stride, M, N, K,
+                flags)
         case .widened:
             kernels.pointee.matmul_f32_bf16(
-                y, Int64(ldy), Int64(GLIM_PANEL), x, Int64(ldx), buffer.halves + offset, stride, M, N, K, flags)
+                y, Int64(ldy), Int64(GLIM_PANEL), x, Int64(ldx), halves, stride, M, N, K, flags)
         case .bf16:
             kernels.pointee.matmul_bf16(
-                y, Int64(ldy), Int64(GLIM_PANEL), x, Int64(ldx), buffer.halves + offset, stride, M, N, K, flags)
+                y, Int64(ldy), Int64(GLIM_PANEL), x, Int64(ldx), halves, stride, M, N, K, flags)
         }
     }
 }
@@ -97,11 +109,11 @@ extension Weight {
         if let quantization, let layout = IntegerLayout(quantization, outputs: outputs, inputs: inputs) {
             return Panels(
                 buffer: format == quantization ? buffer : quantizedPanels(layout), arithmetic: .integers(layout),
-                outputs: outputs, inputs: inputs)
+                outputs: outputs, inputs: inputs, places: places)
         }
         guard computesInBF16, format == .f32 else {
             let arithmetic: Panels.Arithmetic = format == .f32 ? .f32 : computesInBF16 ? .bf16 : .widened
-            return Panels(buffer: buffer, arithmetic: arithmetic, outputs: outputs, inputs: inputs)
+            return Panels(buffer: buffer, arithmetic: arithmetic, outputs: outputs, inputs: inputs, places: places)
         }
         let stride = Panels.columns * ((inputs + 1) / 2 * 2)
         let made = rounded.buffer(version: version, byteCount: count * panelCount * stride * 2) { made in

@@ -33,34 +33,92 @@ extension Tensor {
     ///   - experts: every expert that the routing names.
     /// - Returns: `[T, D]`
     public static func mixture(_ x: Tensor, _ routing: Routing, _ experts: ExpertWeights, tape: Tape? = nil) -> Tensor {
-        let (T, D, F, K) = (x.shape.rows, x.shape.last, experts.gate.outputs, routing.expertsPerToken)
-        precondition(experts.gate.inputs == D && routing.experts.count == T * K, "mixture: \(x.shape), \(K) each")
         let plan = ExpertPlan(routing, count: experts.gate.count)
-        let (gate, up) = (Tensor(uninitialized: [T * K, F]), Tensor(uninitialized: [T * K, F]))
+        let outer = Tensor(uninitialized: [plan.tokens.count, x.shape.last])
+        var operands = ExpertOperands(x)
+        let made = compute(plan.part(Array(plan.range.indices)), experts, &operands, into: outer)
+        plan.observe(made.gateSaw, by: experts.gate)
+        plan.observe(made.inner, by: experts.down)
+        var y = weighted(outer, routing, plan)
+        tape?.record(&y) { [unowned tape] dy in
+            mixturePullback(
+                dy, x, routing, experts, plan, seen: (made.gateSaw, made.upSaw), gate: made.gate, up: made.up,
+                inner: made.inner, tape: tape!)
+        }
+        return y
+    }
+
+    /// The same with experts that come some at a time, in any order: every row is one expert's alone, and rows are added
+    /// when all are there, so that nothing shows of it.
+    ///
+    /// - Parameters:
+    ///   - count: E
+    ///   - serve: is given the experts that are needed, those of most tokens first, and calls back with each of them
+    ///     once, in weights that are valid meanwhile. What it leaves out counts as zeros.
+    /// - Returns: `[T, D]`
+    public static func mixture(
+        _ x: Tensor, _ routing: Routing, count: Int,
+        serve: (_ needed: [Int], _ use: (ExpertWeights, [Int]) -> Void) -> Void
+    ) -> Tensor {
+        let plan = ExpertPlan(routing, count: count)
+        let outer = Tensor(uninitialized: [plan.tokens.count, x.shape.last])
+        var operands = ExpertOperands(x)
+        var missing = Set(plan.range.indices.filter { !plan.range[$0].isEmpty })
+        serve(missing.sorted { (plan.range[$1].count, $0) < (plan.range[$0].count, $1) }) { weights, experts in
+            missing.subtract(experts)
+            _ = compute(plan.part(experts), weights, &operands, into: outer)
+        }
+        for expert in missing {
+            let rows = plan.range[expert]
+            outer.row(rows.lowerBound).update(repeating: 0, count: rows.count * x.shape.last)
+        }
+        return weighted(outer, routing, plan)
+    }
+
+    /// What some experts make of their rows, and what the way back wants of it.
+    private struct ExpertOutputs {
+        let gate: Tensor
+        let up: Tensor
+        let inner: Tensor
+        /// Rows that products read, where they were gathered as numbers.
+        let gateSaw: Tensor?
+        let upSaw: Tensor?
+    }
+
+    /// Computes some experts' rows into their places among all.
+    private static func compute(
+        _ part: ExpertPlan.Part, _ experts: ExpertWeights, _ operands: inout ExpertOperands, into outer: Tensor
+    ) -> ExpertOutputs {
+        let (n, D, F) = (part.tokens.count, outer.shape.last, experts.gate.outputs)
+        precondition(experts.gate.inputs == D, "mixture: rows of \(D) numbers for \(experts.gate.layout)")
+        let (gate, up) = (Tensor(uninitialized: [n, F]), Tensor(uninitialized: [n, F]))
         let (gatePanels, upPanels, downPanels) = (experts.gate.panels(), experts.up.panels(), experts.down.panels())
-        let gateRows = plan.operand(gatePanels, x)
-        let upRows = upPanels.group == gatePanels.group ? gateRows : plan.operand(upPanels, x)
-        plan.overPieces(of: gatePanels) { e, first, rows, panel, columns in
+        let gateRows = operands.rows(part.tokens, for: gatePanels)
+        let upRows = upPanels.group == gatePanels.group ? gateRows : operands.rows(part.tokens, for: upPanels)
+        part.overPieces(of: gatePanels) { piece, panel, columns in
             let at = panel * Panels.columns
             gatePanels.multiply(
-                gate.row(first) + at, stride: F, gateRows.rows, row: first, matrix: e, first: panel, outputs: columns,
-                rows: rows)
+                gate.row(piece.first) + at, stride: F, gateRows.rows, row: piece.first, matrix: piece.expert,
+                first: panel, outputs: columns, rows: piece.rows)
             upPanels.multiply(
-                up.row(first) + at, stride: F, upRows.rows, row: first, matrix: e, first: panel, outputs: columns,
-                rows: rows)
+                up.row(piece.first) + at, stride: F, upRows.rows, row: piece.first, matrix: piece.expert, first: panel,
+                outputs: columns, rows: piece.rows)
         }
         let inner = swiGLU(gate: gate, up: up)
-        let outer = Tensor(uninitialized: [T * K, D])
-        let innerRows = downPanels.operand(inner.pointer, stride: F, rows: T * K)
-        plan.overPieces(of: downPanels) { e, first, rows, panel, columns in
+        let innerRows = downPanels.operand(inner.pointer, stride: F, rows: n)
+        part.overPieces(of: downPanels) { piece, panel, columns in
             downPanels.multiply(
-                outer.row(first) + panel * Panels.columns, stride: D, innerRows, row: first, matrix: e, first: panel,
-                outputs: columns, rows: rows)
+                outer.row(piece.place) + panel * Panels.columns, stride: D, innerRows, row: piece.first,
+                matrix: piece.expert, first: panel, outputs: columns, rows: piece.rows)
         }
         withExtendedLifetime((gateRows, upRows, inner)) {}
-        plan.observe(gateRows.numbers, by: experts.gate)
-        plan.observe(inner, by: experts.down)
-        var y = Tensor(uninitialized: [T, D])
+        return ExpertOutputs(gate: gate, up: up, inner: inner, gateSaw: gateRows.numbers, upSaw: upRows.numbers)
+    }
+
+    /// Each token's rows times their weights, added in ascending expert.
+    private static func weighted(_ outer: Tensor, _ routing: Routing, _ plan: ExpertPlan) -> Tensor {
+        let (T, D, K) = (routing.weights.shape.rows, outer.shape.last, routing.expertsPerToken)
+        let y = Tensor(uninitialized: [T, D])
         overRows(T, width: K * D) { first, rows in
             for t in first..<first + rows {
                 let out = y.row(t)
@@ -70,11 +128,6 @@ extension Tensor {
                         out, outer.row(plan.place[t * K + k]), routing.weights.row(t)[k], Int64(D))
                 }
             }
-        }
-        tape?.record(&y) { [unowned tape] dy in
-            mixturePullback(
-                dy, x, routing, experts, plan, seen: (gateRows.numbers, upRows.numbers), gate: gate, up: up,
-                inner: inner, tape: tape!)
         }
         return y
     }
@@ -141,10 +194,12 @@ extension Tensor {
         let tokens: [Int32]  // token of each sorted row
         let place: [Int]  // sorted row of (token, slot)
         let range: [Range<Int>]  // rows of each expert
-        let pieces: [(expert: Int, first: Int, rows: Int)]
 
         init(_ routing: Routing, count: Int) {
             let K = routing.expertsPerToken
+            precondition(
+                routing.load.count == count && routing.experts.count == routing.weights.shape.rows * K,
+                "mixture: \(routing.experts.count) choices of \(routing.load.count) experts for \(count)")
             var start = [Int](repeating: 0, count: count + 1)
             for e in 0..<count { start[e + 1] = start[e] + routing.load[e] }
             var next = start
@@ -157,31 +212,47 @@ extension Tensor {
             }
             (self.tokens, self.place) = (tokens, place)
             range = (0..<count).map { start[$0]..<start[$0 + 1] }
-            pieces = range.enumerated().flatMap { e, rows in
-                stride(from: rows.lowerBound, to: rows.upperBound, by: expertRows).map {
-                    (e, $0, min(expertRows, rows.upperBound - $0))
+        }
+
+        /// The rows of some experts, one expert's behind another's.
+        struct Part {
+            let tokens: [Int32]
+            let pieces: [Piece]
+
+            /// Calls `body(piece, panel, columns)` for pieces of all outputs: few rows leave a piece little to do but to
+            /// read its part of a matrix, and these parts come out even.
+            func overPieces(of panels: Panels, _ body: (Piece, Int, Int) -> Void) {
+                let parts = pieces.count >= 8 * ThreadPool.shared.threadCount ? 1 : min(4, panels.count)
+                ThreadPool.shared.run(pieces.count * parts) { i in
+                    let (piece, part) = (pieces[i / parts], i % parts)
+                    let (from, to) = (panels.count * part / parts, panels.count * (part + 1) / parts)
+                    let columns = min(panels.outputs, to * Panels.columns) - from * Panels.columns
+                    body(piece, from, columns)
                 }
             }
         }
 
-        /// The sorted rows as panels want them; and as numbers, where these were made.
-        func operand(_ panels: Panels, _ x: Tensor) -> (rows: Panels.Operand, numbers: Tensor?) {
-            switch panels.operand(x.pointer, stride: x.shape.last, rows: x.shape.rows) {
-            case .numbers:
-                let gathered = gather(x)
-                return (.numbers(gathered.pointer, stride: x.shape.last), gathered)
-            case .integers(let rows): return (.integers(rows.gathered(tokens)), nil)
-            }
+        struct Piece {
+            let expert: Int
+            /// Its first row of the part, and of all.
+            let first: Int
+            let place: Int
+            let rows: Int
         }
 
-        func gather(_ x: Tensor) -> Tensor {
-            let (rows, width) = (tokens.count, x.shape.last)
-            let y = Tensor(uninitialized: [rows, width])
-            Tensor.overRows(rows, width: width) { first, n in
-                for i in first..<first + n { y.row(i).update(from: x.row(Int(tokens[i])), count: width) }
+        func part(_ experts: [Int]) -> Part {
+            var (rows, pieces): ([Int32], [Piece]) = ([], [])
+            for e in experts {
+                for place in stride(from: range[e].lowerBound, to: range[e].upperBound, by: expertRows) {
+                    let end = min(place + expertRows, range[e].upperBound)
+                    pieces.append(Piece(expert: e, first: rows.count, place: place, rows: end - place))
+                    rows += tokens[place..<end]
+                }
             }
-            return y
+            return Part(tokens: rows, pieces: pieces)
         }
+
+        func gather(_ x: Tensor) -> Tensor { Tensor.gathered(x, tokens) }
 
         /// Tells a calibration what each expert's product met.
         func observe(_ x: Tensor?, by weight: Weight) {
@@ -191,20 +262,10 @@ extension Tensor {
             }
         }
 
-        /// Calls `body(expert, row, rows, panel, columns)` for pieces of all outputs: few rows leave a piece little to do
-        /// but to read its part of a matrix, and these parts come out even.
-        func overPieces(of panels: Panels, _ body: (Int, Int, Int, Int, Int) -> Void) {
-            let parts = pieces.count >= 8 * ThreadPool.shared.threadCount ? 1 : min(4, panels.count)
-            ThreadPool.shared.run(pieces.count * parts) { i in
-                let (piece, part) = (pieces[i / parts], i % parts)
-                let (from, to) = (panels.count * part / parts, panels.count * (part + 1) / parts)
-                let columns = min(panels.outputs, to * Panels.columns) - from * Panels.columns
-                body(piece.expert, piece.first, piece.rows, from, columns)
-            }
-        }
-
+        /// Calls `body(expert, row, rows)` for pieces of all rows.
         func overPieces(_ body: (Int, Int, Int) -> Void) {
-            ThreadPool.shared.run(pieces.count) { i in body(pieces[i].expert, pieces[i].first, pieces[i].rows) }
+            let pieces = part(Array(range.indices)).pieces
+            ThreadPool.shared.run(pieces.count) { i in body(pieces[i].expert, pieces[i].place, pieces[i].rows) }
         }
 
         /// Sums over each expert's rows in order; an expert without rows has a gradient of zero.
@@ -225,6 +286,39 @@ extension Tensor {
                         stride: dy.shape.last, x.row(rows.lowerBound), stride: x.shape.last, weight,
                         rows: rows.count, accumulate: accumulate)
                 }
+            }
+        }
+    }
+
+    private static func gathered(_ x: Tensor, _ tokens: [Int32]) -> Tensor {
+        let (rows, width) = (tokens.count, x.shape.last)
+        let y = Tensor(uninitialized: [rows, width])
+        overRows(rows, width: width) { first, n in
+            for i in first..<first + n { y.row(i).update(from: x.row(Int(tokens[i])), count: width) }
+        }
+        return y
+    }
+
+    /// Tokens as experts multiply with them: quantised once, however many experts take them, and when.
+    private struct ExpertOperands {
+        private let x: Tensor
+        /// By the inputs that share a scale.
+        private var quantised: [Int: IntegerRows] = [:]
+
+        init(_ x: Tensor) { self.x = x }
+
+        /// Rows of some tokens as panels want them; and as numbers, where these were made.
+        mutating func rows(_ tokens: [Int32], for panels: Panels) -> (rows: Panels.Operand, numbers: Tensor?) {
+            if let group = panels.group, let known = quantised[group] {
+                return (.integers(known.gathered(tokens)), nil)
+            }
+            switch panels.operand(x.pointer, stride: x.shape.last, rows: x.shape.rows) {
+            case .numbers:
+                let gathered = Tensor.gathered(x, tokens)
+                return (.numbers(gathered.pointer, stride: x.shape.last), gathered)
+            case .integers(let rows):
+                quantised[rows.group] = rows
+                return (.integers(rows.gathered(tokens)), nil)
             }
         }
     }

@@ -4,6 +4,9 @@ extension Weight {
     /// How a matrix kept in integers lies; nil for floating point.
     var integerLayout: IntegerLayout? { IntegerLayout(format, outputs: outputs, inputs: inputs) }
 
+    /// Scales of one row; 0 in floating point.
+    package var groupCount: Int { integerLayout?.groupCount ?? 0 }
+
     /// Sets matrix `index` of a weight of integers, as it is; `changed()` is to be called after the last.
     public func set(_ matrix: IntegerMatrix, matrix index: Int = 0) {
         guard let held = integerLayout, matrix.format == format, matrix.outputs == outputs, matrix.inputs == inputs,
@@ -21,28 +24,26 @@ extension Weight {
         }
     }
 
-    /// Sets matrix `index` of a weight of integers from the bytes of a file, which are only put in another order;
+    /// Sets rows of matrix `index` of a weight of integers from the bytes of a file, which are only put in another order;
     /// `changed()` is to be called after the last.
     ///
     /// - Parameters:
     ///   - stored: row-major, of 8 bits a byte each; of 4 two a byte, each plus 8, the first in the lowest bits. The
     ///     inputs are a multiple of 32.
-    ///   - scales: `[outputs, groups]`
-    public func set(stored: UnsafeRawBufferPointer, scales: [Float], matrix index: Int = 0) {
-        guard let held = integerLayout, inputs.isMultiple(of: 32), index < count,
-            stored.count == outputs * inputs * held.bits / 8, scales.count == outputs * held.groupCount
+    ///   - scales: of the whole matrix, `[outputs, groups]`
+    ///   - first: a multiple of 32; so is the number of rows, unless they are the last.
+    public func set(stored: UnsafeRawBufferPointer, scales: [Float], from first: Int = 0, matrix index: Int = 0) {
+        let width = inputs * format.bits / 8
+        guard let held = integerLayout, inputs.isMultiple(of: 32), index < count, stored.count.isMultiple(of: width),
+            scales.count == outputs * held.groupCount
         else {
             preconditionFailure("Weight.set: \(stored.count) bytes, \(scales.count) scales for \(format), \(layout)")
         }
-        let base = buffer.pointer + index * held.byteCount
+        let memory = MatrixMemory(buffer.pointer + index * held.byteCount, like: self)
         scales.withUnsafeBufferPointer { scales in
             guard let rows = stored.baseAddress, let scales = scales.baseAddress else { return }
-            for panel in 0..<panelCount {
-                let first = panel * Int(GLIM_PANEL)
-                held.pack(
-                    panel, of: base, stored: rows + first * inputs * held.bits / 8,
-                    scales: scales + first * held.groupCount)
-            }
+            memory.set(
+                stored: rows, scales: scales + first * held.groupCount, first: first, count: stored.count / width)
         }
     }
 

@@ -7,8 +7,8 @@ import CGlimKernels
 /// product, and both do the same multiply-adds in the same order. A weight may hold several matrices of one shape
 /// (heads, experts).
 ///
-/// Where the bytes live is the weight's own business: owned memory, a mapped file, or memory that a source of experts
-/// filled from disk.
+/// Where the bytes live is the weight's own business: memory of its own, or pieces that a source of experts filled from
+/// disk.
 // @unchecked: changed only by the optimizer or a loader, between steps, never while an operation reads.
 public final class Weight: @unchecked Sendable {
     /// The number format.
@@ -32,7 +32,7 @@ public final class Weight: @unchecked Sendable {
     /// Who owns the bytes.
     public enum Residence: Sendable, Equatable {
         case owned
-        case mapped
+        /// A source of experts, for the moment.
         case streamed
     }
 
@@ -60,6 +60,8 @@ public final class Weight: @unchecked Sendable {
     package var statistics: ActivationStatistics?
 
     package let buffer: Buffer
+    /// Where each matrix lies, of a streamed weight; nil of others, whose matrices lie one behind another.
+    let places: [UnsafeMutableRawPointer?]?
     let rounded = DerivedPanels()
     let quantized = DerivedPanels()
     let transposed = DerivedPanels()
@@ -86,7 +88,8 @@ public final class Weight: @unchecked Sendable {
                 "Weight: \(quantization) of \(inputs) inputs")
         }
         let bytes = isBlueprint ? 0 : Self.byteCount(layout, format)
-        buffer = Buffer(byteCount: bytes)
+        places = nil
+        buffer = Buffer(exactly: bytes)
         if isZeroed { buffer.pointer.initializeMemory(as: UInt8.self, repeating: 0, count: bytes) }
     }
 
@@ -94,18 +97,24 @@ public final class Weight: @unchecked Sendable {
     public init(vector: [Float]) {
         precondition(!vector.isEmpty, "Weight: an empty vector")
         (format, residence, layout, computesInBF16) = (.f32, .owned, .vector(vector.count), false)
-        quantization = nil
+        (quantization, places) = (nil, nil)
         buffer = Tensor(vector, [vector.count]).buffer
     }
 
-    /// Bytes already packed, in memory that `owner` keeps.
-    package init(
-        packed: UnsafeRawPointer, layout: Layout, format: Format, residence: Residence, owner: AnyObject
-    ) {
-        (self.format, self.layout, self.residence, computesInBF16) = (format, layout, residence, false)
-        quantization = format.group == nil ? nil : format
-        isFrozen = format.group != nil
-        buffer = Buffer(mapped: packed, byteCount: Self.byteCount(layout, format), owner: owner)
+    /// Matrices that lie apart, each where a source of experts has read it to; products are all that can be asked of
+    /// them, and a matrix without a place is not to be asked for.
+    ///
+    /// - Parameters:
+    ///   - places: one a matrix, valid as long as the weight is used.
+    ///   - shape: a weight, a blueprint perhaps, that they are like.
+    package init(places: [UnsafeMutableRawPointer?], like shape: Weight) {
+        precondition(
+            places.count == shape.count && !(shape.computesInBF16 && shape.format == .f32)
+                && shape.quantization == (shape.format.group == nil ? nil : shape.format),
+            "Weight: \(places.count) places for \(shape.layout) in \(shape.format)")
+        (format, layout, residence, self.places) = (shape.format, shape.layout, .streamed, places)
+        (computesInBF16, quantization, isFrozen) = (shape.computesInBF16, shape.quantization, true)
+        buffer = Buffer(byteCount: 0)
     }
 
     /// Outputs of one matrix (or the vector's width).
@@ -134,6 +143,10 @@ public final class Weight: @unchecked Sendable {
 
     /// Bytes of the packed numbers.
     public var byteCount: Int { Self.byteCount(layout, format) }
+    /// Bytes of the memory that it takes, or as a blueprint would.
+    package var heldByteCount: Int { Buffer.heldByteCount(exactly: byteCount) }
+    /// Bytes of one matrix.
+    package var matrixByteCount: Int { byteCount / count }
     /// Numbers, padding included; not of integers.
     package var elementCount: Int {
         precondition(format.group == nil, "Weight: \(format) has scales beside its numbers")

@@ -47,6 +47,7 @@ struct Bench: ParsableCommand {
         parsing: .upToNextOption,
         help: "tokenizer: files, folders, JSON lines (default: text found on this machine).")
     var data: [String] = []
+    @OptionGroup var memory: MemoryOptions
     @Option(help: "Seed of the random weights and tokens.") var seed: UInt64 = 0
     @Flag(help: "End standard output with one JSON object.") var json = false
     @OptionGroup var compute: ComputeOptions
@@ -72,6 +73,9 @@ struct Bench: ParsableCommand {
         try check("tokens", tokens, from: 1)
         try check("sequence-length", sequenceLength, from: 2)
         try check("batch", batch, from: 1)
+        if memory.memory != nil, model == nil || kind != .prefill && kind != .decode {
+            throw ValidationError("--memory is of bench prefill and decode with --model only.")
+        }
         if recompute, kind != .train { throw ValidationError("--recompute is of bench train only.") }
     }
 
@@ -89,8 +93,10 @@ struct Bench: ParsableCommand {
         let before = MachineProbe.measure(format)
         ResidentMemory.resetPeak()
         BufferPool.resetPeak()
-        let result = try measure(try loadModel(config))
+        let result = try measure(config)
         let peaks = (BufferPool.peakBytes, ResidentMemory.peak)
+        // The probe has memory of its own.
+        BufferPool.trim()
         let after = MachineProbe.measure(format)
         let report = BenchReport(result, before: before, after: after, peaks: peaks)
         try emit(report.text(title: "\(kind.rawValue), \(model ?? preset ?? "")"))
@@ -128,7 +134,12 @@ struct Bench: ParsableCommand {
         }
     }
 
-    private func loadModel(_ config: ModelConfig) throws -> Model {
+    private func loadModel(_ config: ModelConfig) throws -> LoadedModel {
+        if let model, memory.memory != nil {
+            return try memory.load(
+                model, positions: wantedPositions * batchCount, sequences: batchCount,
+                chunk: kind == .prefill ? min(tokenCount, Generator.chunk) * batchCount : 1, computeType: computeType)
+        }
         let (name, advice) = (model ?? preset ?? "", "glim bench cost computes without running")
         let format: Model.LoadFormat = kind == .train ? .f32 : .inference
         if kind == .train {
@@ -145,8 +156,9 @@ struct Bench: ParsableCommand {
                     MemoryRoom.product(CacheLayout(config).pageByteCount, pages)),
                 of: "\(name) with a cache of \(wantedPositions) positions", advice: advice)
         }
-        return try model.map { try Model(path: $0, format: format, computeType: computeType) }
-            ?? Model(config, seed: seed)
+        return LoadedModel(
+            model: try model.map { try Model(path: $0, format: format, computeType: computeType) }
+                ?? Model(config, seed: seed))
     }
 
     /// Rows and micro-batches as `glim train` has them.
@@ -156,7 +168,19 @@ struct Bench: ParsableCommand {
         return recipe
     }
 
-    private func measure(_ model: Model) throws -> BenchResult {
+    /// Loads the model and lets go of it again.
+    private func measure(_ config: ModelConfig) throws -> BenchResult {
+        let loaded = try loadModel(config)
+        var result = measure(loaded.model, chunk: loaded.plan.map { max(1, $0.chunk / batchCount) } ?? Generator.chunk)
+        if let stream = loaded.model.expertStream {
+            if let failure = stream.failure { throw failure }
+            result.experts = stream.statistics
+        }
+        loaded.finish()
+        return result
+    }
+
+    private func measure(_ model: Model, chunk: Int) -> BenchResult {
         let config = model.config
         let weights = model.weights
         let read = weights.reduce(0) { $0 + ($1.computesInBF16 ? 2 * $1.parameterCount : $1.byteCount) }
@@ -167,8 +191,8 @@ struct Bench: ParsableCommand {
         switch kind {
         case .prefill:
             let cost = config.inferenceCost(
-                context: context, tokens: min(tokenCount, Generator.chunk), batch: batchCount, bytesPerWeight: width)
-            let seconds = workload.inference(context: context, tokens: tokenCount, chunk: Generator.chunk)
+                context: context, tokens: min(tokenCount, chunk), batch: batchCount, bytesPerWeight: width)
+            let seconds = workload.inference(context: context, tokens: tokenCount, chunk: chunk)
             return BenchResult(tokens: tokenCount * batchCount, seconds: seconds, cost: cost)
         case .decode:
             // Half way through what is drawn.

@@ -17,11 +17,7 @@ struct BenchComparison: Encodable {
         }
         guard let decode = cost(1), let prefill = cost(prefillTokens) else { return nil }
         (self.decode, self.prefill, self.prefillTokens) = (decode, prefill, prefillTokens)
-        let formats: [Weight.Format] = [.f32, .bf16, .int8(group: 128)]
-        let probes = formats.map { MachineProbe.measure($0) }
-        roofs = MachineRoofs(
-            bytes: probes.map(\.bytesPerSecond).max() ?? 0, f32: probes[0].operationsPerSecond,
-            bf16: probes[1].operationsPerSecond, int8: probes[2].operationsPerSecond)
+        roofs = .measured()
     }
 
     func text() -> [String] {
@@ -78,5 +74,16 @@ struct BenchComparison: Encodable {
         init(_ name: String) { stringValue = name }
         init?(stringValue: String) { self.stringValue = stringValue }
         init?(intValue: Int) { nil }
+    }
+}
+
+extension MachineRoofs {
+    /// Those of this machine, measured for three seconds.
+    static func measured() -> MachineRoofs {
+        let formats: [Weight.Format] = [.f32, .bf16, .int8(group: 128)]
+        let probes = formats.map { MachineProbe.measure($0) }
+        return MachineRoofs(
+            bytes: probes.map(\.bytesPerSecond).max() ?? 0, f32: probes[0].operationsPerSecond,
+            bf16: probes[1].operationsPerSecond, int8: probes[2].operationsPerSecond)
     }
 }

@@ -41,7 +41,13 @@ struct BenchReport: Encodable {
         func rates(_ probe: MachineProbe) -> String {
             "\(Self.short(probe.bytesPerSecond))B/s read, \(Self.short(probe.operationsPerSecond))FLOP/s in \(probe.format)"
         }
-        return [
+        let experts = result.experts.map {
+            line(
+                "experts",
+                String(format: "%.1f%% in memory when needed, ", 100 * $0.hitRate)
+                    + "\(Self.short(Double($0.readByteCount)))B read")
+        }
+        let lines = [
             "\(title), \(ThreadPool.shared.threadCount) threads, \(KernelSet.name) kernels",
             line("speed", "\(Self.short(tokensPerSecond)) tokens/s"),
             line("time", String(format: "%.4f s for %d tokens", result.seconds, result.tokens)),
@@ -56,7 +62,8 @@ struct BenchReport: Encodable {
                     format: "%.1f%% of bandwidth, %.1f%% of peak", 100 * fractionOfBandwidth, 100 * fractionOfPeak)),
             line("roof before", rates(probes[0])),
             line("roof after", rates(probes[1])),
-        ].joined(separator: "\n") + "\n"
+        ]
+        return (lines + (experts.map { [$0] } ?? [])).joined(separator: "\n") + "\n"
     }
 
     /// What each part of the network costs.
@@ -89,6 +96,8 @@ struct BenchReport: Encodable {
         case bandwidths = "bandwidth_bytes_per_second"
         case peaks = "peak_flops_per_second"
         case threads, kernels
+        case expertHitRate = "expert_hit_rate"
+        case expertBytesRead = "expert_bytes_read"
     }
 
     private struct Part: Encodable {
@@ -114,6 +123,8 @@ struct BenchReport: Encodable {
             cost.parts.map { Part(name: $0.name, bytes: $0.bytes, flops: $0.operations) }, forKey: .parts)
         try values.encode(ThreadPool.shared.threadCount, forKey: .threads)
         try values.encode(KernelSet.name, forKey: .kernels)
+        try values.encodeIfPresent(result?.experts?.hitRate, forKey: .expertHitRate)
+        try values.encodeIfPresent(result?.experts?.readByteCount, forKey: .expertBytesRead)
         try comparison?.encode(to: encoder)
     }
 }

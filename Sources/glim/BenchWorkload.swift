@@ -9,6 +9,8 @@ struct BenchResult {
     /// The median run.
     var seconds: Double
     var cost: ModelCost
+    /// Of a model whose experts are on disk.
+    var experts: ExpertStream.Statistics?
 }
 
 /// The measured work itself.
@@ -31,17 +33,18 @@ struct BenchWorkload {
             cache.fill(context, random: CounterRandom(seed: seed, purpose: "bench cache \(sequence)"))
             return cache
         }
-        return median {
-            feed(caches, tokens, chunk: chunk)
+        return median { run in
+            feed(caches, tokens, chunk: chunk, run: run)
             for cache in caches { cache.truncate(to: context) }
         }
     }
 
-    private func feed(_ caches: [Cache], _ count: Int, chunk: Int) {
+    /// - Parameter run: each has other tokens: with the same ones experts that are read from disk would be there already.
+    private func feed(_ caches: [Cache], _ count: Int, chunk: Int, run: Int) {
         for first in stride(from: 0, to: count, by: chunk) {
             let more = min(chunk, count - first)
             let hidden = model.hidden(
-                Batch(caches.enumerated().map { b, cache in (ids(b, cache.count, more), cache) }))
+                Batch(caches.enumerated().map { b, cache in (ids(b + run * batch, cache.count, more), cache) }))
             // As generation does: of the last token of each sequence.
             if chunk == 1 || first + more == count {
                 _ = model.logits(Tensor.selectRows(hidden, (1...batch).map { $0 * more - 1 }))
@@ -63,15 +66,19 @@ struct BenchWorkload {
                 following: [ids(row, length, PackedRow.lookahead)])
         }
         var optimizer = Optimizer(model, .adamw)
-        return median {
+        return median { _ in
             _ = optimizer.update(TrainingPass(model, rows, options).gradients, learningRate: 1e-4)
         }
     }
 
     /// The median time of at least three runs and two seconds, after one that warms up. What takes more than twenty
     /// seconds is run once: warming up is little of it.
-    private func median(_ body: () -> Void) -> Double {
-        func time() -> Double { ContinuousClock().measure(body) / .seconds(1) }
+    private func median(_ body: (_ run: Int) -> Void) -> Double {
+        var run = 0
+        func time() -> Double {
+            defer { run += 1 }
+            return ContinuousClock().measure { body(run) } / .seconds(1)
+        }
         let first = time()
         if first > 20 { return first }
         var times: [Double] = []

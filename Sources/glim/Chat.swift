@@ -31,6 +31,7 @@ struct Chat: AsyncParsableCommand {
     @OptionGroup var sampling: SamplingOptions
     @OptionGroup var drafting: DraftOptions
     @OptionGroup var prefixes: EngineOptions
+    @OptionGroup var memory: MemoryOptions
     @OptionGroup var compute: ComputeOptions
 
     func validate() throws {
@@ -45,9 +46,10 @@ struct Chat: AsyncParsableCommand {
         let format = try ChatFormat(
             Tokenizer(model: folder), ChatTemplate(model: folder), vocabulary: config.vocabularySize,
             endOfText: config.endOfTextIDs)
-        let network = try Model(path: model)
-        try drafting.check(network.predictions.count, of: model)
-        let engine = try prefixes.start(network, path: model, drafts: drafting.drafts)
+        let loaded = try memory.load(
+            model, positions: min(config.maximumPositions, Self.positions), drafts: drafting.drafts)
+        try drafting.check(loaded.model.predictions.count, of: model)
+        let engine = try prefixes.start(loaded, path: model, drafts: drafting.drafts)
         let conversation = Conversation(
             engine, format, context: config.maximumPositions, sampler: sampling.sampler, thinking: thinking,
             maxTokens: maxTokens)
@@ -58,7 +60,11 @@ struct Chat: AsyncParsableCommand {
             throw error
         }
         await engine.stop()
+        loaded.finish()
     }
+
+    /// That a conversation may come to where memory is limited.
+    private static let positions = 8192
 }
 
 /// Reads lines, answers them, and obeys the ones that begin with a slash.

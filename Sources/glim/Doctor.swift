@@ -1,5 +1,6 @@
 import ArgumentParser
 import Foundation
+import GlimModel
 import GlimTensor
 
 /// Looks at the machine and says what to do about each finding. Reports only: nothing is changed.
@@ -7,8 +8,8 @@ struct Doctor: ParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Check this machine and say what to do.",
         discussion: """
-            Instruction set, kernels and whether they agree, cores, memory and its bandwidth, arithmetic, huge pages, \
-            disk and sandbox. It takes about a second, and nothing is changed.
+            Instruction set, kernels and whether they agree, sparse attention against its definition, cores, memory and \
+            its bandwidth, arithmetic, huge pages, disk and sandbox. It takes a few seconds, and nothing is changed.
             """)
 
     @Flag(help: "Print one JSON object instead of the list.") var json = false
@@ -17,7 +18,8 @@ struct Doctor: ParsableCommand {
     func run() throws {
         compute.apply()
         let engine = EngineCheck.run()
-        let findings = Machine.current().findings(kernels: engine.kernels) + engine.findings
+        let attention = AttentionCheck.run()
+        let findings = Machine.current().findings(kernels: engine.kernels) + engine.findings + [attention.finding]
         try emit((json ? try Report(findings, engine).jsonLine : findings.map(\.text).joined(separator: "\n")) + "\n")
     }
 
@@ -82,6 +84,31 @@ struct EngineCheck {
                 name: "arithmetic", status: .good,
                 found: String(format: "%.0f GFLOP/s in f32", probe.operationsPerSecond / 1e9)),
         ]
+    }
+}
+
+/// What a short `glim conformance` says: all but the properties of long texts, on the built-in networks.
+struct AttentionCheck {
+    var results: [ConformanceResult]
+
+    static func run() -> AttentionCheck {
+        let names = Set(ConformanceSuite.properties.map(\.name)).subtracting(long)
+        return AttentionCheck(results: ConformanceSuite(ModelEngine()).run(names))
+    }
+
+    private static let long: Set = ["arithmetic past 2^17 keys", "recall by index score", "needle recall"]
+
+    var finding: Finding {
+        let name = "attention"
+        if let bad = results.first(where: { $0.status == .failed }) {
+            return Finding(
+                name: name, status: .poor, found: "\(bad.name) does not hold: \(bad.detail)",
+                advice: "Report it with the output of glim conformance.")
+        }
+        let asked = results.count { $0.status == .passed }
+        return Finding(
+            name: name, status: .good,
+            found: "\(asked) properties of sparse attention hold (glim conformance asks for all)")
     }
 }
 

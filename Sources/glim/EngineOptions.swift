@@ -18,16 +18,22 @@ struct EngineOptions: ParsableArguments {
     /// - Parameters:
     ///   - path: of the model's folder.
     ///   - openLimit: requests that may be open at one time; nil takes the engine's own.
-    func start(_ model: Model, path: String, drafts: Int, openLimit: Int? = nil) throws -> Engine {
+    func start(_ loaded: LoadedModel, path: String, drafts: Int, openLimit: Int? = nil) throws -> Engine {
         // Pages are taken as they are needed: this is how many may be.
-        var options = Engine.Options(cacheByteCount: MemoryRoom.byteCount / 2)
+        var options = Engine.Options(cacheByteCount: loaded.plan?.cacheByteCount ?? MemoryRoom.byteCount / 2)
         options.drafts = drafts
         options.openLimit = openLimit ?? options.openLimit
+        if let plan = loaded.plan {
+            options.activeLimit = plan.wish.sequences
+            options.limits.chunk = plan.chunk
+            options.limits.mixedChunk = min(options.limits.mixedChunk, plan.chunk)
+        }
         if let prefixCache {
             options.store = Engine.Store(
                 folder: URL(filePath: prefixCache),
-                identity: ModelIdentity.of(folder: URL(filePath: path), model.config), report: { log("note: \($0)") })
+                identity: ModelIdentity.of(folder: URL(filePath: path), loaded.model.config),
+                report: { log("note: \($0)") })
         }
-        return try Engine(model, options: options)
+        return try Engine(loaded.model, options: options)
     }
 }

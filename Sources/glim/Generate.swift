@@ -23,6 +23,7 @@ struct Generate: AsyncParsableCommand {
     @OptionGroup var replying: ReplyOptions
     @OptionGroup var drafting: DraftOptions
     @OptionGroup var prefixes: EngineOptions
+    @OptionGroup var memory: MemoryOptions
     @Flag(help: "Let added tokens written in the prompt become control tokens.") var special = false
     @Flag(help: "Print one JSON object at the end instead of the text as it is drawn.") var json = false
     @OptionGroup var compute: ComputeOptions
@@ -42,11 +43,15 @@ struct Generate: AsyncParsableCommand {
         let tokenizer = try loadTokenizer(folder)
         let start = try startTokens(config, tokenizer)
         let rule = try replying.rule(config, tokenizer, model: model)
-        let network = try Model(path: model)
-        try drafting.check(network.predictions.count, of: model)
-        let engine = try prefixes.start(network, path: model, drafts: drafting.drafts)
-        let reply = try await draw(engine, start, rule, tokenizer)
+        let loaded = try memory.load(
+            model, positions: min(config.maximumPositions, start.count + min(maxTokens, config.maximumPositions)),
+            drafts: drafting.drafts)
+        try drafting.check(loaded.model.predictions.count, of: model)
+        let engine = try prefixes.start(loaded, path: model, drafts: drafting.drafts)
+        var reply = try await draw(engine, start, rule, tokenizer)
         await engine.stop()
+        reply.add(loaded.model.expertStream?.statistics)
+        loaded.finish()
         if json {
             try emit(reply.jsonLine + "\n")
         } else {
@@ -169,6 +174,13 @@ struct Generate: AsyncParsableCommand {
         var draftsTried: [Int]?
         var draftsAccepted: [Int]?
         var tokensPerStep: Double?
+        /// The share of experts that were in memory when they were needed, and bytes read from disk; absent where all are.
+        var expertHitRate: Double?
+        var expertBytesRead: Int?
+
+        mutating func add(_ experts: ExpertStream.Statistics?) {
+            (expertHitRate, expertBytesRead) = (experts?.hitRate, experts?.readByteCount)
+        }
 
         enum CodingKeys: String, CodingKey {
             case tokens, text, logprobs
@@ -181,6 +193,8 @@ struct Generate: AsyncParsableCommand {
             case draftsTried = "drafts_tried"
             case draftsAccepted = "drafts_accepted"
             case tokensPerStep = "tokens_per_step"
+            case expertHitRate = "expert_hit_rate"
+            case expertBytesRead = "expert_bytes_read"
         }
 
         /// What drafts came to, for people.

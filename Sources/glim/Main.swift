@@ -11,8 +11,7 @@ struct Glim: AsyncParsableCommand {
         subcommands: [
             Quickstart.self, Train.self, SFTData.self, Generate.self, Chat.self, Score.self, Grad.self, Tokenize.self,
             Template.self, Parse.self, Inspect.self, Quantize.self, Convert.self, PullModel.self, Serve.self,
-            Bench.self,
-            Conformance.self, Eval.self, Kernels.self, Doctor.self,
+            Bench.self, Conformance.self, Eval.self, Plan.self, Kernels.self, Doctor.self,
         ])
 }
 

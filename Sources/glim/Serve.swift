@@ -14,7 +14,9 @@ struct Serve: AsyncParsableCommand {
             and Ctrl-C end the program once running replies have come to their ends, or after --drain-seconds.
             """)
 
-    @Option(help: "Model folder: config.json, *.safetensors and, but for /generate, tokenizer.json.") var model: String
+    @Option(
+        help: "Model folder (config.json, *.safetensors and, but for /generate, tokenizer.json) or GGUF file.")
+    var model: String
     @Option(help: "Port to listen at; 0 takes a free one, which is printed.") var port = 8080
     @Option(help: "Address to listen at; 0.0.0.0 lets other machines in.") var host = "127.0.0.1"
     @Option(help: "A file with a key on each line: only who sends one is answered.") var apiKeyFile: String?
@@ -28,6 +30,7 @@ struct Serve: AsyncParsableCommand {
     @Option(help: "What requests are drawn by that name no seed of their own.") var seed: UInt64 = 0
     @OptionGroup var drafting: DraftOptions
     @OptionGroup var prefixes: EngineOptions
+    @OptionGroup var memory: MemoryOptions
     @OptionGroup var compute: ComputeOptions
 
     func validate() throws {
@@ -54,15 +57,17 @@ struct Serve: AsyncParsableCommand {
         options.keys = try apiKeyFile.map { try APIKeys(file: URL(filePath: $0)) }
         let config = try ModelConfig(folder: folder)
         try drafting.check(config.mtpLayerCount, of: model)
-        let hasWords = FileManager.default.fileExists(atPath: folder.appending(path: "tokenizer.json").path)
-        let tokenizer = hasWords ? try Tokenizer(folder: folder) : nil
-        let template = hasWords ? try ChatTemplate(folder: folder) : .glm5
+        let hasWords = try Tokenizer.exists(for: folder)
+        let tokenizer = hasWords ? try Tokenizer(model: folder) : nil
+        let template = hasWords ? try ChatTemplate(model: folder) : .glm5
 
-        let network = try Model(path: model)
-        try drafting.check(network.predictions.count, of: model)
-        let engine = try prefixes.start(network, path: model, drafts: drafting.drafts, openLimit: maxRequests)
+        let loaded = try memory.load(
+            model, positions: Self.sequences * min(config.maximumPositions, Self.positions), drafts: drafting.drafts,
+            sequences: Self.sequences)
+        try drafting.check(loaded.model.predictions.count, of: model)
+        let engine = try prefixes.start(loaded, path: model, drafts: drafting.drafts, openLimit: maxRequests)
         let served = ServedModel(
-            engine, network.config, name: name ?? folder.standardizedFileURL.lastPathComponent, tokenizer: tokenizer,
+            engine, loaded.model.config, name: name ?? folder.standardizedFileURL.lastPathComponent, tokenizer: tokenizer,
             template: template)
         let address = host.contains(":") ? "[\(host)]" : host
         let server = Server(served, options: options, obeysSignals: true) { port in
@@ -73,5 +78,10 @@ struct Serve: AsyncParsableCommand {
             throw error
         }
         await engine.stop()
+        loaded.finish()
     }
+
+    /// Where memory is limited: requests that run at a time, and the tokens that each may come to on average.
+    private static let sequences = 4
+    private static let positions = 4096
 }

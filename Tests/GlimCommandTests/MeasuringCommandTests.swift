@@ -97,6 +97,9 @@ import Testing
         #expect(json["self_test"] as? Bool == true)
         #expect((json["kernels_available"] as? [String])?.last == "portable")
         #expect((json["bandwidth_bytes_per_second"] as? Double ?? 0) > 1e8)
+        let checks = try #require(json["checks"] as? [[String: Any]])
+        let attention = try #require(checks.first { $0["name"] as? String == "attention" })
+        #expect(attention["status"] as? String == "good" && (attention["found"] as? String)?.contains("hold") ?? false)
     }
 
     @Test("tokenize goes there and back") func tokenize() async throws {

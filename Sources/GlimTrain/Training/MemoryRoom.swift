@@ -10,10 +10,25 @@ public enum MemoryRoom {
         return min(installed, containerLimit ?? installed)
     }
 
-    /// A container's limit, nil without one.
+    /// A container's limit, or that of the control group this process is in; nil without one.
     public static var containerLimit: Int? {
-        let text = FileManager.default.contents(atPath: "/sys/fs/cgroup/memory.max")
-        return text.flatMap { Int(String(decoding: $0, as: UTF8.self).trimmingCharacters(in: .whitespacesAndNewlines)) }
+        func text(_ path: String) -> String? {
+            FileManager.default.contents(atPath: path).map {
+                String(decoding: $0, as: UTF8.self).trimmingCharacters(in: .whitespacesAndNewlines)
+            }
+        }
+        // Lines such as "0::/user" of the second version, "4:memory:/user" of the first.
+        var files = ["/sys/fs/cgroup/memory.max"]
+        for line in (text("/proc/self/cgroup") ?? "").split(separator: "\n") {
+            let words = line.split(separator: ":", maxSplits: 2, omittingEmptySubsequences: false)
+            guard words.count == 3 else { continue }
+            if words[1].isEmpty { files.append("/sys/fs/cgroup\(words[2])/memory.max") }
+            if words[1].split(separator: ",").contains("memory") {
+                files.append("/sys/fs/cgroup/memory\(words[2])/memory.limit_in_bytes")
+            }
+        }
+        // Without a limit the first version says a number near the largest there is.
+        return files.compactMap { text($0).flatMap { Int($0) } }.filter { $0 < 1 << 60 }.min()
     }
 
     /// Bytes of a model in f32: its weights, and for products in bf16 their rounded panels; in training also the
@@ -43,11 +58,14 @@ public enum MemoryRoom {
     }
 
     /// - Parameters:
+    ///   - limit: a tenth of the memory is left for what a process has besides, where that is not counted.
     ///   - name: of the model, for the error.
     ///   - advice: what else could be done.
-    /// - Throws: `RunError` if the bytes would take more than nine tenths of the memory.
-    public static func check(_ bytes: Int, of name: String, advice: String) throws(RunError) {
-        guard bytes > byteCount / 10 * 9 else { return }
+    /// - Throws: `RunError` if the bytes are more than that.
+    public static func check(
+        _ bytes: Int, atMost limit: Int = byteCount / 10 * 9, of name: String, advice: String
+    ) throws(RunError) {
+        guard bytes > limit else { return }
         func inGiB(_ bytes: Int) -> String { (Double(bytes) / 0x1p30).formatted(digits: 1) }
         throw RunError(
             "\(name) needs \(inGiB(bytes)) GiB of memory and this machine has \(inGiB(byteCount)); \(advice)")

@@ -1,0 +1,102 @@
+import ArgumentParser
+import Foundation
+import GlimModel
+import GlimTensor
+import GlimTrain
+
+/// A count of bytes as people write it: 8589934592, 8GiB, 1.5GB.
+struct ByteCount: ExpressibleByArgument {
+    let count: Int
+
+    init?(argument: String) {
+        let units = ["": 1.0, "kB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12]
+            .merging(["KiB": 0x1p10, "MiB": 0x1p20, "GiB": 0x1p30, "TiB": 0x1p40]) { first, _ in first }
+        let digits = argument.prefix { $0.isASCII && ($0.isNumber || $0 == ".") }
+        guard let number = Double(digits), let unit = units[String(argument.dropFirst(digits.count))] else {
+            return nil
+        }
+        let bytes = number * unit
+        guard bytes >= 1, bytes < 0x1p60 else { return nil }
+        count = Int(bytes)
+    }
+}
+
+/// How much memory a command may take.
+struct MemoryOptions: ParsableArguments {
+    @Option(
+        help: ArgumentHelp(
+            "Run in so many bytes of memory, such as 8GiB: experts that find no room are read from disk when they are "
+                + "needed. Changes time, never a result.", valueName: "bytes"))
+    var memory: ByteCount?
+
+    /// Loads a model, within the memory that is given where some is.
+    ///
+    /// - Parameters:
+    ///   - positions: in the caches of all sequences.
+    ///   - drafts: tokens guessed ahead.
+    ///   - chunk: tokens of a prompt at a time, at most; nil for as many as is usual.
+    func load(
+        _ path: String, positions: Int, drafts: Int = 0, sequences: Int = 1, chunk: Int? = nil,
+        format: Model.LoadFormat = .inference, computeType: ModelConfig.ComputeType? = nil
+    ) throws -> LoadedModel {
+        guard let memory else {
+            return LoadedModel(model: try Model(path: path, format: format, computeType: computeType))
+        }
+        let folder = URL(filePath: path)
+        // What the headers of many files take counts with the program.
+        _ = try Model.byteCount(ofFolder: folder, format: .inference, computeType: computeType)
+        var wish = MemoryPlan.Wish(
+            memory: memory.count, programByteCount: Self.programByteCount, positions: positions)
+        (wish.sequences, wish.drafts, wish.chunk) = (sequences, drafts, chunk ?? wish.chunk)
+        let plan = try MemoryPlan(folder: folder, computeType: computeType, wish)
+        // The plan counts all that the process has.
+        try MemoryRoom.check(
+            plan.parts.reduce(plan.heldExpertByteCount) { $0 + $1.byteCount }, atMost: MemoryRoom.byteCount, of: path,
+            advice: "give less with --memory")
+        BufferPool.limit = plan.tensorByteCount
+        var options = ExpertStream.Options()
+        options.isDirect = Self.readsDirectly(plan)
+        let counts = ExpertCounts.file(ofModel: folder)
+        let progress = LoadingProgress(path)
+        defer { progress.clear() }
+        let model = try Model(
+            folder: folder, memory: plan, counts: ExpertCounts(file: counts), computeType: computeType,
+            options: options
+        ) { progress.show($0) }
+        return LoadedModel(model: model, plan: plan, counts: counts)
+    }
+
+    /// Bytes of this process that are no weight, cache or tensor, with some to spare.
+    static var programByteCount: Int { ResidentMemory.peak + (64 << 20) }
+
+    /// Whether what is read from disk is more than the system could keep of it: then it is read past that.
+    static func readsDirectly(_ plan: MemoryPlan) -> Bool {
+        plan.expertByteCount - plan.heldExpertByteCount > MemoryRoom.byteCount - plan.wish.memory
+    }
+}
+
+/// A model, and what memory it was loaded into.
+struct LoadedModel {
+    let model: Model
+    /// Nil where no limit was given.
+    var plan: MemoryPlan?
+    /// Where is kept which experts were used.
+    var counts: URL?
+
+    /// Says what reading from disk came to, and keeps which experts were used for the next run. To be called at the end.
+    func finish() {
+        guard let stream = model.expertStream, let counts else { return }
+        log(stream.statistics.line)
+        do { try stream.counts.write(to: counts) } catch { log("note: \(error)") }
+    }
+}
+
+extension ExpertStream.Statistics {
+    /// For people.
+    fileprivate var line: String {
+        func percent(_ part: Int) -> String { "\(Int((100 * Double(part) / Double(max(1, needed))).rounded()))%" }
+        return "experts: \(percent(held)) were in memory when they were needed (\(percent(guessed)) foreseen); "
+            + "\(BenchReport.short(Double(readByteCount)))B read, "
+            + String(format: "%.1f s waited for", waited / .seconds(1))
+    }
+}
