@@ -67,7 +67,8 @@ struct Serve: AsyncParsableCommand {
         try drafting.check(loaded.model.predictions.count, of: model)
         let engine = try prefixes.start(loaded, path: model, drafts: drafting.drafts, openLimit: maxRequests)
         let served = ServedModel(
-            engine, loaded.model.config, name: name ?? folder.standardizedFileURL.lastPathComponent, tokenizer: tokenizer,
+            engine, loaded.model.config, name: name ?? folder.standardizedFileURL.lastPathComponent,
+            tokenizer: tokenizer,
             template: template)
         let address = host.contains(":") ? "[\(host)]" : host
         let server = Server(served, options: options, obeysSignals: true) { port in
