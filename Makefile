@@ -16,7 +16,7 @@ VENV = .venv-golden
 ARGS =
 
 help: ## this list
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1	\2/p' Makefile | expand -t 20
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' Makefile | expand -t 20
 
 quickstart: build ## a small model in five stages on text found here (30 minutes of training), and quickstart/report.html
 	$(GLIM) quickstart --out quickstart $(ARGS)
@@ -66,6 +66,11 @@ soak: tests ## 64 requests at a time on one engine, with cancels and swaps, for 
 	  swift test -c release --skip-build --disable-xctest --filter EngineSoakTests 2>&1 | tee .build/soak.log
 	@grep -Eq 'Test run with 1 test .*passed' .build/soak.log || { echo "error: the soak failed" >&2; exit 1; }
 
+server-soak: tests ## the same over HTTP: 64 clients that stream, leave, read slowly and err, for MINUTES=10; a table of latencies
+	@seed=$(FUZZ_SEED); echo "seed $$seed"; GLIM_SOAK_MINUTES=$(MINUTES) GLIM_FUZZ_SEED=$$seed \
+	  swift test -c release --skip-build --disable-xctest --filter ServerSoakTests 2>&1 | tee .build/server-soak.log
+	@grep -Eq 'Test run with 1 test .*passed' .build/server-soak.log || { echo "error: the soak failed" >&2; exit 1; }
+
 sanitize: setup ## C kernels under the address and undefined-behaviour sanitizers, the thread pool under the thread sanitizer
 	@sh Tools/sanitize.sh
 
@@ -105,4 +110,4 @@ docs: build ## the DocC pages of every library, into docs-out/
 clean: ## remove what builds made (runs and models stay)
 	rm -rf .build .build-tsan Examples/.build docs-out $(VENV)
 
-.PHONY: help quickstart setup build tests test smoke kernels fuzz soak sanitize neon examples lint format bench golden parity docs clean
+.PHONY: help quickstart setup build tests test smoke kernels fuzz soak server-soak sanitize neon examples lint format bench golden parity docs clean

@@ -9,9 +9,7 @@ a server of its own on a free port, with a key, and prints a line a stop. Ends w
 import argparse
 import json
 import pathlib
-import subprocess
 import sys
-import tempfile
 import time
 import traceback
 import urllib.request
@@ -19,33 +17,14 @@ import urllib.request
 import anthropic
 import openai
 
-KEY = "a-key-of-the-tour"
-CONFIG = {
-    "model_type": "glm4_moe_lite", "vocab_size": 400, "hidden_size": 48, "intermediate_size": 64,
-    "moe_intermediate_size": 24, "num_hidden_layers": 2, "first_k_dense_replace": 1, "n_routed_experts": 4,
-    "num_experts_per_tok": 2, "n_shared_experts": 1, "n_group": 1, "topk_group": 1, "norm_topk_prob": True,
-    "routed_scaling_factor": 1.8, "scoring_func": "sigmoid", "num_attention_heads": 4, "num_key_value_heads": 4,
-    "q_lora_rank": 24, "kv_lora_rank": 16, "qk_nope_head_dim": 12, "qk_rope_head_dim": 8, "v_head_dim": 12,
-    "hidden_act": "silu", "rms_norm_eps": 1e-6, "rope_parameters": {"rope_theta": 10000.0, "rope_type": "default"},
-    "max_position_embeddings": 4096, "tie_word_embeddings": False, "initializer_range": 0.02,
-}
+from served import KEY, serving
+
 TOOL = {"name": "weather", "description": "Tells the weather.",
         "parameters": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}}
 SCHEMA = {"type": "object", "properties": {"city": {"enum": ["Ulm", "Bonn"]}, "warm": {"type": "boolean"}},
           "required": ["city", "warm"], "additionalProperties": False}
 HELLO = [{"role": "user", "content": "Hello!"}]
 OFF = {"thinking": {"type": "disabled"}}
-
-
-def made_model(glim, folder):
-    (folder / "config.json").write_text(json.dumps(CONFIG))
-    text = "".join(f"def f{i}(x):\n    return x + {i * 7 % 31}\n\n" for i in range(3000))
-    (folder / "text.py").write_text(text)
-    subprocess.run(
-        [glim, "train", "pretrain", "--config", folder / "config.json", "--data", folder / "text.py", "--out",
-         folder / "run", "--steps", "1", "--sequence-length", "64", "--batch-tokens", "1024"],
-        check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    return folder / "run"
 
 
 class Tour:
@@ -143,9 +122,25 @@ class Tour:
         raise AssertionError("a wrong key was taken")
 
     def stop_openai_cancels(self):
-        before = self.metric("glim_requests_cancelled_total")
         stops = {self.ids(word): -100 for word in ("<|user|>", "<|observation|>", "<|endoftext|>")}
-        stream = self.chat(max_tokens=3500, stream=True, logit_bias=stops)
+        self.leave(lambda: self.chat(max_tokens=3500, stream=True, logit_bias=stops))
+
+    def stop_anthropic_cancels(self):
+        # Nothing keeps this model from ending first: it is asked until it does not.
+        for attempt in range(20):
+            messages = [{"role": "user", "content": f"Tell me everything, number {attempt}."}]
+            done = self.metric("glim_requests_finished_total")
+            try:
+                return self.leave(lambda: self.claude.messages.create(
+                    model=self.name, max_tokens=3000, messages=messages, stream=True))
+            except AssertionError:
+                if self.metric("glim_requests_finished_total") == done:
+                    raise
+        raise AssertionError("it always ended first")
+
+    def leave(self, begin):
+        before = self.metric("glim_requests_cancelled_total")
+        stream = begin()
         next(iter(stream))
         stream.close()
         for _ in range(200):
@@ -168,6 +163,21 @@ class Tour:
         back = HELLO + [{"role": "assistant", "content": whole.content}, {"role": "user", "content": "And now?"}]
         if whole.stop_reason != "tool_use":
             assert self.claude.messages.create(**{**options, "messages": back}).content is not None
+
+    def stop_anthropic_tools(self):
+        options = dict(
+            model=self.name, max_tokens=60, messages=HELLO, thinking={"type": "disabled"},
+            tools=[{"name": "weather", "input_schema": TOOL["parameters"]}],
+            tool_choice={"type": "tool", "name": "weather", "disable_parallel_tool_use": True})
+        whole = self.claude.messages.create(**options)
+        called = [block.name for block in whole.content if block.type == "tool_use"]
+        # What stands in the call is the model's: noise may never end it.
+        assert called == ["weather"] or whole.stop_reason == "max_tokens"
+        if called:
+            assert whole.stop_reason == "tool_use"
+            answer = {"type": "tool_result", "tool_use_id": whole.content[-1].id, "content": "warm"}
+            back = HELLO + [{"role": "assistant", "content": whole.content}, {"role": "user", "content": [answer]}]
+            assert self.claude.messages.create(**{**options, "messages": back, "tool_choice": {"type": "auto"}})
 
     def stop_anthropic_counts(self):
         count = self.claude.messages.count_tokens(model=self.name, messages=HELLO).input_tokens
@@ -197,31 +207,20 @@ def main():
     parser.add_argument("--glim", required=True, help="the binary")
     parser.add_argument("--model", metavar="DIR", type=pathlib.Path)
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as name:
-        folder = pathlib.Path(name)
-        model = options.model or made_model(options.glim, folder)
-        keys = folder / "keys"
-        keys.write_text(KEY + "\n")
-        server = subprocess.Popen(
-            [options.glim, "serve", "--model", model, "--port", "0", "--name", "tour", "--api-key-file", keys],
-            stdout=subprocess.PIPE, text=True)
-        try:
-            tour = Tour(server.stdout.readline().split()[-1], "tour")
-            added = json.loads((model / "tokenizer.json").read_text())["added_tokens"]
-            tour.words = {token["content"]: token["id"] for token in added}
-            failed = 0
-            for stop in [stop for stop in dir(tour) if stop.startswith("stop_")]:
-                try:
-                    getattr(tour, stop)()
-                    print(f"ok      {stop[5:]}")
-                except Exception:
-                    failed += 1
-                    print(f"FAILED  {stop[5:]}\n{traceback.format_exc()}")
-        finally:
-            server.terminate()
-            status = server.wait(timeout=60)
-        print(f"{failed} stops failed; the server ended with {status}")
-        return 1 if failed or status else 0
+    with serving(options.glim, options.model) as served:
+        tour = Tour(served.address, "tour")
+        added = json.loads((served.model / "tokenizer.json").read_text())["added_tokens"]
+        tour.words = {token["content"]: token["id"] for token in added}
+        failed = 0
+        for stop in [stop for stop in dir(tour) if stop.startswith("stop_")]:
+            try:
+                getattr(tour, stop)()
+                print(f"ok      {stop[5:]}")
+            except Exception:
+                failed += 1
+                print(f"FAILED  {stop[5:]}\n{traceback.format_exc()}")
+    print(f"{failed} stops failed; the server ended with {served.status}")
+    return 1 if failed or served.status else 0
 
 
 if __name__ == "__main__":

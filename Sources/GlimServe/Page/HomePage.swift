@@ -7,7 +7,7 @@ enum HomePage {
     /// - Parameter nonce: of this response: only what bears it may run or colour the page.
     static func headers(nonce: String) -> HTTPFields {
         let policy = """
-            default-src 'none'; connect-src 'self'; script-src 'nonce-\(nonce)'; style-src 'nonce-\(nonce)'; \
+            default-src 'none'; connect-src 'self'; img-src data:; script-src 'nonce-\(nonce)'; style-src 'nonce-\(nonce)'; \
             base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'
             """
         return [
