@@ -31,7 +31,9 @@ tests: setup
 	swift build $(CONFIGURATION) --build-tests
 
 test: tests kernels examples ## everything: C kernels, examples, all suites (under 25 minutes on 2 cores)
-	swift test -c release --skip-build --disable-xctest
+	@# The server's clients keep time, and are not to wait for every other suite.
+	swift test -c release --skip-build --disable-xctest --no-parallel --filter GlimServeTests
+	swift test -c release --skip-build --disable-xctest --skip GlimServeTests
 
 smoke: tests ## the quick suites only (under 5 minutes, build included)
 	@swift test -c release --skip-build --disable-xctest --filter '$(SMOKE)' 2>&1 | tee .build/smoke.log

@@ -113,10 +113,7 @@ public struct Checkpoint: Sendable {
     ///   format does not fill whole bytes, and for a GGUF file's, which may be in pieces.
     public func bytes(of name: String, rows: Range<Int>? = nil) throws(CheckpointError) -> MappedBytes {
         let place = try place(name)
-        guard case .safetensors(let file) = place.source else {
-            throw .unexpectedDType(tensor: name, found: place.info.dtype, expected: "a tensor of a safetensors file")
-        }
-        let bytes = file.bytes(place.info)
+        let bytes = try safetensors(place, name).bytes(place.info)
         guard let rows else { return bytes }
         try check(rows, of: name, place.info)
         let rowCount = place.info.rowCount
@@ -130,10 +127,18 @@ public struct Checkpoint: Sendable {
 
     /// Where a tensor's bytes lie, for whoever reads them without a mapping.
     ///
-    /// - Throws: `CheckpointError.missingTensor`.
+    /// - Throws: `CheckpointError.missingTensor`, and `.unexpectedDType` for a GGUF file's.
     package func location(of name: String) throws(CheckpointError) -> TensorLocation {
         let place = try place(name)
-        return TensorLocation(path: place.file.path, identity: place.file.identity, info: place.info)
+        let file = try safetensors(place, name)
+        return TensorLocation(path: file.path, identity: file.identity, info: place.info)
+    }
+
+    private func safetensors(_ place: Place, _ name: String) throws(CheckpointError) -> SafetensorsFile {
+        guard case .safetensors(let file) = place.source else {
+            throw .unexpectedDType(tensor: name, found: place.info.dtype, expected: "a tensor of a safetensors file")
+        }
+        return file
     }
 
     // MARK: Floats

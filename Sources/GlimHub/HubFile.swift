@@ -12,6 +12,12 @@ public struct HubFile: Sendable, Equatable {
         (self.path, self.size, self.content) = (path, size, content)
     }
 
+    /// What it is called on its way: by what it will be, and where, for several files may be alike.
+    var partName: String {
+        let place = path.utf8.reduce(0xCBF2_9CE4_8422_2325 as UInt64) { ($0 ^ UInt64($1)) &* 0x100_0000_01B3 }
+        return "\(content.text)-\(String(place, radix: 16)).part"
+    }
+
     /// Whether it may be put into a folder under its own path: each part a visible name.
     static func isSafe(_ path: String) -> Bool {
         let parts = path.split(separator: "/", omittingEmptySubsequences: false)

@@ -22,7 +22,7 @@ final class PartialFile {
     /// - Parameter read: told of bytes that were there.
     /// - Throws: `HubError.cannotWrite`.
     init(_ file: HubFile, in folder: String) throws(HubError) {
-        path = "\(folder)/\(file.content.text).part"
+        path = "\(folder)/\(file.partName)"
         self.file = file
         hash = ContentHash(like: file.content, size: file.size)
         descriptor = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0o666)

@@ -67,7 +67,7 @@ final class PullFolder {
 
     /// Removes the parts of contents that nobody wants any more.
     func tidy(keeping files: [HubFile]) {
-        let wanted = Set(files.map { "\($0.content.text).part" })
+        let wanted = Set(files.map(\.partName))
         for name in (try? FileManager.default.contentsOfDirectory(atPath: parts)) ?? []
         where name.hasSuffix(".part") && !wanted.contains(name) {
             unlink("\(parts)/\(name)")

@@ -132,13 +132,16 @@ struct BenchReport: Encodable {
 /// How much memory this process has held at one time, as the system counts it.
 enum ResidentMemory {
     static var peak: Int {
-        var usage = rusage()
         #if canImport(Darwin)
+        var usage = rusage()
         getrusage(RUSAGE_SELF, &usage)
         return usage.ru_maxrss
         #else
-        getrusage(__rusage_who_t(RUSAGE_SELF.rawValue), &usage)
-        return usage.ru_maxrss * 1024
+        // What getrusage tells is also that of the process which started this one, before it became this program.
+        let status = (try? String(contentsOfFile: "/proc/self/status", encoding: .utf8)) ?? ""
+        let line = status.split(separator: "\n").first { $0.hasPrefix("VmHWM:") }
+        return (line?.split(whereSeparator: { $0 == " " || $0 == "\t" }).dropFirst().first.flatMap { Int($0) } ?? 0)
+            * 1024
         #endif
     }
 

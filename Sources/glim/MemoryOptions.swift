@@ -43,6 +43,10 @@ struct MemoryOptions: ParsableArguments {
             return LoadedModel(model: try Model(path: path, format: format, computeType: computeType))
         }
         let folder = URL(filePath: path)
+        if path.lowercased().hasSuffix(".gguf") {
+            throw Failure(
+                "--memory reads experts from a model's folder; make one with glim convert --model \(path) --to folder")
+        }
         // What the headers of many files take counts with the program.
         _ = try Model.byteCount(ofFolder: folder, format: .inference, computeType: computeType)
         var wish = MemoryPlan.Wish(

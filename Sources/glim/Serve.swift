@@ -4,6 +4,7 @@ import GlimEngine
 import GlimModel
 import GlimServe
 import GlimText
+import GlimTrain
 
 struct Serve: AsyncParsableCommand {
     static let configuration = CommandConfiguration(

@@ -53,6 +53,37 @@ import FoundationNetworking
         #expect(status == 0)
     }
 
+    @Test("its numbers are the checkpoint's, to the bit, and those of no other") func conformance() async throws {
+        let folder = try TemporaryFolder()
+        let (lines, keys) = (folder.path("lines"), try folder.write("a key with no space\nsecret\n", to: "keys"))
+        let key = try folder.write("secret\n", to: "key")
+        let arguments = ["serve", "--model", Golden.model("sparse"), "--port", "0", "--api-key-file", key]
+        let status = try await Program.run(arguments, output: lines) { process in
+            defer { kill(process, SIGTERM) }
+            let server = try await address(lines).absoluteString
+            func ask(_ more: String...) async throws -> Program.Output {
+                try await Program.run(["conformance", "--endpoint", server, "--json"] + more)
+            }
+            let same = try await ask("--api-key-file", key, "--model", Golden.model("sparse"))
+            let found = try same.json
+            #expect(same.status == 0 && found["passed"] as? Int == 9 && found["failed"] as? Int == 0, "\(same.text)")
+            let alone = try await ask("--api-key-file", key).json
+            #expect(alone["passed"] as? Int == 8 && alone["not_asked"] as? Int == 1)
+            let other = try await ask("--api-key-file", key, "--model", Golden.model("lite"))
+            let properties = try other.json["properties"] as? [[String: Any]] ?? []
+            let failed = properties.filter { $0["status"] as? String == "failed" }
+            #expect(other.status == 1 && failed.count == 1, "\(other.text)")
+            #expect((failed.first?["detail"] as? String)?.contains("of the checkpoint") == true)
+            let locked = try await ask("--api-key-file", keys)
+            #expect(locked.status == 1 && locked.stderr.contains("401"), "\(locked.stderr)")
+        }
+        #expect(status == 0)
+        for (nowhere, says) in [("http://127.0.0.1:9", "does not answer"), ("nonsense", "is no address")] {
+            let output = try await Program.run(["conformance", "--endpoint", nowhere])
+            #expect(output.status == 1 && output.stderr.hasPrefix("error: ") && output.stderr.contains(says))
+        }
+    }
+
     @Test("what it cannot begin with is one error")
     func errors() async throws {
         let folder = try TemporaryFolder()

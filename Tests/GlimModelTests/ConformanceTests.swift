@@ -71,7 +71,6 @@ import Testing
         (.oneStepForTheChunk, ["causality beyond index_topk", "chunks around index_topk"]),
         (.int4PairsSwapped, ["attention reads the selection"]),
         (.keysRoundedInTheCacheOnly, ["chunks around index_topk"]),
-        (.indexKeysNotRounded, ["selection by index score"]),
     ]
 
     @Test("a broken variant fails the properties that are about its fault", arguments: caught)
@@ -148,8 +147,9 @@ import Testing
 
     @Test("quantised networks have every property but those of what they lack") func quantized() {
         for result in ConformanceSuite(ModelEngine(), on: ConformanceNetwork.quantized).run() {
-            let isOfMTP = result.name == "the MTP layer's own indexer"
-            #expect(result.status == (isOfMTP ? .notAsked : .passed), "\(result.name): \(result.detail)")
+            // They have no MTP layer, and among so many keys in int8 none leads by more than a step.
+            let lacks = ["the MTP layer's own indexer", "recall by index score"].contains(result.name)
+            #expect(result.status == (lacks ? .notAsked : .passed), "\(result.name): \(result.detail)")
         }
     }
 

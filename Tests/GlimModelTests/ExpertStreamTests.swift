@@ -292,8 +292,8 @@ import Testing
                 on: .init(roofs: roofs, readBytesPerSecond: disk), hitRate: hitRate)
         }
         let base = try rate(64 << 30, disk: 2e9)
-        // 600 experts of 20 MB a token, nine tenths of them from a disk of 2 GB/s.
-        #expect(base.decode.readSeconds > 5 && base.decode.readSeconds < 6 && !base.isLearned)
+        // 600 experts of 20 MB a token, nine tenths of them from a disk of 2 GB/s, and a fifth more in vain.
+        #expect(base.decode.readSeconds > 6 && base.decode.readSeconds < 7.2 && !base.isLearned)
         #expect(base.decode.tokensPerSecond > 0.1 && base.decode.tokensPerSecond < 0.2)
         #expect(base.prefill.tokensPerSecond > base.decode.tokensPerSecond)
         #expect(try rate(128 << 30, disk: 2e9).decode.tokensPerSecond > base.decode.tokensPerSecond)

@@ -18,5 +18,5 @@ enum Fault: String, CaseIterable, Sendable {
     case draftStepsReadTrunk, draftStepsSeeNextTokenOnly
     // Integers.
     case inputsNotRounded, inputsRoundedDown, oneStepForAllGroups, oneStepForTheChunk, int4PairsSwapped
-    case keysRoundedInTheCacheOnly, indexKeysNotRounded
+    case keysRoundedInTheCacheOnly
 }

@@ -274,7 +274,7 @@ final class PlainSubject: ConformanceSubject {
     private func turnedIndexKey(_ prefix: String, _ key: [Double], at position: Int) -> [Double] {
         let turned = turnedIndex(key, at: position)
         let made = fault == .normAfterRotation ? keyNorm(prefix, turned) : turned
-        return config.indexer!.keyFormat == .int8 && fault != .indexKeysNotRounded
+        return config.indexer!.keyFormat == .int8
             ? rounded(made, group: made.count) : made
     }
 

@@ -23,21 +23,18 @@ public struct ModelEngine: ConformanceEngine {
 /// One of our models under test: outputs and selections of the code that trains and generates.
 public struct ModelSubject: ConformanceSubject {
     public let model: Model
+    public let facts: ConformanceFacts
 
-    public init(_ model: Model) { self.model = model }
-
-    public var facts: ConformanceFacts {
-        ConformanceFacts(
+    public init(_ model: Model) {
+        self.model = model
+        // Whether inputs of products, or keys, are rounded to a few bits.
+        let isRounded = model.config.keepsRoundedKeys || model.weights.contains { $0.quantization != nil }
+        facts = ConformanceFacts(
             vocabularySize: model.config.vocabularySize, topK: model.config.indexer?.topK,
             rounding: model.config.computeType == .bfloat16 ? 0.2 : 2e-3,
             otherStep: isRounded ? ConformanceFacts.step : 0,
             // One layer's keys hang on its tokens alone, so that rows nobody asks for cost next to nothing.
             longest: model.config.layerCount == 1 ? 1 << 18 : 1 << 13)
-    }
-
-    /// Whether inputs of products, or keys, are rounded to a few bits.
-    private var isRounded: Bool {
-        model.config.keepsRoundedKeys || model.weights.contains { $0.quantization != nil }
     }
 
     public func read(

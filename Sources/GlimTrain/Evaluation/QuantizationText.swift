@@ -12,7 +12,7 @@ public struct QuantizationText: Sendable, Equatable {
     private static let tokensCalibrating = 16_384
     private static let tokensMeasuring = 32_768
     /// Fewer say nothing about what products meet.
-    private static let leastCalibrating = 256
+    private static let leastCalibrating = 128
     /// Of text found here: long documents are not used to their ends.
     private static let bytesPerToken = 64
     private static let shareMeasuring = 0.4
