@@ -79,6 +79,10 @@ sanitize: setup ## C kernels under the address and undefined-behaviour sanitizer
 neon: ## the same for 64-bit ARM, under emulation (Debian: installs a cross compiler and qemu)
 	bash Tools/neon.sh
 
+page: build ## the page of glim serve, used in Chromium (Debian: installs it) on a tiny model of its own
+	@sh Tools/setup.sh browser
+	python3 Tools/check_page.py --glim $(GLIM) $(ARGS)
+
 # In the same build folder: what both need is compiled once.
 examples: setup ## the package that uses glim as a library, and the kernel table that glim can load
 	swift build $(CONFIGURATION) --package-path Examples --scratch-path .build
@@ -112,4 +116,4 @@ docs: build ## the DocC pages of every library, into docs-out/
 clean: ## remove what builds made (runs and models stay)
 	rm -rf .build .build-tsan Examples/.build docs-out $(VENV)
 
-.PHONY: help quickstart setup build tests test smoke kernels fuzz soak server-soak sanitize neon examples lint format bench golden parity docs clean
+.PHONY: help quickstart setup build tests test smoke kernels fuzz soak server-soak sanitize page neon examples lint format bench golden parity docs clean

@@ -1,7 +1,8 @@
 #!/bin/sh
 # Checks that a build can work, and installs what it lacks beside the Swift toolchain: git, C and C++ headers and a
 # linker, and the shared libraries that the toolchain itself loads. Says nothing where nothing is missing.
-# With the argument `python`: what a virtual environment needs instead; `sanitizers`: a compiler with their runtime.
+# With the argument `python`: what a virtual environment needs instead; `sanitizers`: a compiler with their runtime;
+# `browser`: Chromium and a Python to lead it.
 set -u
 
 fail() { echo "error: $*" >&2; exit 1; }
@@ -15,6 +16,11 @@ if [ "${1-}" = python ]; then
 elif [ "${1-}" = sanitizers ]; then
     [ "$(uname -s)" = Linux ] || fail "clang has no sanitizers. Install Xcode's command line tools, then run make again"
     linux_packages="gcc libc6-dev"
+elif [ "${1-}" = browser ]; then
+    command -v python3 >/dev/null || linux_packages="python3"
+    command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null ||
+        linux_packages="$linux_packages chromium"
+    [ -z "$linux_packages" ] || [ "$(uname -s)" = Linux ] || fail "missing:$linux_packages. Install it and put it on PATH"
 elif [ "$(uname -s)" = Linux ]; then
     command -v git >/dev/null || linux_packages="$linux_packages git ca-certificates"
     # libstdc++'s headers stand for the whole C and C++ side: libc6-dev, binutils and libgcc come with them.
@@ -40,7 +46,7 @@ if [ -n "$linux_packages" ]; then
         fail "apt-get install failed for:$linux_packages"
 fi
 
-case "${1-}" in python | sanitizers) exit 0 ;; esac
+case "${1-}" in python | sanitizers | browser) exit 0 ;; esac
 
 if ! command -v swift >/dev/null; then
     case "$(uname -s)" in

@@ -8,8 +8,11 @@ extension HomePage {
         const number = new Intl.NumberFormat('en');
         let chat = { messages: [], settings: {} };
         let model = '';
+        // Of the server, where it wants one; it goes with the tab.
+        let key = sessionStorage.getItem('glim.key') ?? '';
         // What ends the reply that is on its way.
         let running = null;
+        let isLeft = false;
 
         // MARK: What is kept
 
@@ -27,11 +30,11 @@ extension HomePage {
             if (chat.settings[id] === undefined) continue;
             if ($(id).type === 'checkbox') $(id).checked = chat.settings[id]; else $(id).value = chat.settings[id];
           }
-          $('key').value = sessionStorage.getItem('glim.key') ?? '';
           for (const message of chat.messages) {
             if (message.isOpen) { message.isOpen = false; message.note = 'cut off when the page was left'; }
             show(message);
           }
+          greet();
           bottom();
         }
 
@@ -40,10 +43,10 @@ extension HomePage {
         function say(text) { $('state').textContent = text; }
 
         async function call(path, options = {}) {
-          const headers = { 'content-type': 'application/json' };
-          if ($('key').value) headers.authorization = 'Bearer ' + $('key').value;
+          const headers = { 'content-type': 'application/json' }, sent = key;
+          if (sent) headers.authorization = 'Bearer ' + sent;
           const response = await fetch(path, { ...options, headers });
-          if (response.status === 401) $('keyForm').hidden = false;
+          if (response.status === 401 && sent === key) $('keyForm').hidden = false;
           if (response.ok) return response;
           const problem = await response.json().catch(() => null);
           throw new Error(problem?.error?.message ?? 'the server answers with ' + response.status);
@@ -92,7 +95,7 @@ extension HomePage {
             message.reasoning += delta.reasoning_content ?? '';
             ending = choice.finish_reason ?? ending;
             message.note = '';
-            show(message);
+            soon(message);
           }
           message.note = told(usage, ending, first === null ? 0 : first - began, performance.now() - (first ?? began));
         }
@@ -106,8 +109,8 @@ extension HomePage {
             if (count > 1) words.push(((count - 1) / rest * 1000).toFixed(1) + ' a second');
             words.push('first after ' + (wait / 1000).toFixed(2) + ' s');
             words.push(number.format(details.cached_tokens ?? 0) + ' of ' + number.format(usage.prompt_tokens)
-              + ' read before');
-            if (details.divergence != null) words.push('another way from token ' + number.format(details.divergence));
+              + ' prompt tokens known');
+            if (details.divergence != null) words.push('new from token ' + number.format(details.divergence));
           }
           if (ending === 'length') words.push('as many tokens as were allowed');
           return words.join(' · ');
@@ -118,8 +121,10 @@ extension HomePage {
           if (running || !text.trim()) return;
           const question = { role: 'user', content: text };
           const message = { role: 'assistant', content: '', reasoning: '', note: '', isOpen: true };
+          for (const earlier of unanswered.splice(0)) shown.get(earlier).card.remove();
           chat.messages.push(question, message);
           $('text').value = '';
+          greet();
           show(question);
           show(message);
           bottom();
@@ -128,6 +133,8 @@ extension HomePage {
           look();
           const timer = setInterval(keep, 500);
           try { await reply(message); } catch (error) {
+            // A page that is left loses its requests: that is no word on this one. It stays kept as open.
+            if (isLeft) return;
             message.note = running.signal.aborted ? 'stopped' : error.message;
             message.isBad = !running.signal.aborted;
             if (message.isBad && !message.content && !message.reasoning) $('text').value ||= text;
@@ -136,7 +143,7 @@ extension HomePage {
           message.isOpen = false;
           // A question that was not answered is none.
           if (message.isBad && !message.content && !message.reasoning) {
-            chat.messages.splice(-2);
+            unanswered.push(...chat.messages.splice(-2));
             say('');
           }
           running = null;
@@ -149,6 +156,8 @@ extension HomePage {
         // MARK: What is seen of it
 
         const shown = new WeakMap();
+        // What can still be read though it is no part of the chat: a question that failed, and why.
+        const unanswered = [];
 
         function made(kind, name, parent) {
           const element = document.createElement(kind);
@@ -179,7 +188,25 @@ extension HomePage {
           view.note.textContent = message.note ?? '';
           view.note.hidden = !message.note;
           view.note.classList.toggle('bad', !!message.isBad);
+          view.card.classList.toggle('open', !!message.isOpen);
           if (isAtEnd) bottom();
+        }
+
+        // Tokens come faster than pictures: a message is laid out once for each picture.
+        let waiting = null;
+
+        function soon(message) {
+          waiting ??= requestAnimationFrame(() => { waiting = null; show(message); });
+        }
+
+        /** What stands where a chat will be. */
+        function greet() {
+          $('greeting')?.remove();
+          if (chat.messages.length > 0 || $('log').children.length > 0) return;
+          const view = made('div', '', $('log'));
+          view.id = 'greeting';
+          made('p', '', view).textContent = 'Talk with ' + (model || 'the model');
+          made('p', 'note', view).textContent = 'The chat is kept in this browser, and nowhere else.';
         }
 
         function bottom() { $('log').scrollTop = $('log').scrollHeight; }
@@ -204,9 +231,10 @@ extension HomePage {
           return found;
         }
 
-        function list(id, pairs) {
-          const view = $(id);
-          if (view.children.length !== 2 * pairs.length) {
+        function list(id, all) {
+          const view = $(id), pairs = all.filter(Boolean), names = pairs.map(([name]) => name).join();
+          if (view.dataset.names !== names) {
+            view.dataset.names = names;
             view.replaceChildren();
             for (const [name] of pairs) { made('dt', '', view).textContent = name; made('dd', '', view); }
           }
@@ -232,32 +260,38 @@ extension HomePage {
           const drawn = since('tokens_drawn_total');
           history.push({ now, drawn });
           while (history.length > 2 && now - history[0].now > 120000) history.shift();
+          // What this server has not done takes no room: drafts, pages on disk, weights that changed.
           list('speed', [
             ['Tokens drawn', rate(drawn)], ['Tokens read', rate(since('tokens_read_total'))],
             ['Requests drawing, open', m.requests_decoding + ', ' + (m.requests_active + m.requests_waiting)],
-            ['First token after, mean', mean(m, 'first_token_seconds')], ['Whole reply, mean', mean(m, 'reply_seconds')],
-            ['Drafts that were right', share(m.drafts_accepted_total, m.drafts_tried_total)],
-            ['Weights, version', m.weights_version],
+            ['First token after, mean', mean(m, 'first_token_seconds')],
+            ['Whole reply, mean', mean(m, 'reply_seconds')],
+            m.drafts_tried_total > 0
+              && ['Drafts that were right', share(m.drafts_accepted_total, m.drafts_tried_total)],
+            m.weights_version > 0 && ['Weights, version', m.weights_version],
           ]);
           list('cache', [
-            ['Pages in use, kept', number.format(m.cache_pages_used) + ', ' + number.format(m.cache_pages_kept)],
+            ['Pages in use', number.format(m.cache_pages_used)], ['Pages kept', number.format(m.cache_pages_kept)],
             ['Pages at most', number.format(m.cache_pages)], ['Memory taken', size(m.cache_bytes)],
-            ['Prompt tokens found', share(m.prefix_tokens_found_total, m.prefix_tokens_asked_total)],
-            ['Pages let go', number.format(m.pages_evicted_total)],
-            ['Pages to disk, from disk',
+            ['Prompt tokens known', share(m.prefix_tokens_found_total, m.prefix_tokens_asked_total)],
+            m.pages_evicted_total > 0 && ['Pages let go', number.format(m.pages_evicted_total)],
+            m.pages_stored_total + m.pages_restored_total > 0 && ['Pages to disk, from disk',
               number.format(m.pages_stored_total) + ', ' + number.format(m.pages_restored_total)],
-            ['Had to read again', number.format(m.preemptions_total)],
+            m.preemptions_total > 0 && ['Had to read again', number.format(m.preemptions_total)],
           ]);
-          $('used').style.width = 100 * m.cache_pages_used / m.cache_pages + '%';
-          $('kept').style.width = 100 * m.cache_pages_kept / m.cache_pages + '%';
-          $('bar').setAttribute('aria-label',
-            share(m.cache_pages_used, m.cache_pages) + ' in use, ' + share(m.cache_pages_kept, m.cache_pages) + ' kept');
+          // What there is can be seen, be it ever so little of the whole.
+          for (const [id, pages] of [['used', m.cache_pages_used], ['kept', m.cache_pages_kept]]) {
+            $(id).style.width = pages > 0 ? 'max(3px, ' + 100 * pages / m.cache_pages + '%)' : '0';
+          }
+          const [used, kept] = [m.cache_pages_used, m.cache_pages_kept].map(pages => share(pages, m.cache_pages));
+          $('bar').setAttribute('aria-label', used + ' in use, ' + kept + ' kept');
           draw(now);
           before = { now, m };
         }
 
         function draw(now) {
           const most = Math.max(1, ...history.map(h => h.drawn));
+          $('peak').textContent = 'last two minutes' + (most > 1 ? ', peak ' + rate(most) : '');
           const points = history.map(h => (240 - (now - h.now) / 500).toFixed(1) + ' '
             + (58 - 56 * h.drawn / most).toFixed(1));
           if (points.length < 2) return;
@@ -270,6 +304,7 @@ extension HomePage {
 
         async function experts() {
           layers = (await (await call('/experts')).json()).layers;
+          $('experts').hidden = layers.length === 0;
           if (layers.length === 0) {
             $('expert').textContent = 'This model has no experts, or no token has met one yet.';
             return;
@@ -296,10 +331,11 @@ extension HomePage {
               context.fillRect(column, row, 1, 1);
             });
           });
-          const text = 'Busiest: expert ' + peak.expert + ' of layer ' + peak.layer + ', ' + peak.part.toFixed(1)
-            + ' times an even share. ' + (idle === 0 ? 'None has had no token.' : number.format(idle) + ' had no token.');
+          const text = 'A row a layer, a field an expert. Busiest: expert ' + peak.expert + ' of layer '
+            + peak.layer + ', ' + peak.part.toFixed(1) + ' times an even share.'
+            + (idle === 0 ? '' : ' Without a token: ' + number.format(idle) + '.');
           if (!canvas.matches(':hover')) $('expert').textContent = text;
-          canvas.setAttribute('aria-label', 'Tokens by layer and expert. ' + text);
+          canvas.setAttribute('aria-label', text);
         }
 
         $('experts').addEventListener('pointermove', event => {
@@ -314,11 +350,19 @@ extension HomePage {
 
         // MARK: Beginning
 
+        async function meet() {
+          model = (await (await call('/health')).json()).model;
+          $('model').textContent = model;
+          document.title = model + ' – Glim';
+          greet();
+        }
+
         async function watch() {
           let wasLost = false;
           for (let turn = 0; ; turn += 1) {
             if (!document.hidden) {
               try {
+                if (!model) await meet();
                 await measure();
                 if (turn % 4 === 0) await experts();
                 if (wasLost) say('');
@@ -341,24 +385,26 @@ extension HomePage {
         $('stop').addEventListener('click', () => running?.abort());
         $('clear').addEventListener('click', () => {
           chat.messages = [];
+          unanswered.length = 0;
           $('log').replaceChildren();
+          greet();
           keep();
           $('text').focus();
         });
         for (const id of settings) $(id).addEventListener('change', keep);
         $('keyForm').addEventListener('submit', event => {
           event.preventDefault();
-          sessionStorage.setItem('glim.key', $('key').value);
+          key = $('key').value.trim();
+          sessionStorage.setItem('glim.key', key);
           $('keyForm').hidden = true;
         });
-        addEventListener('pagehide', keep);
+        for (const name of ['beforeunload', 'pagehide']) addEventListener(name, () => { isLeft = true; keep(); });
+        addEventListener('pageshow', event => {
+          isLeft = false;
+          if (event.persisted && running) location.reload();
+        });
 
         recall();
-        fetch('/health').then(r => r.json()).then(health => {
-          model = health.model;
-          $('model').textContent = model;
-          document.title = model + ' – Glim';
-        }, () => say('the server does not answer'));
         watch();
         """#
 }

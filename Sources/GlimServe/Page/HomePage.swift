@@ -25,7 +25,7 @@ enum HomePage {
         <meta name="viewport" content="width=device-width, initial-scale=1">
         <meta name="referrer" content="no-referrer">
         <title>Glim</title>
-        <link rel="icon" href="data:,">
+        <link rel="icon" href="\(icon)">
         <style nonce="\(nonce)">
         \(style)
         </style>
@@ -39,9 +39,18 @@ enum HomePage {
         """
     }
 
+    /// A spark of four points.
+    private static let spark = "M12 1q1.5 9.5 11 11-9.5 1.5-11 11-1.5-9.5-11-11 9.5-1.5 11-11z"
+
+    private static let icon = """
+        data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 24 24'%3E\
+        %3Cpath fill='%231f6feb' d='\(spark)'/%3E%3C/svg%3E
+        """
+
     private static let body = """
         <body>
         <header>
+          <svg id="spark" viewBox="0 0 24 24" aria-hidden="true"><path d="\(spark)"/></svg>
           <h1>Glim</h1> <span id="model">…</span>
           <span id="state" role="status"></span>
           <form id="keyForm" hidden>
@@ -52,23 +61,25 @@ enum HomePage {
           <section id="chat" aria-label="Chat">
             <div id="log" role="log" aria-live="polite" tabindex="0"></div>
             <form id="ask">
-              <textarea id="text" rows="3" aria-label="Message" placeholder="Say something. Enter sends it."></textarea>
+              <textarea id="text" rows="2" aria-label="Message"
+                placeholder="Say something. Enter sends it, Shift+Enter begins a line."></textarea>
               <div class="row">
                 <label><input id="thinks" type="checkbox" checked> Think first</label>
                 <label>Temperature <input id="temperature" type="number" min="0" max="2" step="0.1" value="1"></label>
                 <label>At most <input id="most" type="number" min="1" step="1" value="1024"> tokens</label>
-                <span class="space"></span>
-                <button id="clear" type="button">New chat</button>
-                <button id="stop" type="button" hidden>Stop</button>
-                <button id="send" class="main">Send</button>
+                <span id="buttons">
+                  <button id="clear" type="button">New chat</button>
+                  <button id="stop" type="button" hidden>Stop</button>
+                  <button id="send" class="main">Send</button>
+                </span>
               </div>
             </form>
           </section>
           <aside aria-label="Server">
             <section class="panel">
-              <h2>Speed</h2>
+              <h2>Speed <span id="peak"></span></h2>
               <svg id="chart" viewBox="0 0 240 60" preserveAspectRatio="none" role="img"
-                aria-label="Tokens drawn per second, the last two minutes"><path id="area"/><path id="line"/></svg>
+                aria-label="Tokens drawn a second, the last two minutes"><path id="area"/><path id="line"/></svg>
               <dl id="speed"></dl>
             </section>
             <section class="panel">
@@ -78,7 +89,7 @@ enum HomePage {
             </section>
             <section class="panel">
               <h2>Experts</h2>
-              <canvas id="experts" role="img" width="1" height="1"></canvas>
+              <canvas id="experts" role="img" width="1" height="1" hidden></canvas>
               <p id="expert">No token has met an expert yet.</p>
             </section>
           </aside>
