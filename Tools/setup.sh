@@ -20,7 +20,8 @@ elif [ "${1-}" = browser ]; then
     command -v python3 >/dev/null || linux_packages="python3"
     command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null ||
         linux_packages="$linux_packages chromium"
-    [ -z "$linux_packages" ] || [ "$(uname -s)" = Linux ] || fail "missing:$linux_packages. Install it and put it on PATH"
+    [ -z "$linux_packages" ] || [ "$(uname -s)" = Linux ] ||
+        fail "missing:$linux_packages. Install that and put it on PATH, then run make again"
 elif [ "$(uname -s)" = Linux ]; then
     command -v git >/dev/null || linux_packages="$linux_packages git ca-certificates"
     # libstdc++'s headers stand for the whole C and C++ side: libc6-dev, binutils and libgcc come with them.
