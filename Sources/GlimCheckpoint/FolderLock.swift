@@ -16,7 +16,6 @@ package final class FolderLock: Sendable {
         guard descriptor >= 0 else { throw .cannotWrite(path: folder, reason: systemReason()) }
         // Some network file systems lock nothing; there it is as if there were no lock.
         if flock(descriptor, LOCK_EX | LOCK_NB) != 0, errno == EWOULDBLOCK {
-            close(descriptor)
             throw .cannotWrite(path: folder, reason: "another process writes there")
         }
     }

@@ -1,6 +1,7 @@
 import GlimEngine
 import GlimModel
 import GlimText
+import NIOCore
 
 /// What a token adds to a reply.
 struct ReplyPiece: Sendable {
@@ -70,11 +71,12 @@ struct Drawing: Sendable {
     ///
     /// - Parameters:
     ///   - limit: how long that may take.
+    ///   - loop: whose clock it is.
     ///   - watch: what else goes on meanwhile.
     /// - Throws: `ServiceError` where the limit is reached or the engine stops, `CancellationError`, and whatever `body`
     ///   throws. In any case no reply goes on.
     func read(
-        within limit: Duration, beside watch: @escaping @Sendable () async -> Void = {},
+        within limit: Duration, on loop: any EventLoop, beside watch: @escaping @Sendable () async -> Void = {},
         _ body: (ReplyEvent) async throws -> Void
     ) async throws {
         try await withThrowingTaskGroup(of: Void.self) { group in
@@ -88,7 +90,7 @@ struct Drawing: Sendable {
             }
             group.addTask(operation: watch)
             group.addTask {
-                guard (try? await Task.sleep(for: limit)) != nil else { return }
+                guard (try? await loop.sleep(for: limit)) != nil else { return }
                 let seconds = limit.components.seconds
                 merged.finish(
                     throwing: ServiceError(
@@ -129,10 +131,10 @@ struct Drawing: Sendable {
 
     /// Reads all replies, and tells nothing before the last has ended.
     func answers(
-        within limit: Duration, _ note: (ReplyEvent) -> Void = { _ in }
+        within limit: Duration, on loop: any EventLoop, _ note: (ReplyEvent) -> Void = { _ in }
     ) async throws -> [Answer] {
         var answers = [Answer](repeating: Answer(), count: job.count)
-        try await read(within: limit) { event in
+        try await read(within: limit, on: loop) { event in
             note(event)
             switch event {
             case .reading: break

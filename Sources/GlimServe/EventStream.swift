@@ -22,7 +22,7 @@ struct EventStream {
         var teller = teller
         var endings = [ReplyEnding?](repeating: nil, count: drawing.job.count)
         do {
-            try await drawing.read(within: limit, beside: { [watch] in await watch.run() }) { event in
+            try await drawing.read(within: limit, on: watch.loop, beside: { [watch] in await watch.run() }) { event in
                 meter.note(event)
                 switch event {
                 case .reading(let done, let count):

@@ -99,7 +99,7 @@ struct Routes: HTTPResponder {
         if path == Self.countPath {
             try Self.check(request, .post, path)
             var request = request
-            return Self.response(try AnthropicMessage.count(try await body(of: &request), served))
+            return Self.response(try AnthropicMessage.count(try await body(of: &request, context), served))
         }
         let models = "/v1/models"
         if Self.pages.contains(path) || path.hasPrefix("\(models)/") { try Self.check(request, .get, path) }
@@ -138,7 +138,7 @@ struct Routes: HTTPResponder {
     ) async throws -> Response {
         let arrived = ContinuousClock.now
         var request = request
-        let body = try await body(of: &request)
+        let body = try await body(of: &request, context)
         let name = UUID().uuidString.filter { $0 != "-" }.lowercased()
         let stamp = ReplyStamp(id: API.idPrefix + name, created: Int(Date().timeIntervalSince1970))
         let asked = try API(body, served, stamp)
@@ -151,7 +151,7 @@ struct Routes: HTTPResponder {
         let answers: [Answer]
         do {
             answers = try await request.body.consumeWithCancellationOnInboundClose { _ in
-                try await drawing.answers(within: limit) { meter.note($0) }
+                try await drawing.answers(within: limit, on: context.channel.eventLoop) { meter.note($0) }
             }
         } catch let error as ServiceError { throw Refusal(error, closes: true) }
         meter.end()
@@ -185,7 +185,7 @@ struct Routes: HTTPResponder {
     }
 
     /// Reads the body as JSON.
-    private func body(of request: inout Request) async throws -> JSON {
+    private func body(of request: inout Request, _ context: ServeContext) async throws -> JSON {
         let limit = options.bodyByteLimit
         let tooLarge = ServiceError(.tooLarge, "the body has more than \(limit) bytes, which is the most here")
         // Who sends in pieces does not say how many bytes come.
@@ -194,7 +194,7 @@ struct Routes: HTTPResponder {
         let whole = request.body
         do {
             let (json, buffer) = try await room.with(length) {
-                let buffer = try await collect(whole, upTo: limit)
+                let buffer = try await collect(whole, upTo: limit, on: context.channel.eventLoop)
                 return (try JSON(request: buffer.readableBytesView), buffer)
             }
             request.body = RequestBody(buffer: buffer)
@@ -203,12 +203,12 @@ struct Routes: HTTPResponder {
     }
 
     /// Reads a body to its end, as long as that takes no longer than it may.
-    private func collect(_ body: RequestBody, upTo byteLimit: Int) async throws -> ByteBuffer {
+    private func collect(_ body: RequestBody, upTo byteLimit: Int, on loop: any EventLoop) async throws -> ByteBuffer {
         let limit = options.arrivalLimit
         return try await withThrowingTaskGroup(of: ByteBuffer.self) { group in
             group.addTask { try await body.collect(upTo: byteLimit) }
             group.addTask {
-                try await Task.sleep(for: limit)
+                try await loop.sleep(for: limit)
                 let error = ServiceError(
                     .timeout, "the request did not arrive within \(limit.components.seconds) seconds")
                 throw Refusal(error, .requestTimeout)

@@ -16,8 +16,14 @@ import UnixSignals
 /// It belongs on a machine of one's own, or behind what speaks TLS. The engine is the caller's, and runs on.
 public struct Server: Sendable {
     private let group: ServiceGroup
-    private let options: ServerOptions
-    private let port = Held<Int?>(nil)
+    private let listening: Listening
+
+    /// Of Hummingbird, which has nothing to say that is not said otherwise.
+    static let logger: Logger = {
+        var logger = Logger(label: "glim serve")
+        logger.logLevel = .critical
+        return logger
+    }()
 
     /// - Parameters:
     ///   - whenListening: is told the port once clients can come.
@@ -26,23 +32,10 @@ public struct Server: Sendable {
         _ served: ServedModel, options: ServerOptions, obeysSignals: Bool = false,
         whenListening: @escaping @Sendable (_ port: Int) async -> Void
     ) {
-        self.options = options
-        var logger = Logger(label: "glim serve")
-        logger.logLevel = .critical
-        let idle = TimeAmount(options.arrivalLimit)
-        let application = Application(
-            responder: Routes(served, options),
-            server: .http1(configuration: .init(idleTimeout: idle)),
-            configuration: ApplicationConfiguration(
-                address: .hostname(options.host, port: options.port),
-                availableConnectionsDelegate: MaximumAvailableConnections(options.connectionLimit, logger: logger)),
-            onServerRunning: { [port] channel in
-                let number = channel.localAddress?.port ?? options.port
-                port.set(number)
-                await whenListening(number)
-            }, logger: logger)
+        listening = Listening(options: options, routes: Routes(served, options), whenListening: whenListening)
         var configuration = ServiceGroupConfiguration(
-            services: [application], gracefulShutdownSignals: obeysSignals ? [.sigterm, .sigint] : [], logger: logger)
+            services: [listening], gracefulShutdownSignals: obeysSignals ? [.sigterm, .sigint] : [],
+            logger: Self.logger)
         configuration.maximumGracefulShutdownDuration = options.shutdownLimit
         group = ServiceGroup(configuration: configuration)
     }
@@ -50,14 +43,17 @@ public struct Server: Sendable {
     /// Serves until it is told to stop. Then nobody new comes in, running replies come to their ends, and those that
     /// have not after a while are cut.
     ///
-    /// - Throws: `ServeError` where nobody can be heard at the address.
+    /// - Throws: `ServeError` where nobody can be heard at the address, or not any more, and `CancellationError`.
     public func run() async throws {
+        let options = listening.options
         do { try await group.run() } catch {
-            guard port.value == nil else {
-                if error is CancellationError { return }
-                throw error
+            guard listening.port.value != nil else {
+                throw ServeError.cannotListen(host: options.host, port: options.port, why: "\(error)")
             }
-            throw ServeError.cannotListen(host: options.host, port: options.port, why: "\(error)")
+            // What outlasts its limit is cancelled.
+            if error is CancellationError, listening.isTold.value { return }
+            try Task.checkCancellation()
+            throw ServeError.stoppedListening(why: listening.errors.latest ?? "\(error)")
         }
     }
 

@@ -11,6 +11,8 @@ final class StallWatch: Sendable {
 
     init(_ channel: any Channel, limit: Duration) { (self.channel, self.limit) = (channel, limit) }
 
+    var loop: any EventLoop { channel.eventLoop }
+
     /// Sends something, which may have to wait until the client takes what was sent before.
     func send(_ body: () async throws -> Void) async throws {
         waitsSince.withLock { $0 = ContinuousClock.now }
@@ -20,7 +22,7 @@ final class StallWatch: Sendable {
 
     /// Watches until it is cancelled. What waits for too long fails, as its connection is closed.
     func run() async {
-        while (try? await Task.sleep(for: limit / 4)) != nil {
+        while (try? await loop.sleep(for: limit / 4)) != nil {
             guard let since = waitsSince.withLock({ $0 }), ContinuousClock.now - since >= limit else { continue }
             channel.close(promise: nil)
             return

@@ -120,7 +120,8 @@ import Testing
                 let error = #expect(throws: CheckpointError.self, sourceLocation: sourceLocation) { try GGUFFile(path) }
                 let text = error?.description ?? ""
                 #expect(
-                    text.contains("some.gguf") && (says.isEmpty || text.contains(says)) && !text.contains("\n"), "\(text)",
+                    text.contains("some.gguf") && (says.isEmpty || text.contains(says)) && !text.contains("\n"),
+                    "\(text)",
                     sourceLocation: sourceLocation)
             }
             // The last tensor's filling may be missing, which ggml allows too.

@@ -1,3 +1,4 @@
+import Foundation
 import GlimText
 import NIOCore
 import NIOPosix
@@ -74,6 +75,23 @@ enum HTTP {
 
     static func post(_ port: Int, _ path: String, _ body: String, headers: [String] = []) async throws -> Reply {
         try await send(port, "POST", path, body, headers: headers)
+    }
+
+    /// Sends bytes and is gone without a word: the connection is reset, at once or once something has come.
+    static func reset(_ port: Int, _ bytes: [UInt8], awaitsReply: Bool) async throws {
+        let channel = try await ClientBootstrap(group: MultiThreadedEventLoopGroup.singleton)
+            .connect(host: "127.0.0.1", port: port) { channel in
+                channel.eventLoop.makeCompletedFuture {
+                    try NIOAsyncChannel<ByteBuffer, ByteBuffer>(wrappingChannelSynchronously: channel)
+                }
+            }
+        let socket = try #require(channel.channel as? any SocketOptionProvider)
+        try await socket.setSoLinger(linger(l_onoff: 1, l_linger: 0)).get()
+        try await channel.executeThenClose { inbound, outbound in
+            if !bytes.isEmpty { try await outbound.write(ByteBuffer(bytes: bytes)) }
+            guard awaitsReply else { return }
+            for try await _ in inbound { return }
+        }
     }
 
     /// Sends bytes and reads what comes, until the server closes the connection or `leave` says that it is enough.

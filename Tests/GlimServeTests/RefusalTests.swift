@@ -72,36 +72,49 @@ import Testing
             server in
             let count = Fuzz.number("GLIM_FUZZ_COUNT") ?? 300
             var draw = Draw(Fuzz.number("GLIM_FUZZ_SEED") ?? 1, "requests")
-            for _ in 0..<count {
-                var bytes = seeds[draw.integer(0...seeds.count - 1)]
-                for _ in 0..<draw.integer(1...4) {
-                    let place = draw.integer(0...bytes.count - 1)
-                    switch draw.integer(0...3) {
-                    case 0: bytes[place] = UInt8(draw.integer(0...255))
-                    case 1: bytes.insert(UInt8(draw.integer(32...126)), at: place)
-                    case 2: bytes.removeSubrange(place..<min(bytes.count, place + draw.integer(1...9)))
-                    default: bytes = Array(bytes[..<place] + bytes[draw.integer(0...bytes.count - 1)...])
-                    }
-                    if bytes.isEmpty { bytes = [0x0A] }
+            try await withThrowingTaskGroup(of: Void.self) { group in
+                for number in 0..<count {
+                    let sent = Self.broken(seeds[draw.integer(0...seeds.count - 1)], &draw)
+                    // Several at a time: most of it is waiting.
+                    if number >= 32 { try await group.next() }
+                    group.addTask { try await Self.send(sent, to: server.port) }
                 }
-                // A request that lacks its end is waited for: who sent it leaves.
-                let sent = bytes
-                let received = try await withThrowingTaskGroup(of: [UInt8].self) { group in
-                    group.addTask { (try? await HTTP.exchange(server.port, sent)) ?? [] }
-                    group.addTask {
-                        try? await Task.sleep(for: .milliseconds(200))
-                        return []
-                    }
-                    defer { group.cancelAll() }
-                    return try await group.next() ?? []
-                }
-                guard !received.isEmpty, let reply = try? HTTP.Reply(received) else { continue }
-                let isFine = reply.status == 200 || (400..<500).contains(reply.status)
-                #expect(isFine, "\(reply.status) for \(String(decoding: sent, as: UTF8.self))")
+                try await group.waitForAll()
             }
             #expect(try await server.get("/health").status == 200)
             #expect(try await server.wait { $0.active == 0 && $0.waiting == 0 && $0.usedPages == 0 })
         }
+    }
+
+    private static func broken(_ request: [UInt8], _ draw: inout Draw) -> [UInt8] {
+        var bytes = request
+        for _ in 0..<draw.integer(1...4) {
+            let place = draw.integer(0...bytes.count - 1)
+            switch draw.integer(0...3) {
+            case 0: bytes[place] = UInt8(draw.integer(0...255))
+            case 1: bytes.insert(UInt8(draw.integer(32...126)), at: place)
+            case 2: bytes.removeSubrange(place..<min(bytes.count, place + draw.integer(1...9)))
+            default: bytes = Array(bytes[..<place] + bytes[draw.integer(0...bytes.count - 1)...])
+            }
+            if bytes.isEmpty { bytes = [0x0A] }
+        }
+        return bytes
+    }
+
+    private static func send(_ bytes: [UInt8], to port: Int) async throws {
+        // A request that lacks its end is waited for: who sent it leaves.
+        let received = try await withThrowingTaskGroup(of: [UInt8].self) { group in
+            group.addTask { (try? await HTTP.exchange(port, bytes)) ?? [] }
+            group.addTask {
+                try? await Task.sleep(for: .milliseconds(200))
+                return []
+            }
+            defer { group.cancelAll() }
+            return try await group.next() ?? []
+        }
+        guard !received.isEmpty, let reply = try? HTTP.Reply(received) else { return }
+        let isFine = reply.status == 200 || (400..<500).contains(reply.status)
+        #expect(isFine, "\(reply.status) for \(String(decoding: bytes, as: UTF8.self))")
     }
 
     @Test("only who has a key comes in") func keys() async throws {

@@ -1,0 +1,53 @@
+import Hummingbird
+import NIOCore
+import ServiceLifecycle
+
+/// Listens at an address and hands on what comes, until it is told to stop.
+struct Listening: Service {
+    let options: ServerOptions
+    let connections = Connections()
+    let errors = AcceptErrors()
+    /// Whether it was told to stop.
+    let isTold = Held(false)
+    /// Where it listens, once it does.
+    let port = Held<Int?>(nil)
+    let routes: Routes
+    let whenListening: @Sendable (_ port: Int) async -> Void
+
+    func run() async throws {
+        let http = HTTP1Channel.Configuration(idleTimeout: TimeAmount(options.arrivalLimit))
+        let application = Application(
+            responder: routes,
+            server: HTTPServerBuilder { [connections] responder in
+                ConnectionSetup(http: HTTP1Channel(responder: responder, configuration: http), connections: connections)
+            },
+            configuration: ApplicationConfiguration(
+                address: .hostname(options.host, port: options.port),
+                availableConnectionsDelegate: MaximumAvailableConnections(
+                    options.connectionLimit, logger: Server.logger)),
+            onServerRunning: { await began($0) }, logger: Server.logger)
+        // Whatever ends it, nobody may wait for an answer that does not come.
+        defer { connections.close() }
+        try await withGracefulShutdownHandler {
+            try await application.run()
+        } onGracefulShutdown: {
+            isTold.set(true)
+            drain(application.eventLoopGroup.any())
+        }
+    }
+
+    private func began(_ channel: any Channel) async {
+        let number = channel.localAddress?.port ?? options.port
+        // Who listens otherwise than is known here does it less well, but does it.
+        try? await errors.guardListening(channel)
+        channel.closeFuture.whenComplete { _ in drain(channel.eventLoop) }
+        port.set(number)
+        await whenListening(number)
+    }
+
+    /// Lets running replies come to their ends for a while.
+    private func drain(_ loop: any EventLoop) {
+        connections.end()
+        loop.alarm(after: options.shutdownLimit) { [connections] in connections.close() }
+    }
+}
