@@ -19,7 +19,9 @@ import urllib.request
 from browser import browsing
 from served import KEY, serving
 
-QUESTIONS = ["Sort these numbers from greatest to least: 77, 43, 50.", "What is 35 + 75 + 57?"]
+NAME = "nano"
+# Two that a small model of `glim quickstart` answers well.
+QUESTIONS = ["Write the word jiwuo backwards.", "What is 35 + 75 + 57?"]
 MARKED = "Is <b>this</b> <img src=x onerror=alert(1)> bold?"
 MOBILE = 390
 MOST = 400
@@ -103,10 +105,10 @@ class Visit:
             if attempt != KEY:
                 # It goes, and comes back with what the server says of the key.
                 self.browser.until("!$('keyForm').hidden && $('state').textContent.includes('key')")
-        self.browser.until("$('model').textContent === 'tour' && $('state').textContent === ''")
+        self.browser.until(f"$('model').textContent === '{NAME}' && $('state').textContent === ''")
         assert self.browser.run("$('keyForm').hidden")
-        assert self.browser.run("document.title").startswith("tour")
-        assert "tour" in self.text("#greeting")
+        assert self.browser.run("document.title").startswith(NAME)
+        assert NAME in self.text("#greeting")
         assert self.browser.run("!JSON.stringify(localStorage).includes(key)"), "the key outlives the tab"
         told = self.complaints()
         assert told and all(source == "network" and "401" in text for source, text in told), told
@@ -157,7 +159,7 @@ class Visit:
     def stop_reload(self):
         before = self.messages()
         self.browser.reload()
-        self.browser.until("$('model').textContent === 'tour'")
+        self.browser.until(f"$('model').textContent === '{NAME}'")
         assert self.messages() == before and len(before) == 2, self.messages()
         assert self.browser.run("[$('temperature').value, $('most').value]") == ["0", str(MOST)]
 
@@ -255,7 +257,7 @@ class Visit:
         self.browser.click("#clear")
         assert not self.messages() and self.text("#greeting")
         self.browser.reload()
-        self.browser.until("$('model').textContent === 'tour'")
+        self.browser.until(f"$('model').textContent === '{NAME}'")
         assert not self.messages()
 
     def stop_console_is_silent(self):
@@ -274,6 +276,8 @@ class Visit:
 def keep_picture(visit, path):
     """A chat with what it takes to look at: two replies, one with its reasoning, and panels that have seen them."""
     browser = visit.browser
+    browser.reload()
+    browser.until(f"$('model').textContent === '{NAME}'")
     browser.shape(1280, 800, scale=1.5)
     browser.write("#temperature", "0")
     for question in QUESTIONS:
@@ -292,7 +296,7 @@ def main():
     parser.add_argument("--picture", metavar="FILE.png")
     options = parser.parse_args()
     failed = 0
-    with serving(options.glim, options.model) as served, browsing() as browser:
+    with serving(options.glim, options.model, NAME) as served, browsing() as browser:
         visit = Visit(browser, served)
         for stop in [stop for stop in Visit.__dict__ if stop.startswith("stop_")]:
             try:

@@ -110,7 +110,10 @@ extension HomePage {
             words.push('first after ' + (wait / 1000).toFixed(2) + ' s');
             words.push(number.format(details.cached_tokens ?? 0) + ' of ' + number.format(usage.prompt_tokens)
               + ' prompt tokens known');
-            if (details.divergence != null) words.push('new from token ' + number.format(details.divergence));
+            // The last token is read in any case.
+            if (details.divergence != null && details.divergence < usage.prompt_tokens - 1) {
+              words.push('new from token ' + number.format(details.divergence));
+            }
           }
           if (ending === 'length') words.push('as many tokens as were allowed');
           return words.join(' · ');
