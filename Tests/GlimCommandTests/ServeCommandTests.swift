@@ -61,9 +61,10 @@ import FoundationNetworking
             echo $! > "$D/process"
             wait $!
             """
+        let (lines, number) = (folder.path("lines"), folder.path("process"))
         async let output = Program.shell(script, folder)
-        let server = try await address(folder.path("lines"))
-        let process = try #require(pid_t(try String(contentsOf: folder.path("process"), encoding: .utf8).dropLast()))
+        let server = try await address(lines)
+        let process = try #require(pid_t(try String(contentsOf: number, encoding: .utf8).dropLast()))
         do {
             defer { kill(process, SIGTERM) }
             let sockets = (0..<100).map { _ in Self.connected(to: server.port ?? 0) }

@@ -1,4 +1,5 @@
 import Foundation
+import GlimEngine
 import GlimServe
 import NIOCore
 import NIOPosix
@@ -27,7 +28,7 @@ import Testing
                 }
             }
         } catch { failure = error }
-        #expect((failure == nil) == isGuarded && (errors.latest != nil) == isGuarded, "\(failure, default: "no error")")
+        #expect((failure == nil) == isGuarded && (errors.latest != nil) == isGuarded, "\(String(describing: failure))")
     }
 
     @Test("connections that are reset, at once, within a request or a stream, leave a server that answers")
