@@ -52,7 +52,7 @@ FUZZ_COUNT = 200000
 KILL_COUNT = 50
 WALK_COUNT = 500
 FUZZ_SEED = $$(date +%s)
-FUZZED = [Ff]uzz|KillTests|FullDiskTests|EngineExactnessTests
+FUZZED = [Ff]uzz|KillTests|FullDiskTests|EngineExactnessTests|RefusalTests
 
 fuzz: tests ## damaged files for every reader, 200,000 each; 50 kills of each stage; 500 engine walks of each format (over an hour)
 	@ulimit -v 25165824; seed=$(FUZZ_SEED); echo "seed $$seed"; [ -w /dev/shm ] && export TMPDIR=/dev/shm; \

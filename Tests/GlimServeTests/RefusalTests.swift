@@ -6,7 +6,7 @@ import GlimText
 import Testing
 
 /// What the server does not do, and how it says so.
-@Suite("server's refusals", .timeLimit(.minutes(3))) struct RefusalTests {
+@Suite("server's refusals", .timeLimit(.minutes(10))) struct RefusalTests {
     private static let chat = "/v1/chat/completions"
     private static let hi = "\"model\": \"tiny\", \"messages\": [{\"role\": \"user\", \"content\": \"hi\"}]"
 
