@@ -35,6 +35,7 @@ let package = Package(
         .package(url: "https://github.com/swiftlang/swift-subprocess", from: "1.0.2"),
         .package(url: "https://github.com/apple/swift-system", from: "1.8.1"),
         .package(url: "https://github.com/apple/swift-crypto", from: "4.5.2"),
+        .package(url: "https://github.com/swift-server/async-http-client", from: "1.37.0"),
     ],
     targets: [
         .target(name: "CGlimKernels"),
@@ -43,8 +44,12 @@ let package = Package(
         .target(name: "GlimText", swiftSettings: swift),
         .target(name: "GlimCheckpoint", dependencies: ["GlimTensor"], swiftSettings: swift),
         .target(
-            name: "GlimHub", dependencies: ["GlimCheckpoint", .product(name: "Crypto", package: "swift-crypto")],
-            swiftSettings: swift),
+            name: "GlimHub",
+            dependencies: [
+                "GlimCheckpoint", .product(name: "AsyncHTTPClient", package: "async-http-client"),
+                .product(name: "Crypto", package: "swift-crypto"), .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "NIOHTTP1", package: "swift-nio"), .product(name: "NIOPosix", package: "swift-nio"),
+            ], swiftSettings: swift),
         .target(name: "GlimModel", dependencies: ["GlimTensor", "GlimCheckpoint"], swiftSettings: swift),
         .target(name: "GlimEngine", dependencies: ["GlimTensor", "GlimText", "GlimModel"], swiftSettings: swift),
         .target(
@@ -67,14 +72,19 @@ let package = Package(
             name: "glim",
             dependencies: [
                 "GlimTensor", "GlimText", "GlimCheckpoint", "GlimHub", "GlimModel", "GlimEngine", "GlimServe",
-                "GlimTrain",
-                .product(name: "ArgumentParser", package: "swift-argument-parser"),
+                "GlimTrain", .product(name: "ArgumentParser", package: "swift-argument-parser"),
+                .product(name: "AsyncHTTPClient", package: "async-http-client"),
+                .product(name: "NIOCore", package: "swift-nio"), .product(name: "NIOHTTP1", package: "swift-nio"),
             ], swiftSettings: swift),
 
         .target(
             name: "GlimTestSupport",
             dependencies: [
-                "GlimTensor", "GlimCheckpoint", "GlimModel", .product(name: "Crypto", package: "swift-crypto"),
+                "GlimTensor", "GlimText", "GlimCheckpoint", "GlimModel",
+                .product(name: "Crypto", package: "swift-crypto"), .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "NIOPosix", package: "swift-nio"),
+                .product(name: "Subprocess", package: "swift-subprocess"),
+                .product(name: "SystemPackage", package: "swift-system"),
             ], path: "Tests/GlimTestSupport", swiftSettings: swift),
         .testTarget(
             name: "GlimTensorTests", dependencies: ["GlimTensor", "CGlimKernels", "GlimTestSupport"],
@@ -102,12 +112,7 @@ let package = Package(
             name: "GlimTrainTests",
             dependencies: ["GlimTensor", "GlimText", "GlimCheckpoint", "GlimModel", "GlimTrain", "GlimTestSupport"],
             swiftSettings: swift),
-        .testTarget(
-            name: "GlimCommandTests",
-            dependencies: [
-                "GlimTestSupport", .product(name: "Subprocess", package: "swift-subprocess"),
-                .product(name: "SystemPackage", package: "swift-system"),
-            ], swiftSettings: swift),
+        .testTarget(name: "GlimCommandTests", dependencies: ["GlimText", "GlimTestSupport"], swiftSettings: swift),
     ],
     cLanguageStandard: .c17
 )

@@ -125,6 +125,8 @@ extension Engine {
     public struct Metrics: Sendable, Equatable {
         /// Of the weights in use.
         public var version = 0
+        /// Why nothing can be drawn any more, until the weights are swapped; nil while all is well.
+        public var failure: String?
         /// Requests without pages, with pages, and of these the ones that draw.
         public var waiting = 0
         public var active = 0

@@ -22,6 +22,7 @@ extension EngineLoop {
 
     /// One pass over everything in a step, and what is drawn from it.
     func perform(_ step: Scheduler.Step) {
+        if endsBroken() { return }
         let clock = ContinuousClock()
         let parts = parts(of: step, drafts: guess(for: step))
         tree.makeRoom(
@@ -31,7 +32,7 @@ extension EngineLoop {
         let began = clock.now
         let observer = Observer()
         let hidden = model.hidden(Batch(parts.map { ($0.tokens, $0.cache) }), observer: observer)
-        if let failure = experts?.failure { return fail(.experts("\(failure)")) }
+        if endsBroken() { return }
         let drawn = draw(parts, hidden)
         if step.prefills.isEmpty {
             costs.record(rows: parts.reduce(0) { $0 + $1.rows.count }, seconds: (clock.now - began) / .seconds(1))
@@ -53,6 +54,14 @@ extension EngineLoop {
             scheduler.advance(part.live.id, read: kept, drawn: drawn?.tokens.count ?? 0)
             if let drawn { take(drawn, of: part) }
         }
+    }
+
+    /// Ends all requests where experts cannot be read.
+    private func endsBroken() -> Bool {
+        guard let failure = experts?.failure else { return false }
+        metrics.failure = "\(failure)"
+        fail(.experts("\(failure)"))
+        return true
     }
 
     private func parts(of step: Scheduler.Step, drafts: [Int: [Int32]]) -> [Part] {

@@ -63,7 +63,7 @@ package final class EngineLoop: @unchecked Sendable {
         tree = PrefixTree(layout, pool, store: store)
         positionLimit = pages * KeyPages.positions
         scheduler = Scheduler(limits)
-        metrics.version = version
+        (metrics.version, metrics.failure) = (version, nil)
         metrics.pages = pages
     }
 

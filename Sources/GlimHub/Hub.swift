@@ -4,25 +4,43 @@ public import Foundation
 public struct Hub: Sendable {
     public let endpoint: URL
     let token: String?
+    package let proxy: URL?
 
     /// - Parameters:
     ///   - endpoint: the start of all addresses.
     ///   - token: sent to this server, never to others that it redirects to.
+    ///   - proxy: goes between, such as `http://proxy.example:3128`.
     /// - Throws: `HubError.badEndpoint`.
-    public init(endpoint: String = "https://huggingface.co", token: String? = nil) throws(HubError) {
+    public init(
+        endpoint: String = "https://huggingface.co", token: String? = nil, proxy: URL? = nil
+    ) throws(HubError) {
         let trimmed = endpoint.hasSuffix("/") ? String(endpoint.dropLast()) : endpoint
         guard let url = URL(string: trimmed), ["http", "https"].contains(url.scheme), url.host?.isEmpty == false,
             url.query == nil, url.fragment == nil
         else { throw .badEndpoint(endpoint) }
-        (self.endpoint, self.token) = (url, token)
+        (self.endpoint, self.token, self.proxy) = (url, token, proxy)
     }
 
-    /// By `HF_ENDPOINT` and `HF_TOKEN`, as Hugging Face's own tools.
+    /// By `HF_ENDPOINT` and `HF_TOKEN`, as Hugging Face's own tools, and `https_proxy`, `http_proxy` and `no_proxy`, as
+    /// most programs.
     ///
-    /// - Throws: `HubError.badEndpoint`.
+    /// - Throws: `HubError.badEndpoint`, `.badProxy`.
     public init(environment: [String: String]) throws(HubError) {
         func value(_ name: String) -> String? { environment[name].flatMap { $0.isEmpty ? nil : $0 } }
-        try self.init(endpoint: value("HF_ENDPOINT") ?? "https://huggingface.co", token: value("HF_TOKEN"))
+        let direct = try Hub(endpoint: value("HF_ENDPOINT") ?? "https://huggingface.co", token: value("HF_TOKEN"))
+        let proxy = try Self.proxy(to: direct.endpoint) { value($0) ?? value($0.uppercased()) }
+        try self.init(endpoint: direct.endpoint.absoluteString, token: direct.token, proxy: proxy)
+    }
+
+    private static func proxy(to endpoint: URL, _ value: (String) -> String?) throws(HubError) -> URL? {
+        let host = endpoint.host ?? ""
+        let direct = (value("no_proxy") ?? "").split { $0 == "," || $0 == " " }.map { $0.drop { $0 == "." } }
+        if direct.contains(where: { $0 == "*" || host == $0 || host.hasSuffix(".\($0)") }) { return nil }
+        guard let text = value("\(endpoint.scheme ?? "https")_proxy") ?? value("all_proxy") else { return nil }
+        guard let url = URL(string: text.contains("://") ? text : "http://\(text)"), url.scheme == "http",
+            url.host?.isEmpty == false
+        else { throw .badProxy(text) }
+        return url
     }
 
     /// An address of the server's, its parts escaped.

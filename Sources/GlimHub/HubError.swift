@@ -4,6 +4,7 @@ import GlimCheckpoint
 public enum HubError: Error, Equatable, CustomStringConvertible {
     case badName(String)
     case badEndpoint(String)
+    case badProxy(String)
     case notFound(String, endpoint: String)
     case forbidden(String, hasToken: Bool)
     /// An answer that no further attempt will change.
@@ -26,6 +27,8 @@ public enum HubError: Error, Equatable, CustomStringConvertible {
         case .badName(let name): "\"\(name)\" names no repository; give OWNER/NAME, such as zai-org/GLM-5"
         case .badEndpoint(let url):
             "\"\(url)\" is no address of a hub; set HF_ENDPOINT to one that begins with https:// or http://"
+        case .badProxy(let text):
+            "\"\(text)\" is no address of a proxy; set https_proxy to one such as http://proxy.example:3128"
         case .notFound(let what, let endpoint):
             "\(endpoint) has no \(what); check the spelling, or set HF_TOKEN if it is private"
         case .forbidden(let what, let hasToken):

@@ -52,6 +52,12 @@ extension [HubFile] {
         }
     }
 
+    /// The file without which nobody can load the model: its configuration, or the first part of a GGUF model.
+    var entry: HubFile? {
+        first { $0.path == "config.json" }
+            ?? filter { $0.path.lowercased().hasSuffix(".gguf") }.min { $0.path < $1.path }
+    }
+
     /// `a/b-00001-of-00003.gguf` is a part of `a/b`.
     private static func stem(_ path: String) -> String {
         let words = path.dropLast(".gguf".count).split(separator: "-", omittingEmptySubsequences: false)

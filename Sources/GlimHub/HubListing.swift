@@ -1,9 +1,7 @@
+import AsyncHTTPClient
 import Foundation
-import Synchronization
-
-#if canImport(FoundationNetworking)
-import FoundationNetworking
-#endif
+import NIOCore
+import NIOHTTP1
 
 /// The files of a repository at one commit.
 struct HubListing: Sendable {
@@ -52,6 +50,9 @@ struct HubListing: Sendable {
         let size: Int?
         let lfs: Large?
 
+        /// Bytes of a file: sums of so many are numbers still.
+        private static let largest = 1 << 50
+
         /// Nil for a folder.
         var file: HubFile? {
             get throws {
@@ -63,7 +64,9 @@ struct HubListing: Sendable {
                 }
                 let (name, size) = (lfs?.oid ?? oid, lfs?.size ?? size ?? -1)
                 let digits = lfs == nil ? 40 : 64
-                guard size >= 0, name.utf8.count == digits, name.allSatisfy({ $0.isHexDigit && !$0.isUppercase }) else {
+                guard (0...Self.largest).contains(size), name.utf8.count == digits,
+                    name.allSatisfy({ $0.isHexDigit && !$0.isUppercase })
+                else {
                     throw HubError.malformedListing(url: path, reason: "size or name of its content make no sense")
                 }
                 return HubFile(path: path, size: size, content: lfs == nil ? .gitBlob(name) : .sha256(name))
@@ -86,25 +89,17 @@ struct HubListing: Sendable {
         _ url: URL, of repository: HubRepository, _ hub: Hub, _ connection: HubConnection, _ patience: Retry
     ) async throws -> (data: Data, link: String?) {
         try await patience.run(url) {
-            let answer = Answer()
-            try await connection.get(
-                url,
-                .init { head in
-                    try HTTPStatus.check(head, "\(repository) at revision \(repository.revision)", hub)
-                    answer.parts.withLock { $0.link = head.value(forHTTPHeaderField: "Link") }
-                } body: { data in
-                    try answer.parts.withLock { parts in
-                        parts.data.append(data)
-                        if parts.data.count > pageLimit {
-                            throw HubError.malformedListing(url: url.absoluteString, reason: "it has no end")
-                        }
+            try await connection.get(url) { answer in
+                try HTTPStatus.check(answer, "\(repository) at revision \(repository.revision)", hub)
+                var page = Data()
+                for try await bytes in answer.body {
+                    page += bytes.readableBytesView
+                    guard page.count <= pageLimit else {
+                        throw HubError.malformedListing(url: url.absoluteString, reason: "it has no end")
                     }
-                })
-            return answer.parts.withLock { $0 }
+                }
+                return (page, answer.headers.first(name: "Link"))
+            }
         }
-    }
-
-    private final class Answer: Sendable {
-        let parts = Mutex<(data: Data, link: String?)>((Data(), nil))
     }
 }

@@ -1,9 +1,8 @@
+import AsyncHTTPClient
 public import Foundation
+import NIOCore
+import NIOHTTP1
 import Synchronization
-
-#if canImport(FoundationNetworking)
-import FoundationNetworking
-#endif
 
 /// Fetches a model from a hub into a folder: several files at a time, each from where an earlier attempt stopped, none
 /// under its own name before all its bytes are those that the repository lists.
@@ -40,11 +39,8 @@ public struct Pull: Sendable {
     private let folder: URL
     private let names: [String]
     package var retry = Retry()
-    /// Bytes of one request: what has come and is not written yet is held in memory, and there is no more of it than this
-    /// for each file.
-    package var pieceBytes = 128 << 20
-    /// Seconds without a byte after which a connection counts as broken.
-    package var patience = 30.0
+    /// Time without a byte after which a connection counts as broken.
+    package var patience = Duration.seconds(30)
 
     /// - Parameters:
     ///   - folder: made if missing.
@@ -58,42 +54,40 @@ public struct Pull: Sendable {
     /// - Parameter progress: told now and then, from any thread.
     /// - Throws: `HubError`, or `CancellationError`. What came so far stays, for the next run.
     public func run(_ progress: @escaping @Sendable (Progress) -> Void = { _ in }) async throws -> Summary {
-        let connection = HubConnection(hub, patience: patience)
-        let listing: HubListing
-        do {
-            defer { connection.close() }
-            listing = try await HubListing(repository, from: hub, by: connection, retry)
+        try await HubConnection.lend(to: hub, patience: patience) { connection in
+            let listing = try await HubListing(repository, from: hub, by: connection, retry)
+            let files =
+                try names.isEmpty
+                ? listing.files.ofModel(repository) : listing.files.named(names, in: repository)
+            let place = try Place(PullFolder(folder), files, progress)
+            place.tidy()
+            let entry = files.entry
+            // The largest first, so that none is left alone at the end.
+            let missing = try place.missing(but: entry).sorted { ($1.size, $0.path) < ($0.size, $1.path) }
+            // Files of two saves may fit together, and make a model that says nonsense: while there may be such, nothing
+            // is there to load it by.
+            if let entry, place.holdsOthers(missing) { try place.withdraw(entry) }
+            try await inParallel(missing) { file in
+                try await fetch(file, at: listing.commit, by: connection, to: place)
+            }
+            if let entry, !(try place.count(ifThere: entry)) {
+                try await fetch(entry, at: listing.commit, by: connection, to: place)
+            }
+            let done = place.done
+            return Summary(
+                commit: listing.commit, files: files, bytes: done.totalBytes, fetchedBytes: done.fetchedBytes)
         }
-        let files =
-            try names.isEmpty
-            ? listing.files.ofModel(repository) : listing.files.named(names, in: repository)
-        let place = try Place(PullFolder(folder), files, progress)
-        place.tidy()
-        // The largest first, so that none is left alone at the end.
-        let order = files.sorted { ($1.size, $0.path) < ($0.size, $1.path) }
-        let waiting = Waiting(order)
+    }
+
+    private func inParallel(_ files: [HubFile], _ body: @escaping @Sendable (HubFile) async throws -> Void) async throws
+    {
         try await withThrowingTaskGroup(of: Void.self) { group in
-            for _ in 0..<min(Self.filesAtOnce, order.count) {
-                group.addTask {
-                    let connection = HubConnection(hub, patience: patience)
-                    defer { connection.close() }
-                    while let file = waiting.take() {
-                        try Task.checkCancellation()
-                        try await fetch(file, at: listing.commit, by: connection, to: place)
-                    }
-                }
+            for (number, file) in files.enumerated() {
+                if number >= Self.filesAtOnce { try await group.next() }
+                group.addTask { try await body(file) }
             }
             try await group.waitForAll()
         }
-        let done = place.done
-        return Summary(commit: listing.commit, files: files, bytes: done.totalBytes, fetchedBytes: done.fetchedBytes)
-    }
-
-    /// Files that nobody has taken yet.
-    private final class Waiting: Sendable {
-        private let rest: Mutex<ArraySlice<HubFile>>
-        init(_ files: [HubFile]) { rest = Mutex(files[...]) }
-        func take() -> HubFile? { rest.withLock { $0.popFirst() } }
     }
 
     // MARK: One file
@@ -101,7 +95,6 @@ public struct Pull: Sendable {
     private func fetch(
         _ file: HubFile, at commit: String, by connection: HubConnection, to place: Place
     ) async throws {
-        if try place.has(file) { return place.count(file: file.size) }
         let part = Part(try place.open(file), place)
         place.count(bytes: part.count)
         let url = hub.url(
@@ -111,15 +104,12 @@ public struct Pull: Sendable {
             while part.count < file.size {
                 let before = part.count
                 do {
-                    try await connection.get(
-                        url, bytes: before..<min(file.size, before + pieceBytes),
-                        .init { head in
-                            try HTTPStatus.check(head, "\(file.path) in \(repository)", hub)
-                            try part.begin(head, file)
-                        } body: { data in
-                            try part.append(data)
-                        })
-                    guard part.count > before else { throw URLError(.zeroByteResource) }
+                    try await connection.get(url, from: before) { answer in
+                        try HTTPStatus.check(answer, "\(file.path) in \(repository)", hub)
+                        try part.begin(answer, file)
+                        for try await bytes in answer.body { try part.append(bytes) }
+                    }
+                    guard part.count > before else { throw Retry.Empty() }
                     failures = 0
                 } catch let error as HubError where error.isWrongContent && wrong == 0 {
                     wrong += 1
@@ -170,8 +160,38 @@ private final class Place: Sendable {
 
     func tidy() { state.withLock { $0.folder.tidy(keeping: files) } }
 
-    /// Whether a file is there with the right content: by the record, or by reading it.
-    func has(_ file: HubFile) throws(HubError) -> Bool {
+    /// The files that are not there with the right content; the others count as done.
+    func missing(but entry: HubFile?) throws -> [HubFile] {
+        try files.filter { file in
+            try Task.checkCancellation()
+            return try file != entry && !count(ifThere: file)
+        }
+    }
+
+    /// Counts a file as done where it is there with the right content.
+    func count(ifThere file: HubFile) throws(HubError) -> Bool {
+        guard try has(file) else { return false }
+        change {
+            $0.doneFiles += 1
+            $0.doneBytes += file.size
+        }
+        return true
+    }
+
+    /// Whether some of these are there with another content.
+    func holdsOthers(_ files: [HubFile]) -> Bool {
+        let path = state.withLock { $0.folder.path }
+        return files.contains { FileManager.default.fileExists(atPath: "\(path)/\($0.path)") }
+    }
+
+    /// Takes a file's name from it, until it gets it again.
+    func withdraw(_ file: HubFile) throws(HubError) {
+        let isRight = try has(file)
+        try state.withLock { state throws(HubError) in try state.folder.withdraw(file, isRight: isRight) }
+    }
+
+    /// By the record, or by reading it.
+    private func has(_ file: HubFile) throws(HubError) -> Bool {
         let (isRecorded, path) = state.withLock { ($0.folder.isRecorded(file), $0.folder.path) }
         if isRecorded { return true }
         guard PartialFile.holds(file, at: "\(path)/\(file.path)") else { return false }
@@ -193,14 +213,6 @@ private final class Place: Sendable {
         change { $0.doneFiles += 1 }
     }
 
-    /// A file was there.
-    func count(file bytes: Int) {
-        change {
-            $0.doneFiles += 1
-            $0.doneBytes += bytes
-        }
-    }
-
     func count(bytes: Int, fetched: Bool = false) {
         change {
             $0.doneBytes += bytes
@@ -217,7 +229,7 @@ private final class Place: Sendable {
     }
 }
 
-/// A file on its way, for a connection's queue and the task that waits for it.
+/// A file on its way.
 private final class Part: Sendable {
     private let file: Mutex<PartialFile>
     private let place: Place
@@ -231,10 +243,10 @@ private final class Part: Sendable {
     var wrongName: String? { file.withLock { $0.wrongName } }
 
     /// Holds an answer's head against what was asked for.
-    func begin(_ head: HTTPURLResponse, _ whole: HubFile) throws {
+    func begin(_ head: HTTPClientResponse, _ whole: HubFile) throws {
         // All of it, by a server that knows no parts of files.
-        guard head.statusCode == 206 else { return try reset() }
-        let words = head.value(forHTTPHeaderField: "Content-Range")?.split { " -/".contains($0) } ?? []
+        guard head.status == .partialContent else { return try reset() }
+        let words = head.headers.first(name: "Content-Range")?.split { " -/".contains($0) } ?? []
         guard words.count == 4, words[0] == "bytes", Int(words[1]) == count, Int(words[3]) == whole.size else {
             throw HubError.wrongContent(
                 path: whole.path, expected: "bytes from \(count) on of \(whole.size)",
@@ -242,10 +254,10 @@ private final class Part: Sendable {
         }
     }
 
-    func append(_ data: Data) throws {
+    func append(_ bytes: ByteBuffer) throws {
         let added = try file.withLock { file in
             let before = file.count
-            try file.append(Array(data))
+            try file.append(Array(bytes.readableBytesView))
             return file.count - before
         }
         place.count(bytes: added, fetched: true)

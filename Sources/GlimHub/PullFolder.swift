@@ -65,6 +65,16 @@ final class PullFolder {
         }
     }
 
+    /// Takes a file's name from it, if there is one: a right one waits among the parts, another is removed.
+    func withdraw(_ file: HubFile, isRight: Bool) throws(HubError) {
+        let name = "\(path)/\(file.path)"
+        let status = isRight ? rename(name, "\(parts)/\(file.partName)") : unlink(name)
+        guard status == 0 || errno == ENOENT else {
+            throw .cannotWrite(path: name, reason: String(cString: strerror(errno)))
+        }
+        do { try synchronizeFolder(path) } catch { throw .cannotWrite(path: path, reason: error.reason) }
+    }
+
     /// Removes the parts of contents that nobody wants any more.
     func tidy(keeping files: [HubFile]) {
         let wanted = Set(files.map(\.partName))

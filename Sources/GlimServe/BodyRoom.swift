@@ -9,17 +9,35 @@ final class BodyRoom: Sendable {
     /// - Parameter limit: bytes of all bodies together.
     init(limit: Int) { self.limit = limit }
 
-    /// Has room for so many bytes while `body` goes on.
-    ///
-    /// - Throws: `ServiceError` where there is none, and whatever `body` throws.
-    func with<R>(_ byteCount: Int, _ body: () async throws -> R) async throws -> R {
-        let fits = taken.withLock { taken in
-            if taken + byteCount > limit { return false }
-            taken += byteCount
-            return true
+    /// What one request has of it.
+    final class Share: Sendable {
+        private let room: BodyRoom
+        private let taken = Mutex(0)
+
+        fileprivate init(_ room: BodyRoom) { self.room = room }
+
+        /// Takes room for bytes that have come: who only says that they will takes none.
+        ///
+        /// - Throws: `ServiceError` where there is none left.
+        func take(_ byteCount: Int) throws(ServiceError) {
+            let fits = room.taken.withLock { all in
+                if byteCount > room.limit - all { return false }
+                all += byteCount
+                return true
+            }
+            guard fits else {
+                throw ServiceError(.rateLimit, "too many requests are on their way; try again later")
+            }
+            taken.withLock { $0 += byteCount }
         }
-        guard fits else { throw ServiceError(.rateLimit, "too many requests are on their way; try again later") }
-        defer { taken.withLock { $0 -= byteCount } }
-        return try await body()
+
+        fileprivate func giveBack() { room.taken.withLock { all in all -= taken.withLock(\.self) } }
+    }
+
+    /// Has room while `body` goes on, as much as it takes.
+    func lend<R>(_ body: (Share) async throws -> R) async throws -> R {
+        let share = Share(self)
+        defer { share.giveBack() }
+        return try await body(share)
     }
 }

@@ -72,13 +72,15 @@ struct Drawing: Sendable {
     /// - Parameters:
     ///   - limit: how long that may take.
     ///   - loop: whose clock it is.
-    ///   - watch: what else goes on meanwhile.
     /// - Throws: `ServiceError` where the limit is reached or the engine stops, `CancellationError`, and whatever `body`
     ///   throws. In any case no reply goes on.
     func read(
-        within limit: Duration, on loop: any EventLoop, beside watch: @escaping @Sendable () async -> Void = {},
-        _ body: (ReplyEvent) async throws -> Void
+        within limit: Duration, on loop: any EventLoop, _ body: (ReplyEvent) async throws -> Void
     ) async throws {
+        let end = ContinuousClock.now + limit
+        let seconds = limit.components.seconds
+        let late = ServiceError(
+            .timeout, "the reply took longer than the \(seconds) seconds it may; ask for fewer tokens")
         try await withThrowingTaskGroup(of: Void.self) { group in
             let (events, merged) = AsyncThrowingStream<(Int, Engine.Event), any Error>.makeStream()
             for (number, stream) in streams.enumerated() {
@@ -88,16 +90,18 @@ struct Drawing: Sendable {
                     } catch { merged.finish(throwing: error) }
                 }
             }
-            group.addTask(operation: watch)
             group.addTask {
                 guard (try? await loop.sleep(for: limit)) != nil else { return }
-                let seconds = limit.components.seconds
-                merged.finish(
-                    throwing: ServiceError(
-                        .timeout, "the reply took longer than the \(seconds) seconds it may; ask for fewer tokens"))
+                merged.finish(throwing: late)
             }
             defer { group.cancelAll() }
-            do { try await follow(events, body) } catch let error as EngineError { throw ServiceError(error) }
+            do {
+                try await follow(events) { event in
+                    // What is drawn may wait long for a client that is slow.
+                    if ContinuousClock.now > end { throw late }
+                    try await body(event)
+                }
+            } catch let error as EngineError { throw ServiceError(error) }
         }
     }
 

@@ -19,15 +19,23 @@ struct EventStream {
     ///
     /// - Throws: `CancellationError`, and what the connection throws, once the client has left.
     func send(to writer: inout any ResponseBodyWriter, within limit: Duration) async throws {
+        try await watch.watching {
+            try await tell(to: &writer, within: limit)
+            try await watch.send { try await writer.finish(nil) }
+        }
+    }
+
+    private func tell(to writer: inout any ResponseBodyWriter, within limit: Duration) async throws {
         var teller = teller
         var endings = [ReplyEnding?](repeating: nil, count: drawing.job.count)
         do {
-            try await drawing.read(within: limit, on: watch.loop, beside: { [watch] in await watch.run() }) { event in
+            try await drawing.read(within: limit, on: watch.loop) { event in
                 meter.note(event)
                 switch event {
                 case .reading(let done, let count):
-                    // A comment: clients leave it out, and see that the server is alive.
-                    try await send(": read \(done) of \(count) tokens\n\n", to: &writer)
+                    // A comment: clients leave it out, and see that the server is alive. An empty line behind it would be
+                    // the end of an event, which some take for one.
+                    try await send(": read \(done) of \(count) tokens\n", to: &writer)
                 case .piece(let number, let piece): try await send(teller.tell(piece, of: number), to: &writer)
                 case .ended(let number, let ending):
                     endings[number] = ending

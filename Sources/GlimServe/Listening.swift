@@ -16,7 +16,8 @@ struct Listening: Service {
     let whenListening: @Sendable (_ port: Int) async -> Void
 
     func run() async throws {
-        let http = HTTP1Channel.Configuration(idleTimeout: TimeAmount(options.arrivalLimit))
+        // A little later than a request that does not arrive is answered.
+        let http = HTTP1Channel.Configuration(idleTimeout: TimeAmount(options.arrivalLimit) + .seconds(2))
         let application = Application(
             responder: routes,
             server: HTTPServerBuilder { [connections] responder in

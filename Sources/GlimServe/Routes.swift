@@ -46,6 +46,8 @@ struct Routes: HTTPResponder {
             response = Self.refuse(Refusal(ServiceError(error)), path)
         } catch is CancellationError {
             traffic.note { $0.left += 1 }
+            // Who has closed only its own side gets no answer, rather than a wrong one.
+            context.channel.close(promise: nil)
             throw CancellationError()
         }
         note(path, response)
@@ -99,7 +101,8 @@ struct Routes: HTTPResponder {
         if path == Self.countPath {
             try Self.check(request, .post, path)
             var request = request
-            return Self.response(try AnthropicMessage.count(try await body(of: &request, context), served))
+            let body = try await body(of: &request, context)
+            return Self.response(try await aside { try AnthropicMessage.count(body, served) })
         }
         let models = "/v1/models"
         if Self.pages.contains(path) || path.hasPrefix("\(models)/") { try Self.check(request, .get, path) }
@@ -109,6 +112,9 @@ struct Routes: HTTPResponder {
             let page = ByteBuffer(string: HomePage.text(nonce: nonce))
             return Response(status: .ok, headers: HomePage.headers(nonce: nonce), body: ResponseBody(byteBuffer: page))
         case "/health":
+            if let failure = served.engine.metrics.failure {
+                throw Refusal(ServiceError(.failure, failure), .serviceUnavailable)
+            }
             return Self.response(.object([.init("status", .string("ok")), .init("model", .string(served.name))]))
         case "/metrics":
             let page = MetricsPage(served.engine.metrics, traffic.latest)
@@ -141,7 +147,7 @@ struct Routes: HTTPResponder {
         let body = try await body(of: &request, context)
         let name = UUID().uuidString.filter { $0 != "-" }.lowercased()
         let stamp = ReplyStamp(id: API.idPrefix + name, created: Int(Date().timeIntervalSince1970))
-        let asked = try API(body, served, stamp)
+        let asked = try await aside { try API(body, served, stamp) }
         let seed = asked.job.seed ?? CounterRandom(seed: options.seed, purpose: "serve").bits(traffic.nextNumber())
         let drawing = try Drawing(asked.job, served, seed: seed, promptLimit: options.promptLimit)
         let meter = Meter(traffic, arrived)
@@ -156,9 +162,23 @@ struct Routes: HTTPResponder {
         } catch let error as ServiceError { throw Refusal(error, closes: true) }
         meter.end()
         let usage = drawing.usage(answers.compactMap(\.ending))
-        var response = Self.response(asked.response(answers, usage))
-        response.headers[.connection] = "close"
-        return response
+        return whole(asked.response(answers, usage).compact, context)
+    }
+
+    /// An answer that may be long: handed over in pieces, so that a slow client has the time that it takes.
+    private func whole(_ text: String, _ context: ServeContext) -> Response {
+        let watch = StallWatch(context.channel, limit: options.stallLimit)
+        let bytes = ByteBuffer(string: text)
+        let body = ResponseBody(contentLength: bytes.readableBytes) { writer in
+            try await watch.watching {
+                var rest = bytes
+                while let piece = rest.readSlice(length: min(rest.readableBytes, 1 << 16)), piece.readableBytes > 0 {
+                    try await watch.send { try await writer.write(piece) }
+                }
+                try await watch.send { try await writer.finish(nil) }
+            }
+        }
+        return Response(status: .ok, headers: [.contentType: "application/json", .connection: "close"], body: body)
     }
 
     private func stream(
@@ -180,7 +200,6 @@ struct Routes: HTTPResponder {
                     meter.leave()
                     throw error
                 }
-                try await writer.finish(nil)
             })
     }
 
@@ -188,30 +207,42 @@ struct Routes: HTTPResponder {
     private func body(of request: inout Request, _ context: ServeContext) async throws -> JSON {
         let limit = options.bodyByteLimit
         let tooLarge = ServiceError(.tooLarge, "the body has more than \(limit) bytes, which is the most here")
-        // Who sends in pieces does not say how many bytes come.
-        let length = request.headers[.contentLength].flatMap { Int($0) }.map { max(0, $0) } ?? limit
-        if length > limit { throw tooLarge }
+        if let length = request.headers[.contentLength].flatMap({ Int($0) }), length > limit { throw tooLarge }
         let whole = request.body
         do {
-            let (json, buffer) = try await room.with(length) {
-                let buffer = try await collect(whole, upTo: limit, on: context.channel.eventLoop)
-                return (try JSON(request: buffer.readableBytesView), buffer)
+            let json = try await room.lend { share in
+                let buffer = try await collect(whole, upTo: limit, of: share, on: context.channel.eventLoop)
+                return try await aside { try JSON(request: buffer.readableBytesView) }
             }
-            request.body = RequestBody(buffer: buffer)
+            // Its bytes are not kept for as long as the reply takes.
+            request.body = RequestBody(buffer: ByteBuffer())
             return json
         } catch is NIOTooManyBytesError { throw tooLarge }
     }
 
     /// Reads a body to its end, as long as that takes no longer than it may.
-    private func collect(_ body: RequestBody, upTo byteLimit: Int, on loop: any EventLoop) async throws -> ByteBuffer {
+    private func collect(
+        _ body: RequestBody, upTo byteLimit: Int, of share: BodyRoom.Share, on loop: any EventLoop
+    ) async throws -> ByteBuffer {
         let limit = options.arrivalLimit
         return try await withThrowingTaskGroup(of: ByteBuffer.self) { group in
-            group.addTask { try await body.collect(upTo: byteLimit) }
+            group.addTask {
+                var whole = ByteBuffer()
+                for try await part in body {
+                    guard part.readableBytes <= byteLimit - whole.readableBytes else {
+                        throw NIOTooManyBytesError(maxBytes: byteLimit)
+                    }
+                    try share.take(part.readableBytes)
+                    whole.writeImmutableBuffer(part)
+                }
+                try Task.checkCancellation()
+                return whole
+            }
             group.addTask {
                 try await loop.sleep(for: limit)
                 let error = ServiceError(
                     .timeout, "the request did not arrive within \(limit.components.seconds) seconds")
-                throw Refusal(error, .requestTimeout)
+                throw Refusal(error, .requestTimeout, [.connection: "close"])
             }
             defer { group.cancelAll() }
             guard let first = try await group.next() else { throw CancellationError() }

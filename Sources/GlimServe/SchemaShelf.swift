@@ -17,8 +17,8 @@ final class SchemaShelf: Sendable {
     private let tokenizer: Tokenizer
     private let kept = Mutex(Kept())
 
-    /// Each holds the masks of the states that were visited.
-    private static let largestCount = 32
+    /// Each holds the masks of the states that were visited: of a large vocabulary all together 40 MB.
+    private static let largestCount = 8
 
     init(_ tokenizer: Tokenizer) { self.tokenizer = tokenizer }
 

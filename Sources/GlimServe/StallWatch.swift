@@ -20,8 +20,16 @@ final class StallWatch: Sendable {
         try await body()
     }
 
-    /// Watches until it is cancelled. What waits for too long fails, as its connection is closed.
-    func run() async {
+    /// Watches while `body` sends. What waits for too long fails, as its connection is closed.
+    func watching(_ body: () async throws -> Void) async throws {
+        try await withThrowingTaskGroup(of: Void.self) { group in
+            group.addTask { await self.run() }
+            defer { group.cancelAll() }
+            try await body()
+        }
+    }
+
+    private func run() async {
         while (try? await loop.sleep(for: limit / 4)) != nil {
             guard let since = waitsSince.withLock({ $0 }), ContinuousClock.now - since >= limit else { continue }
             channel.close(promise: nil)

@@ -1,10 +1,10 @@
+import AsyncHTTPClient
 import Foundation
 import GlimCheckpoint
+import GlimHub
 import GlimText
-
-#if canImport(FoundationNetworking)
-import FoundationNetworking
-#endif
+import NIOCore
+import NIOHTTP1
 
 /// A server as its clients see it: token ids go in, tokens with log-probabilities come out.
 struct Endpoint: Sendable {
@@ -17,7 +17,14 @@ struct Endpoint: Sendable {
     /// take ids and tell words.
     let tellsTokens: Bool
     private let key: String?
-    private let session: URLSession
+
+    private static let client: HTTPClient = {
+        // A long prompt on a slow machine says nothing for minutes.
+        var configuration = HTTPClient.Configuration(timeout: .init(connect: .seconds(30), read: .minutes(30)))
+        configuration.httpVersion = .http1Only
+        configuration.connectionPool.concurrentHTTP1ConnectionsPerHostSoftLimit = 64
+        return HTTPClient(eventLoopGroupProvider: .singleton, configuration: configuration)
+    }()
 
     /// What was drawn. Words stand for tokens where a server tells no ids.
     struct Reply: Sendable, Equatable {
@@ -44,41 +51,36 @@ struct Endpoint: Sendable {
         guard let url = URL(string: trimmed), ["http", "https"].contains(url.scheme), url.host != nil else {
             throw Failure("--endpoint: \(text) is no address; give one such as http://127.0.0.1:8080")
         }
-        let configuration = URLSessionConfiguration.ephemeral
-        // A long prompt on a slow machine says nothing for minutes.
-        configuration.timeoutIntervalForRequest = 1800
-        configuration.httpMaximumConnectionsPerHost = 64
-        let session = URLSession(configuration: configuration)
-        let listed = try await Self.send(session, url, "v1/models", key, nil)
+        let listed = try await Self.send(url, "v1/models", key, nil)
         guard listed.status == 200, let entry = listed.json?["data"]?.array?.first, let name = entry["id"]?.string
         else {
             throw Failure("\(url)/v1/models answers \(listed.status) and names no model: \(listed.text)")
         }
-        let probe = try await Self.send(session, url, "generate", key, Self.body(["tokens": "[1]", "max_tokens": "1"]))
-        (address, model, self.key, self.session) = (url, name, key, session)
-        context = entry["max_model_len"].flatMap(\.double).map { Int($0) }
+        let probe = try await Self.send(url, "generate", key, Self.body(["tokens": "[1]", "max_tokens": "1"]))
+        (address, model, self.key) = (url, name, key)
+        context = entry["max_model_len"].flatMap(\.wholeNumber)
         tellsTokens = probe.status == 200 && probe.json?["replies"] != nil
     }
 
-    func get(_ path: String) async throws -> Answer { try await Self.send(session, address, path, key, nil) }
+    func get(_ path: String) async throws -> Answer { try await Self.send(address, path, key, nil) }
     func post(_ path: String, _ body: Data) async throws -> Answer {
-        try await Self.send(session, address, path, key, body)
+        try await Self.send(address, path, key, body)
     }
 
-    private static func send(
-        _ session: URLSession, _ address: URL, _ path: String, _ key: String?, _ body: Data?
-    ) async throws -> Answer {
-        var request = URLRequest(url: address.appending(path: path))
+    private static func send(_ address: URL, _ path: String, _ key: String?, _ body: Data?) async throws -> Answer {
+        var request = HTTPClientRequest(url: address.appending(path: path).absoluteString)
         if let body {
-            (request.httpMethod, request.httpBody) = ("POST", body)
-            request.setValue("application/json", forHTTPHeaderField: "Content-Type")
+            (request.method, request.body) = (.POST, .bytes(ByteBuffer(bytes: body)))
+            request.headers.add(name: "Content-Type", value: "application/json")
         }
-        if let key { request.setValue("Bearer \(key)", forHTTPHeaderField: "Authorization") }
+        if let key { request.headers.add(name: "Authorization", value: "Bearer \(key)") }
         do {
-            let (data, response) = try await session.data(for: request)
-            return Answer(status: (response as? HTTPURLResponse)?.statusCode ?? 0, body: data)
-        } catch let error as URLError where error.code != .cancelled {
-            throw Failure("\(address)/\(path) does not answer: \(error.localizedDescription); is the server running?")
+            let response = try await client.execute(request, deadline: .distantFuture)
+            let bytes = try await response.body.collect(upTo: 1 << 30)
+            try Task.checkCancellation()
+            return Answer(status: Int(response.status.code), body: Data(bytes.readableBytesView))
+        } catch let error where !(error is CancellationError) {
+            throw Failure("\(address)/\(path) does not answer: \(connectionFailure(error)); is the server running?")
         }
     }
 
@@ -150,8 +152,8 @@ struct Endpoint: Sendable {
 extension Endpoint.Reply {
     /// One event of a stream of `/generate`.
     fileprivate mutating func add(_ event: JSON) {
-        guard let id = event["token"]?.double else { return }
-        tokens.append("\(Int(id))")
+        guard let id = event["token"]?.wholeNumber else { return }
+        tokens.append("\(id)")
         logprobs.append(event["logprob"]?.double ?? .nan)
         top.append(Self.top(event["top_logprobs"]))
     }
@@ -161,7 +163,7 @@ extension Endpoint.Reply {
         guard let reply = json["replies"]?.array?.first, let ids = reply["tokens"]?.array,
             let numbers = reply["logprobs"]?.array, let likely = reply["top_logprobs"]?.array
         else { return }
-        tokens = ids.map { "\(Int($0.double ?? -1))" }
+        tokens = ids.map { "\($0.wholeNumber ?? -1)" }
         logprobs = numbers.map { $0.double ?? .nan }
         top = likely.map { Self.top($0) }
     }
@@ -177,11 +179,12 @@ extension Endpoint.Reply {
     }
 
     private static func top(_ list: JSON?) -> [String: Double] {
-        let pairs = (list?.array ?? []).map { ("\(Int($0["token"]?.double ?? -1))", $0["logprob"]?.double ?? .nan) }
+        let pairs = (list?.array ?? []).map { ("\($0["token"]?.wholeNumber ?? -1)", $0["logprob"]?.double ?? .nan) }
         return Dictionary(pairs) { a, _ in a }
     }
 }
 
 extension JSON {
     fileprivate var double: Double? { if case .number(let text) = self { Double(text) } else { nil } }
+    fileprivate var wholeNumber: Int? { double.flatMap { Int(exactly: $0) } }
 }

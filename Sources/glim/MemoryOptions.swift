@@ -1,5 +1,6 @@
 import ArgumentParser
 import Foundation
+import GlimCheckpoint
 import GlimModel
 import GlimTensor
 import GlimTrain
@@ -43,10 +44,7 @@ struct MemoryOptions: ParsableArguments {
             return LoadedModel(model: try Model(path: path, format: format, computeType: computeType))
         }
         let folder = URL(filePath: path)
-        if path.lowercased().hasSuffix(".gguf") {
-            throw Failure(
-                "--memory reads experts from a model's folder; make one with glim convert --model \(path) --to folder")
-        }
+        try Self.requireFolder(folder)
         // What the headers of many files take counts with the program.
         _ = try Model.byteCount(ofFolder: folder, format: .inference, computeType: computeType)
         var wish = MemoryPlan.Wish(
@@ -68,6 +66,15 @@ struct MemoryOptions: ParsableArguments {
             options: options
         ) { progress.show($0) }
         return LoadedModel(model: model, plan: plan, counts: counts)
+    }
+
+    /// - Throws: `Failure` for a GGUF file, of which no experts can be read one by one.
+    static func requireFolder(_ model: URL) throws {
+        guard !GGUFFile.isNamed(by: model) else {
+            throw Failure(
+                "--memory reads experts from a model's folder; make one with glim convert --model \(model.path) "
+                    + "--to folder")
+        }
     }
 
     /// Bytes of this process that are no weight, cache or tensor, with some to spare.

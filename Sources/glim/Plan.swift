@@ -82,8 +82,10 @@ struct Plan: ParsableCommand {
 
     private func plan(_ config: ModelConfig, memory: Int, program: Int) throws -> MemoryPlan {
         let wish = MemoryPlan.Wish(memory: memory, programByteCount: program, positions: context)
-        return try model.map { try MemoryPlan(folder: URL(filePath: $0), wish) }
-            ?? MemoryPlan(w4a8: config, name: preset ?? "", wish)
+        guard let model else { return try MemoryPlan(w4a8: config, name: preset ?? "", wish) }
+        let plan = try MemoryPlan(folder: URL(filePath: model), wish)
+        if plan.isStreamed { try MemoryOptions.requireFolder(URL(filePath: model)) }
+        return plan
     }
 
     /// Bytes of experts that come from disk in a second: stated, or measured with the model's own, or with a file.

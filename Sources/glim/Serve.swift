@@ -42,6 +42,9 @@ struct Serve: AsyncParsableCommand {
         ] where value < 1 {
             throw ValidationError("\(option) is \(value); it must be 1 or more.")
         }
+        guard maxBody <= 1 << 40 else {
+            throw ValidationError("--max-body is \(maxBody); it may be \(1 << 40) at most.")
+        }
         guard drainSeconds >= 0 else {
             throw ValidationError("--drain-seconds is \(drainSeconds); it must not be negative.")
         }
@@ -75,12 +78,12 @@ struct Serve: AsyncParsableCommand {
         let server = Server(served, options: options, obeysSignals: true) { port in
             try? emit("\(served.name) is served at http://\(address):\(port)\n")
         }
+        defer { loaded.finish() }
         do { try await server.run() } catch {
             await engine.stop()
             throw error
         }
         await engine.stop()
-        loaded.finish()
     }
 
     /// Where memory is limited: requests that run at a time, and the tokens that each may come to on average.

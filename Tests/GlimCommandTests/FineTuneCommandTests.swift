@@ -1,4 +1,5 @@
 import Foundation
+import GlimTestSupport
 import Testing
 
 @Suite("glim train sft", .serialized) struct FineTuneCommandTests {

@@ -1,5 +1,5 @@
 import Foundation
-import Subprocess
+import GlimTestSupport
 import Testing
 
 /// Disks that are full, or take no files at all: an error in a line, nothing saved earlier lost, and a resumed run ends
@@ -7,9 +7,8 @@ import Testing
 @Suite("a full disk", .serialized) struct FullDiskTests {
     /// Root's mode bits stop nobody: full and read-only disks are real ones, mounted where only the script sees them.
     private static func mayMount() async -> Bool {
-        let mount = ["-m", "mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", "/tmp"]
-        let done = try? await Subprocess.run(.name("unshare"), arguments: Arguments(mount), output: .discarded)
-        return done?.terminationStatus.isSuccess == true
+        guard let folder = try? TemporaryFolder() else { return false }
+        return (try? await Program.shell("unshare -m mount -t tmpfs -o size=64k tmpfs /tmp", folder))?.status == 0
     }
 
     private func command(_ folder: TemporaryFolder, _ out: String) -> String {

@@ -1,4 +1,5 @@
 import Foundation
+import GlimTestSupport
 import Testing
 
 /// Models to run the program with.

@@ -1,4 +1,5 @@
 import Foundation
+import GlimTestSupport
 import Testing
 
 @Suite("glim kernels, and tables from shared libraries") struct KernelsCommandTests {

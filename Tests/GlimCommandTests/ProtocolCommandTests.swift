@@ -1,4 +1,5 @@
 import Foundation
+import GlimTestSupport
 import Testing
 
 @Suite("glim template, glim parse and the ways to think") struct ProtocolCommandTests {

@@ -1,4 +1,5 @@
 import Foundation
+import GlimTestSupport
 import Testing
 
 /// A safetensors file, read apart from the code that is tested.

@@ -1,4 +1,5 @@
 import Foundation
+import GlimTestSupport
 import Testing
 
 @Suite("glim score, grad and inspect") struct ScoreCommandTests {

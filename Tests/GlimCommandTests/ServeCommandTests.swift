@@ -1,54 +1,24 @@
 import Foundation
+import GlimTestSupport
+import GlimText
 import Testing
 
-#if canImport(FoundationNetworking)
-import FoundationNetworking
-#endif
-
 @Suite("glim serve", .timeLimit(.minutes(3))) struct ServeCommandTests {
-    /// The address that a server prints once it listens.
-    private func address(_ file: URL) async throws -> URL {
-        for _ in 0..<600 {
-            let text = (try? String(contentsOf: file, encoding: .utf8)) ?? ""
-            if text.hasSuffix("\n"), let word = text.split(whereSeparator: \.isWhitespace).last,
-                let url = URL(string: String(word))
-            {
-                return url
-            }
-            try await Task.sleep(for: .milliseconds(100))
-        }
-        throw CancellationError()
-    }
-
-    private func post(_ url: URL, _ body: String) async throws -> (status: Int?, json: [String: Any]?) {
-        var request = URLRequest(url: url)
-        request.httpMethod = "POST"
-        request.httpBody = Data(body.utf8)
-        let (data, response) = try await URLSession.shared.data(for: request)
-        let json = try JSONSerialization.jsonObject(with: data) as? [String: Any]
-        return ((response as? HTTPURLResponse)?.statusCode, json)
-    }
-
     @Test("it answers where it says, as glim generate does, and ends when it is told to") func serve() async throws {
-        let folder = try TemporaryFolder()
-        let lines = folder.path("lines")
         let tokens =
             try await Program.succeed(
                 "generate", "--model", Golden.model("sparse"), "--tokens", "1,2,3", "--max-tokens", "9", "--seed", "4",
                 "--json"
             ).json["tokens"] as? [Int]
-        let arguments = ["serve", "--model", Golden.model("sparse"), "--port", "0", "--name", "small"]
-        let status = try await Program.run(arguments, output: lines) { process in
-            defer { kill(process, SIGTERM) }
-            let server = try await address(lines)
+        let status = try await Program.serve(["--model", Golden.model("sparse"), "--name", "small"]) { server, _ in
             let body = "{\"model\": \"small\", \"tokens\": [1, 2, 3], \"max_tokens\": 9, \"seed\": 4}"
-            let reply = try await post(server.appending(path: "generate"), body)
-            let replies = reply.json?["replies"] as? [[String: Any]]
-            #expect(reply.status == 200 && tokens != nil && replies?.first?["tokens"] as? [Int] == tokens)
+            let reply = try await HTTP.post(server.port ?? 0, "/generate", body)
+            let drawn = try reply.json["replies"]?.array?.first?["tokens"]?.array?.map(\.compact)
+            #expect(reply.status == 200 && tokens != nil && drawn == tokens?.map(String.init))
             // It has no words.
-            let words = try await post(
-                server.appending(path: "v1/completions"), "{\"model\": \"small\", \"prompt\": \"a\"}")
-            #expect(words.status == 400 && "\(words.json ?? [:])".contains("tokenizer.json"))
+            let words = try await HTTP.post(
+                server.port ?? 0, "/v1/completions", "{\"model\": \"small\", \"prompt\": \"a\"}")
+            #expect(words.status == 400 && words.text.contains("tokenizer.json"))
         }
         #expect(status == 0)
     }
@@ -63,7 +33,7 @@ import FoundationNetworking
             """
         let (lines, number) = (folder.path("lines"), folder.path("process"))
         async let output = Program.shell(script, folder)
-        let server = try await address(lines)
+        let server = try await Program.address(lines)
         let process = try #require(pid_t(try String(contentsOf: number, encoding: .utf8).dropLast()))
         do {
             defer { kill(process, SIGTERM) }
@@ -71,7 +41,8 @@ import FoundationNetworking
             #expect(sockets.allSatisfy { $0 >= 0 })
             try await Task.sleep(for: .seconds(1))
             for socket in sockets { close(socket) }
-            let reply = try await post(server.appending(path: "generate"), "{\"tokens\": [1], \"max_tokens\": 2}")
+            let reply = try await HTTP.post(
+                server.port ?? 0, "/generate", "{\"tokens\": [1], \"max_tokens\": 2}")
             #expect(reply.status == 200)
         }
         #expect(try await output.status == 0)
@@ -97,12 +68,11 @@ import FoundationNetworking
 
     @Test("its numbers are the checkpoint's, to the bit, and those of no other") func conformance() async throws {
         let folder = try TemporaryFolder()
-        let (lines, keys) = (folder.path("lines"), try folder.write("a key with no space\nsecret\n", to: "keys"))
+        let keys = try folder.write("a key with no space\nsecret\n", to: "keys")
         let key = try folder.write("secret\n", to: "key")
-        let arguments = ["serve", "--model", Golden.model("sparse"), "--port", "0", "--api-key-file", key]
-        let status = try await Program.run(arguments, output: lines) { process in
-            defer { kill(process, SIGTERM) }
-            let server = try await address(lines).absoluteString
+        let arguments = ["--model", Golden.model("sparse"), "--api-key-file", key]
+        let status = try await Program.serve(arguments) { url, _ in
+            let server = url.absoluteString
             func ask(_ more: String...) async throws -> Program.Output {
                 try await Program.run(["conformance", "--endpoint", server, "--json"] + more)
             }

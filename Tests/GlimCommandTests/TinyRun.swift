@@ -1,4 +1,5 @@
 import Foundation
+import GlimTestSupport
 import Testing
 
 /// A training run of a second, and what it must leave behind.

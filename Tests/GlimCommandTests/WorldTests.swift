@@ -1,4 +1,5 @@
 import Foundation
+import GlimTestSupport
 import Testing
 
 /// What the system does to a program: full disks, closed streams, pipes where files should be.

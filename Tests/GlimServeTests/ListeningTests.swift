@@ -1,6 +1,7 @@
 import Foundation
 import GlimEngine
 import GlimServe
+import GlimTestSupport
 import NIOCore
 import NIOPosix
 import Testing

@@ -30,7 +30,7 @@ public final class HubServer: Sendable {
         public var fileBytes = 0
         /// Requests to the second server that came with a token.
         public var leakedTokens = 0
-        public var partRequests = 0
+        public var fileRequests = 0
     }
 
     private struct State {
@@ -140,22 +140,19 @@ public final class HubServer: Sendable {
     }
 
     private func sendFile(_ name: String, _ peer: SocketPeer, _ request: HTTPRequest) {
-        let range = request.headers["range"].map { $0.split { "=-".contains($0) } }.flatMap { words -> Range<Int>? in
-            guard words.count == 3, let first = Int(words[1]), let last = Int(words[2]), first <= last else {
-                return nil
-            }
-            return first..<last + 1
+        // "bytes=FIRST-": from there to the end.
+        let first = request.headers["range"].map { $0.split { "=-".contains($0) } }.flatMap { words in
+            words.count == 2 ? Int(words[1]) : nil
         }
         let (data, fault, rate) = state.withLock { state in
-            state.counts.partRequests += range == nil ? 0 : 1
-            let number = state.counts.partRequests
-            return (state.files[name], state.fault(name, number), state.bytesPerSecond)
+            state.counts.fileRequests += 1
+            return (state.files[name], state.fault(name, state.counts.fileRequests), state.bytesPerSecond)
         }
         guard let data else { return peer.send(status: "404 Not Found", [:], Data()) }
         if fault == .hangUp { return }
         if fault == .busy { return peer.send(status: "503 Service Unavailable", ["Retry-After": "0"], Data()) }
-        let isPart = range != nil && fault != .whole
-        let part = isPart ? (range ?? 0..<0).clamped(to: 0..<data.count) : 0..<data.count
+        let isPart = first != nil && fault != .whole
+        let part = isPart ? min(first ?? 0, data.count)..<data.count : 0..<data.count
         var body = Data(data[part])
         if fault == .changed, !body.isEmpty { body[body.count / 2] ^= 1 }
         var headers: [String: String] = [:]

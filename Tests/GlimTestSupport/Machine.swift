@@ -20,9 +20,13 @@ public enum Machine {
         return try body()
     }
 
-    /// Bytes of memory that the process has, where the system says (Linux); 0 elsewhere.
-    public static var residentBytes: Int {
-        let words = (try? String(contentsOfFile: "/proc/self/statm", encoding: .utf8))?.split(separator: " ") ?? []
+    /// Bytes of memory that this process has, where the system says (Linux); 0 elsewhere.
+    public static var residentBytes: Int { residentBytes(of: ProcessInfo.processInfo.processIdentifier) }
+
+    /// The same of another process.
+    public static func residentBytes(of process: Int32) -> Int {
+        let file = "/proc/\(process)/statm"
+        let words = (try? String(contentsOfFile: file, encoding: .utf8))?.split(separator: " ") ?? []
         return words.count > 1 ? (Int(words[1]) ?? 0) * 4096 : 0
     }
 }

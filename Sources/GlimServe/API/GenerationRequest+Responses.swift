@@ -17,6 +17,8 @@ extension GenerationRequest {
             "previous_response_id": "nothing is kept here; send the whole conversation as input",
             "conversation": "nothing is kept here; send the whole conversation as input",
             "prompt": "there are no stored prompts here", "max_tool_calls": "tools are the client's to call",
+            "moderation": "there is no moderation here",
+            "context_management": "nothing is left out here; send what the model is to know",
         ])
         if try body["background"].flag() == true {
             throw body["background"].cannotBeUsed("a response comes at once here; stream it if it takes long")
@@ -54,19 +56,22 @@ extension GenerationRequest {
         allowsParallelCalls = try body["parallel_tool_calls"].flag() ?? true
         try body["text"].mustBeObjectIfPresent("an object such as {\"format\":{\"type\":\"text\"}}")
         format = try OutputFormat(responses: body["text"]["format"])
+        try body["text"].refuse(Self.refusedTextMembers)
         streams = try body["stream"].flag() ?? false
         try body["stream_options"].mustBeObjectIfPresent("an object")
     }
+
+    private static let refusedTextMembers: KeyValuePairs = ["verbosity": refusedVerbosity]
 
     static let knownResponsesMembers: Set = [
         "model", "input", "instructions", "tools", "tool_choice", "parallel_tool_calls", "reasoning", "text",
         "max_output_tokens", "temperature", "top_p", "top_k", "min_p", "seed", "stop", "presence_penalty",
         "frequency_penalty", "repetition_penalty", "logit_bias", "stream", "stream_options", "include",
         "previous_response_id", "conversation", "prompt", "max_tool_calls", "background", "truncation",
-        "top_logprobs",
+        "top_logprobs", "moderation", "context_management",
         // What is no business of the model.
         "user", "metadata", "store", "service_tier", "safety_identifier", "prompt_cache_key",
-        "prompt_cache_retention",
+        "prompt_cache_options", "prompt_cache_retention",
     ]
 }
 

@@ -24,7 +24,15 @@ struct ResponsesWriter: Sendable {
     private var error: ServiceError?
 
     /// - Parameter asked: the request's body.
-    init(_ stamp: ReplyStamp, asked: JSON) { (self.stamp, self.asked) = (stamp, asked) }
+    init(_ stamp: ReplyStamp, asked: JSON) {
+        self.stamp = stamp
+        self.asked = .object((asked.members ?? []).filter { Self.toldAgain.contains($0.key) })
+    }
+
+    private static let toldAgain: Set = [
+        "instructions", "max_output_tokens", "metadata", "model", "parallel_tool_calls", "reasoning", "temperature",
+        "text", "tool_choice", "tools", "top_p",
+    ]
 
     /// The response as far as it has come.
     var response: JSON {
@@ -126,7 +134,7 @@ struct ResponsesWriter: Sendable {
 
     private mutating func close(isWhole: Bool) -> [ServerSentEvent] {
         guard let ended = item else { return [] }
-        var events: [ServerSentEvent] = []
+        var (isWhole, events) = (isWhole, [ServerSentEvent]())
         switch ended {
         case .reasoning:
             events.append(
@@ -139,6 +147,8 @@ struct ResponsesWriter: Sendable {
                     "response.output_text.done",
                     ["content_index": .integer(0), "text": .string(text), "logprobs": .array([])], ofItem: true))
         case .call(_, _, let name):
+            // One that broke off is none that can be carried out.
+            isWhole = isWhole && (try? JSON(parsing: text.utf8))?.members != nil
             events.append(
                 event(
                     "response.function_call_arguments.done", ["name": .string(name), "arguments": .string(text)],

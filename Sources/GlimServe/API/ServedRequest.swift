@@ -61,6 +61,26 @@ extension ServiceError {
     }
 }
 
+extension WireField {
+    /// A list of ids that the model knows.
+    func tokens(_ served: ServedModel, allowsNone: Bool = false) throws -> [Int32] {
+        let expected = allowsNone ? "a list of token ids" : "a list of token ids, at least one"
+        let all = try elements(expected)
+        if all.isEmpty, !allowsNone { throw isNot(expected) }
+        return try all.map { id in
+            guard let value = try id.integer(0...served.vocabularySize - 1) else { throw id.isNot("a token id") }
+            return Int32(value)
+        }
+    }
+}
+
+extension [ReplyDelta] {
+    /// What a reply says, without its reasoning and calls.
+    var content: String {
+        reduce(into: "") { text, delta in if case .content(let more) = delta { text += more } }
+    }
+}
+
 extension JSON {
     /// An object without some of its members.
     func without(_ keys: Set<String>) -> JSON {

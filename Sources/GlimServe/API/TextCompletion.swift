@@ -90,14 +90,10 @@ struct TextCompletion: ServedRequest {
     func response(_ answers: [Answer], _ usage: TokenUsage) -> JSON {
         let choices = answers.enumerated().map { number, answer in
             Self.choice(
-                number, text: Self.text(answer.deltas), finish: answer.finish,
+                number, text: answer.deltas.content, finish: answer.finish,
                 logprobs: job.topLogprobs == nil ? nil : Self.logprobs(answer.logprobs, from: 0).json)
         }
         return head.body(choices, usage: usage.openAI)
-    }
-
-    private static func text(_ deltas: [ReplyDelta]) -> String {
-        deltas.reduce(into: "") { text, delta in if case .content(let more) = delta { text += more } }
     }
 
     private static func choice(_ number: Int, text: String, finish: FinishReason?, logprobs: JSON?) -> JSON {
@@ -111,20 +107,26 @@ struct TextCompletion: ServedRequest {
     ///
     /// - Parameter start: where in the text the first token begins.
     private static func logprobs(_ tokens: [TokenLogprob], from start: Int) -> (json: JSON, end: Int) {
-        func text(_ token: TokenLogprob.Token) -> String { String(decoding: token.bytes, as: UTF8.self) }
         func number(_ token: TokenLogprob.Token) -> JSON { token.logprob.isFinite ? .decimal(token.logprob) : .null }
         var (offsets, end): ([JSON], Int) = ([], start)
         for token in tokens {
             offsets.append(.integer(end))
-            end += text(token.token).unicodeScalars.count
+            end += String(decoding: token.token.bytes, as: UTF8.self).unicodeScalars.count
         }
-        let top = tokens.map { JSON.object($0.top.map { .init(text($0), number($0)) }) }
+        let top = tokens.map { JSON.object($0.top.map { .init(spelled($0), number($0)) }) }
         let json = JSON.object(of: [
-            "tokens": .array(tokens.map { .string(text($0.token)) }),
+            "tokens": .array(tokens.map { .string(spelled($0.token)) }),
             "token_logprobs": .array(tokens.map { number($0.token) }), "top_logprobs": .array(top),
             "text_offset": .array(offsets),
         ])
         return (json, end)
+    }
+
+    /// As OpenAI spells tokens that are parts of characters, of which many would else be one key.
+    private static func spelled(_ token: TokenLogprob.Token) -> String {
+        if let text = String(validating: token.bytes, as: UTF8.self) { return text }
+        let digits = token.bytes.map { ($0 < 16 ? "\\x0" : "\\x") + String($0, radix: 16) }
+        return "bytes:" + digits.joined()
     }
 
     func teller() -> any ReplyTeller {
@@ -145,7 +147,7 @@ struct TextCompletion: ServedRequest {
         }
 
         mutating func tell(_ piece: ReplyPiece, of number: Int) -> [ServerSentEvent] {
-            let text = TextCompletion.text(piece.deltas)
+            let text = piece.deltas.content
             var logprobs: JSON?
             if hasLogprobs, let token = piece.logprob {
                 let told = TextCompletion.logprobs([token], from: offsets[number])
@@ -156,7 +158,7 @@ struct TextCompletion: ServedRequest {
         }
 
         mutating func tell(_ ending: ReplyEnding, of number: Int) -> [ServerSentEvent] {
-            let text = TextCompletion.text(ending.deltas)
+            let text = ending.deltas.content
             return [chunk(TextCompletion.choice(number, text: text, finish: ending.finish, logprobs: nil))]
         }
 
@@ -165,20 +167,5 @@ struct TextCompletion: ServedRequest {
         }
 
         mutating func fail(_ error: ServiceError) -> [ServerSentEvent] { [ServerSentEvent(error.openAI)] }
-    }
-}
-
-extension WireField {
-    /// A list of ids that the model knows, at least one.
-    func tokens(_ served: ServedModel) throws -> [Int32] {
-        let expected = "a list of token ids, at least one"
-        let all = try elements(expected)
-        if all.isEmpty { throw isNot(expected) }
-        return try all.map { id in
-            guard let value = try id.integer(0...served.vocabularySize - 1) else {
-                throw id.isNot("a token id")
-            }
-            return Int32(value)
-        }
     }
 }

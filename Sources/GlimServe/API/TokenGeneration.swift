@@ -36,13 +36,7 @@ struct TokenGeneration: ServedRequest {
         options.topLogprobs = try body["top_logprobs"].integer(0...20) ?? 0
         streams = try body["stream"].flag() ?? false
         var stops = served.endOfText
-        if !body["stop_tokens"].isAbsent {
-            stops = []
-            for id in try body["stop_tokens"].elements("a list of token ids") {
-                guard let value = try id.integer(0...served.vocabularySize - 1) else { throw id.isNot("a token id") }
-                stops.insert(Int32(value))
-            }
-        }
+        if !body["stop_tokens"].isAbsent { stops = Set(try body["stop_tokens"].tokens(served, allowsNone: true)) }
         if !options.stop.isEmpty { _ = try served.tokenizer() }
         let form = ReplyForm(
             text: served.anyTokenizer.map { StreamDecoder($0, skipsSpecial: true) }, response: stamp.id,
@@ -58,7 +52,7 @@ struct TokenGeneration: ServedRequest {
                 "logprobs": .array(tokens.map { Self.number($0.logprob) }),
                 "versions": .array(tokens.map { .integer($0.version) }),
                 "top_logprobs": job.topLogprobs == 0 ? nil : .array(tokens.map(Self.top)),
-                "text": job.form.text == nil ? nil : .string(Self.text(answer.deltas)),
+                "text": job.form.text == nil ? nil : .string(answer.deltas.content),
                 "finish_reason": answer.ending.map { .string($0.reason.rawValue) } ?? .null,
             ])
         }
@@ -72,10 +66,6 @@ struct TokenGeneration: ServedRequest {
 
     private static func top(_ token: Engine.Token) -> JSON {
         .array(token.top.map { .object(of: ["token": .integer(Int($0.id)), "logprob": number($0.logprob)]) })
-    }
-
-    private static func text(_ deltas: [ReplyDelta]) -> String {
-        deltas.reduce(into: "") { text, delta in if case .content(let more) = delta { text += more } }
     }
 
     func teller() -> any ReplyTeller {
@@ -95,7 +85,7 @@ struct TokenGeneration: ServedRequest {
                         "index": .integer(number), "token": .integer(Int(token.id)),
                         "logprob": TokenGeneration.number(token.logprob), "version": .integer(token.version),
                         "top_logprobs": hasTop ? TokenGeneration.top(token) : nil,
-                        "text": hasText ? .string(TokenGeneration.text(piece.deltas)) : nil,
+                        "text": hasText ? .string(piece.deltas.content) : nil,
                     ]))
             ]
         }
@@ -105,7 +95,7 @@ struct TokenGeneration: ServedRequest {
                 ServerSentEvent(
                     .object(of: [
                         "index": .integer(number), "finish_reason": .string(ending.reason.rawValue),
-                        "text": hasText ? .string(TokenGeneration.text(ending.deltas)) : nil,
+                        "text": hasText ? .string(ending.deltas.content) : nil,
                     ]))
             ]
         }

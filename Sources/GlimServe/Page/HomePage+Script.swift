@@ -52,14 +52,14 @@ extension HomePage {
           throw new Error(problem?.error?.message ?? 'the server answers with ' + response.status);
         }
 
-        /** The parts of a stream of events, comments among them. */
-        async function* parts(response) {
+        /** The lines of a stream of events, comments among them. */
+        async function* lines(response) {
           const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
           let rest = '';
           for (;;) {
             const { value, done } = await reader.read();
             if (done) return;
-            const found = (rest + value).split('\n\n');
+            const found = (rest + value).split('\n');
             rest = found.pop();
             yield* found;
           }
@@ -80,9 +80,10 @@ extension HomePage {
           const response = await call('/v1/chat/completions', {
             method: 'POST', body: JSON.stringify(body), signal: running.signal,
           });
-          for await (const part of parts(response)) {
-            if (part.startsWith(':')) { message.note = part.slice(2); show(message); continue; }
-            const data = part.replace(/^data: /, '');
+          for await (const line of lines(response)) {
+            if (line.startsWith(':')) { message.note = line.slice(2); show(message); continue; }
+            if (!line.startsWith('data: ')) continue;
+            const data = line.slice(6);
             if (data === '[DONE]') break;
             const json = JSON.parse(data);
             if (json.error) throw new Error(json.error.message);

@@ -89,8 +89,8 @@ public struct TokenConstraint: Sendable {
         private let masks = Mutex<[[Configuration]: TokenMask]>([:])
         private let patternScans = Mutex<[Int32: LexerScan]>([:])
 
-        /// Masks kept: of a large vocabulary, 20 MB.
-        private static let largestMaskCount = 1024
+        /// Masks kept: of a large vocabulary, 5 MB.
+        private static let largestMaskCount = 256
         private static let largestScanCount = 256
 
         init(_ grammar: SchemaGrammar, _ trie: TokenTrie, stops: Set<Int32>, _ opening: Int32?) {

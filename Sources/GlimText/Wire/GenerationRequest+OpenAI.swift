@@ -50,8 +50,11 @@ extension GenerationRequest {
         "functions": "it is the old form of tools", "function_call": "it is the old form of tool_choice",
         "audio": "nothing but text is made here", "prediction": "predicted outputs are not supported",
         "web_search_options": "there is no web search here; give a tool for it",
-        "moderation": "there is no moderation here",
+        "moderation": "there is no moderation here", "verbosity": refusedVerbosity,
     ]
+
+    /// Of both of OpenAI's APIs.
+    package static let refusedVerbosity = "the model knows no such switch; say how long the reply should be"
 
     /// The members of a request that are neither read nor known to mean nothing here, for a server that would rather
     /// say so than ignore them.
@@ -64,8 +67,7 @@ extension GenerationRequest {
         "stream", "stream_options", "modalities", "thinking", "chat_template_kwargs", "reasoning_effort", "max_tokens",
         "max_completion_tokens", "temperature", "top_p", "top_k", "seed", "stop", "presence_penalty",
         "frequency_penalty", "min_p", "repetition_penalty", "logit_bias", "n", "logprobs", "top_logprobs", "functions",
-        "function_call", "audio",
-        "prediction", "web_search_options", "moderation",
+        "function_call", "audio", "prediction", "web_search_options", "moderation", "verbosity",
         // What is no business of the model.
         "user", "metadata", "store", "service_tier", "safety_identifier", "prompt_cache_key", "prompt_cache_options",
         "prompt_cache_retention", "tool_stream",

@@ -48,10 +48,13 @@ public struct ModelConversion {
     /// - Throws: `CheckpointError` for a disk that is full or a source that is damaged, `TokenizerError` for a tokenizer
     ///   that cannot be used.
     public func write(to place: URL, progress: (Int) -> Void = { _ in }) throws {
+        // A folder's name may have a point in it.
+        let name = (GGUFFile.isNamed(by: model) ? model.deletingPathExtension() : model.standardizedFileURL)
+            .lastPathComponent
         switch work {
         case .gguf(let export):
             try export.write(
-                to: place, name: model.deletingPathExtension().lastPathComponent, metadata: metadata(),
+                to: place, name: name, metadata: metadata(),
                 progress: progress)
         case .folder(let export):
             guard !FileManager.default.fileExists(atPath: place.appending(path: "config.json").path) else {

@@ -1,35 +1,35 @@
 import Foundation
-import GlimText
+public import GlimText
 import NIOCore
 import NIOPosix
 import Testing
 
 /// A client that sends bytes as they are told and reads what comes: nothing between a test and the server.
-enum HTTP {
-    struct Cut: Error {}
+public enum HTTP {
+    public struct Cut: Error {}
 
-    struct Reply: Sendable {
-        let status: Int
+    public struct Reply: Sendable {
+        public let status: Int
         /// By their names in small letters.
-        let headers: [String: String]
-        let body: [UInt8]
+        public let headers: [String: String]
+        public let body: [UInt8]
 
-        var text: String { String(decoding: body, as: UTF8.self) }
-        var json: JSON {
+        public var text: String { String(decoding: body, as: UTF8.self) }
+        public var json: JSON {
             get throws { try JSON(parsing: body) }
         }
 
         /// The events of a stream.
-        var events: [ServerSentEvent] {
+        public var events: [ServerSentEvent] {
             var parser = ServerSentEventParser()
             return parser.push(body)
         }
 
         /// The message of an error, in either API.
-        var problem: String { (try? json)?["error"]?["message"]?.string ?? "no error: \(text.prefix(200))" }
+        public var problem: String { (try? json)?["error"]?["message"]?.string ?? "no error: \(text.prefix(200))" }
 
         /// - Throws: `Cut` where the connection ended before the head did.
-        init(_ bytes: [UInt8]) throws {
+        public init(_ bytes: [UInt8]) throws {
             guard let end = bytes.indices.first(where: { bytes[$0...].starts(with: "\r\n\r\n".utf8) }) else {
                 throw Cut()
             }
@@ -60,25 +60,26 @@ enum HTTP {
     }
 
     /// A request as it is sent.
-    static func request(_ method: String, _ path: String, _ body: String = "", headers: [String] = []) -> String {
+    public static func request(_ method: String, _ path: String, _ body: String = "", headers: [String] = []) -> String
+    {
         let head = ["\(method) \(path) HTTP/1.1", "Host: test", "Connection: close"] + headers
         let length = body.isEmpty && method == "GET" ? [] : ["Content-Length: \(body.utf8.count)"]
         return (head + length).map { $0 + "\r\n" }.joined() + "\r\n" + body
     }
 
     /// Sends a request and reads the response to its end.
-    static func send(
+    public static func send(
         _ port: Int, _ method: String, _ path: String, _ body: String = "", headers: [String] = []
     ) async throws -> Reply {
         try Reply(await exchange(port, Array(request(method, path, body, headers: headers).utf8)))
     }
 
-    static func post(_ port: Int, _ path: String, _ body: String, headers: [String] = []) async throws -> Reply {
+    public static func post(_ port: Int, _ path: String, _ body: String, headers: [String] = []) async throws -> Reply {
         try await send(port, "POST", path, body, headers: headers)
     }
 
     /// Sends bytes and is gone without a word: the connection is reset, at once or once something has come.
-    static func reset(_ port: Int, _ bytes: [UInt8], awaitsReply: Bool) async throws {
+    public static func reset(_ port: Int, _ bytes: [UInt8], awaitsReply: Bool) async throws {
         let channel = try await ClientBootstrap(group: MultiThreadedEventLoopGroup.singleton)
             .connect(host: "127.0.0.1", port: port) { channel in
                 channel.eventLoop.makeCompletedFuture {
@@ -95,7 +96,7 @@ enum HTTP {
     }
 
     /// Sends bytes and reads what comes, until the server closes the connection or `leave` says that it is enough.
-    static func exchange(
+    public static func exchange(
         _ port: Int, _ bytes: [UInt8], leave: (_ soFar: [UInt8]) async throws -> Bool = { _ in false }
     ) async throws -> [UInt8] {
         let channel = try await ClientBootstrap(group: MultiThreadedEventLoopGroup.singleton)

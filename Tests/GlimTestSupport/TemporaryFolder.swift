@@ -1,11 +1,11 @@
-import Foundation
+public import Foundation
 
 /// A folder that goes away with its last user.
-final class TemporaryFolder {
-    let url: URL
+public final class TemporaryFolder {
+    public let url: URL
 
     /// - Parameter isInMemory: where the system has a disk in memory: for runs that save all the time.
-    init(inMemory isInMemory: Bool = false) throws {
+    public init(inMemory isInMemory: Bool = false) throws {
         let memory = URL(filePath: "/dev/shm")
         let isThere = isInMemory && FileManager.default.isWritableFile(atPath: memory.path)
         let parent = isThere ? memory : FileManager.default.temporaryDirectory
@@ -15,9 +15,9 @@ final class TemporaryFolder {
 
     deinit { try? FileManager.default.removeItem(at: url) }
 
-    func path(_ name: String) -> URL { url.appending(path: name) }
+    public func path(_ name: String) -> URL { url.appending(path: name) }
 
-    func write(_ text: String, to name: String) throws -> String {
+    public func write(_ text: String, to name: String) throws -> String {
         try Data(text.utf8).write(to: path(name))
         return path(name).path
     }

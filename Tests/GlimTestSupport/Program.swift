@@ -1,4 +1,4 @@
-import Foundation
+public import Foundation
 import Subprocess
 import Testing
 
@@ -9,15 +9,15 @@ import SystemPackage
 #endif
 
 /// The built program, run as a person would run it.
-enum Program {
-    struct Output {
-        var status: Int32
-        var stdout: Data
-        var stderr: String
+public enum Program {
+    public struct Output {
+        public var status: Int32
+        public var stdout: Data
+        public var stderr: String
 
-        var text: String { String(decoding: stdout, as: UTF8.self) }
+        public var text: String { String(decoding: stdout, as: UTF8.self) }
         /// The last line of standard output, as JSON.
-        var json: [String: Any] {
+        public var json: [String: Any] {
             get throws {
                 let line = text.split(separator: "\n").last.map { Data($0.utf8) } ?? Data()
                 return try #require(try JSONSerialization.jsonObject(with: line) as? [String: Any])
@@ -26,7 +26,7 @@ enum Program {
     }
 
     /// Beside the tests; the search upwards from this file finds it when something else runs the tests.
-    static let url: URL? = {
+    public static let url: URL? = {
         let beside = URL(filePath: CommandLine.arguments[0]).resolvingSymlinksInPath().deletingLastPathComponent()
         let bundle = Bundle.main.bundleURL
         let root = URL(filePath: #filePath).deletingLastPathComponent().appending(path: "../..").standardized
@@ -40,13 +40,14 @@ enum Program {
     }()
 
     /// Runs `glim` with these arguments, its output going through files, so that no pipe can fill up.
-    static func run(_ arguments: [String], input: String = "", folder workingFolder: URL? = nil) async throws -> Output
+    public static func run(_ arguments: [String], input: String = "", folder workingFolder: URL? = nil) async throws
+        -> Output
     {
         try await run(#require(url, "no glim beside the tests: swift build first"), arguments, input, workingFolder)
     }
 
     /// Runs a script of the shell, for which `$GLIM` is the program and `$D` a folder.
-    static func shell(_ script: String, _ folder: TemporaryFolder) async throws -> Output {
+    public static func shell(_ script: String, _ folder: TemporaryFolder) async throws -> Output {
         let glim: URL = try #require(url, "no glim beside the tests: swift build first")
         return try await run(
             URL(filePath: "/usr/bin/env"),
@@ -75,8 +76,8 @@ enum Program {
     /// - Parameters:
     ///   - output: a file for what it prints, which is dropped otherwise.
     ///   - errors: a file for what it says on standard error.
-    static func run(
-        _ arguments: [String], output: URL? = nil, errors: URL? = nil, beside body: (pid_t) async throws -> Void
+    public static func run(
+        _ arguments: [String], output: URL? = nil, errors: URL? = nil, beside body: (Int32) async throws -> Void
     ) async throws -> Int32 {
         let glim: URL = try #require(url, "no glim beside the tests: swift build first")
         func open(_ file: URL?) throws -> FileDescriptor {
@@ -93,8 +94,36 @@ enum Program {
         return status(done.terminationStatus)
     }
 
+    /// Runs `glim serve` on a free port and `body` beside it, once it listens; then it is told to stop.
+    ///
+    /// - Returns: what it exits with.
+    public static func serve(
+        _ arguments: [String], _ body: (_ server: URL, _ process: Int32) async throws -> Void
+    ) async throws -> Int32 {
+        let folder = try TemporaryFolder()
+        let lines = folder.path("lines")
+        return try await run(["serve", "--port", "0"] + arguments, output: lines) { process in
+            defer { kill(process, SIGTERM) }
+            try await body(address(lines), process)
+        }
+    }
+
+    /// The address that a server prints once it listens; a minute is waited for it.
+    public static func address(_ file: URL) async throws -> URL {
+        for _ in 0..<600 {
+            let text = (try? String(contentsOf: file, encoding: .utf8)) ?? ""
+            if text.hasSuffix("\n"), let word = text.split(whereSeparator: \.isWhitespace).last,
+                let url = URL(string: String(word))
+            {
+                return url
+            }
+            try await Task.sleep(for: .milliseconds(100))
+        }
+        throw CancellationError()
+    }
+
     /// Whether a process that `run(_:errors:beside:)` started has come to its end; it may still be waited for.
-    static func hasEnded(_ process: pid_t) -> Bool {
+    public static func hasEnded(_ process: Int32) -> Bool {
         var news = siginfo_t()
         let isKnown = waitid(P_PID, id_t(process), &news, WEXITED | WNOHANG | WNOWAIT) == 0
         return !isKnown || news.si_signo == SIGCHLD
@@ -103,7 +132,7 @@ enum Program {
     /// Waits until a process that was sent SIGSTOP has stopped, with all its threads.
     ///
     /// - Returns: false where it has come to its end.
-    static func standsStill(_ process: pid_t) async -> Bool {
+    public static func standsStill(_ process: Int32) async -> Bool {
         while true {
             var news = siginfo_t()
             let isKnown = waitid(P_PID, id_t(process), &news, WEXITED | WSTOPPED | WNOHANG | WNOWAIT) == 0
@@ -121,7 +150,7 @@ enum Program {
     }
 
     /// Runs a command that must succeed.
-    static func succeed(_ arguments: String..., input: String = "") async throws -> Output {
+    public static func succeed(_ arguments: String..., input: String = "") async throws -> Output {
         let output = try await run(arguments, input: input)
         try #require(output.status == 0, "glim \(arguments.joined(separator: " ")): \(output.stderr)")
         return output
