@@ -21,6 +21,7 @@ struct EventStream {
     func send(to writer: inout any ResponseBodyWriter, within limit: Duration) async throws {
         try await watch.watching {
             try await tell(to: &writer, within: limit)
+            try await watch.drain()
             try await watch.send { try await writer.finish(nil) }
         }
     }

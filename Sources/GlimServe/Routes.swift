@@ -175,6 +175,7 @@ struct Routes: HTTPResponder {
                 while let piece = rest.readSlice(length: min(rest.readableBytes, 1 << 16)), piece.readableBytes > 0 {
                     try await watch.send { try await writer.write(piece) }
                 }
+                try await watch.drain()
                 try await watch.send { try await writer.finish(nil) }
             }
         }

@@ -20,6 +20,15 @@ final class StallWatch: Sendable {
         try await body()
     }
 
+    /// Waits until the system has all that was sent: what a connection holds when it is closed is lost.
+    func drain() async throws {
+        try await send {
+            while try await channel.getOption(.bufferedWritableBytes).get() > 0 {
+                try await loop.sleep(for: .milliseconds(20))
+            }
+        }
+    }
+
     /// Watches while `body` sends. What waits for too long fails, as its connection is closed.
     func watching(_ body: () async throws -> Void) async throws {
         try await withThrowingTaskGroup(of: Void.self) { group in

@@ -53,6 +53,37 @@ import Testing
         }
     }
 
+    #if !canImport(Darwin)
+    @Test("listening that the system ends, ends the server with an error") func ended() async throws {
+        let error = await #expect(throws: ServeError.self) {
+            try await ServerUnderTest.run { server in
+                #expect(Self.shutListening(at: server.port))
+                // One comes, and cannot.
+                for _ in 0..<200 where (try? await server.get("/health")) != nil {
+                    try await Task.sleep(for: .milliseconds(20))
+                }
+            }
+        }
+        #expect(error?.description.contains("listening") == true, "\(String(describing: error))")
+    }
+
+    /// Ends what listens at a port of this process behind its back.
+    private static func shutListening(at port: Int) -> Bool {
+        for descriptor in Int32(3)..<1024 {
+            var (address, size) = (sockaddr_in(), socklen_t(MemoryLayout<sockaddr_in>.size))
+            var (listens, optionSize) = (Int32(0), socklen_t(MemoryLayout<Int32>.size))
+            let status = withUnsafeMutableBytes(of: &address) { bytes in
+                bytes.withMemoryRebound(to: sockaddr.self) { getsockname(descriptor, $0.baseAddress, &size) }
+            }
+            guard status == 0, address.sin_port == UInt16(port).bigEndian,
+                getsockopt(descriptor, SOL_SOCKET, SO_ACCEPTCONN, &listens, &optionSize) == 0, listens != 0
+            else { continue }
+            return shutdown(descriptor, Int32(SHUT_RDWR)) == 0
+        }
+        return false
+    }
+    #endif
+
     @Test("whoever comes while it stops is let go, and holds nothing up") func stops() async throws {
         let clock = ContinuousClock()
         for _ in 0..<10 {

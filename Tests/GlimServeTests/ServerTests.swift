@@ -217,6 +217,88 @@ import Testing
         }
     }
 
+    @Test("a response has messages and calls as items, each whole or said not to be") func items() async throws {
+        try await ServerUnderTest.run { server in
+            func last(_ more: String) async throws -> JSON? {
+                let start =
+                    "{\"model\": \"tiny\", \"input\": \"hi\", \"reasoning\": {\"effort\": \"none\"}, \"seed\": 3"
+                let whole = try await server.post("/v1/responses", "\(start), \(more)}").json
+                let events = try await server.post("/v1/responses", "\(start), \"stream\": true, \(more)}").events
+                let told = try events.map { try JSON(parsing: $0.data.utf8) }
+                let response = told.last?["response"]
+                // Every item is opened and closed once, and closed as the response has it.
+                let done = told.filter { $0["type"]?.string == "response.output_item.done" }.compactMap { $0["item"] }
+                #expect(done == response?["output"]?.array)
+                #expect(told.count { $0["type"]?.string == "response.output_item.added" } == done.count)
+                #expect(response?["output"]?.array?.map { $0["type"] } == whole["output"]?.array?.map { $0["type"] })
+                return response
+            }
+            let endless = ServerUnderTest.endless
+            let cut = try await last("\(endless), \"max_output_tokens\": 20")
+            #expect(cut?["status"]?.string == "incomplete")
+            #expect(cut?["incomplete_details"]?["reason"]?.string == "max_output_tokens")
+            let message = cut?["output"]?.array?.first
+            #expect(message?["type"]?.string == "message" && message?["status"]?.string == "incomplete")
+            #expect(message?["content"]?.array?.first?["text"]?.string?.isEmpty == false)
+
+            let tools = """
+                "tools": [{"type": "function", "name": "look_up", "parameters": {"type": "object"}}],
+                "tool_choice": {"type": "function", "name": "look_up"}, "parallel_tool_calls": false, "max_output_tokens": 60
+                """
+            let end = "\"logit_bias\": {\"\(ServerUnderTest.id(.endToolCall))\": 100}"
+            let called = try await last("\(tools), \(end)")
+            let call = called?["output"]?.array?.first
+            #expect(
+                called?["status"]?.string == "completed" && called?["output"]?.array?.count == 1,
+                "\(called?.compact ?? "")")
+            #expect(call?["type"]?.string == "function_call" && call?["name"]?.string == "look_up")
+            #expect(call?["status"]?.string == "completed" && call?["arguments"]?.string == "{}")
+            // A call that is cut off has no arguments to go by, and says so.
+            let never = "\"logit_bias\": {\"\(ServerUnderTest.id(.endToolCall))\": -100}"
+            for item in try await last("\(tools), \(never)")?["output"]?.array ?? []
+            where item["type"]?.string == "function_call" {
+                let isWhole = (try? JSON(parsing: (item["arguments"]?.string ?? "").utf8))?.members != nil
+                #expect(isWhole || item["status"]?.string == "incomplete")
+            }
+        }
+    }
+
+    @Test("a server that cannot read its experts any more says so, and is not well") func broken() async throws {
+        let folder = try TemporaryFolder()
+        let place = folder.path("model")
+        try ServerUnderTest.model.save(to: place)
+        var plan = try MemoryPlan(folder: place, .init(memory: 1 << 50, programByteCount: 0, positions: 256))
+        (plan.isStreamed, plan.heldExpertByteCount) = (true, 3 * plan.largestExpertByteCount)
+        try await ServerUnderTest.run(model: Model(folder: place, memory: plan)) { server in
+            #expect(try await server.get("/health").status == 200)
+            let file = try FileHandle(forUpdating: place.appending(path: "model.safetensors"))
+            try file.truncate(atOffset: 1000)
+            try file.close()
+            var reply: HTTP.Reply?
+            // Some experts are in memory still.
+            for number in 0..<40 where reply?.status ?? 200 == 200 {
+                reply = try await server.post("/generate", "{\"tokens\": [\(number)], \"max_tokens\": 20}")
+            }
+            #expect(reply?.status == 500 && reply?.problem.contains("changed") == true)
+            let health = try await server.get("/health")
+            #expect(health.status == 503 && health.problem.contains("changed"))
+        }
+    }
+
+    @Test("tokens that are parts of characters are told apart") func parts() async throws {
+        try await ServerUnderTest.run { server in
+            let body = "{\"model\": \"tiny\", \"prompt\": \"hi\", \"max_tokens\": 5, \"logprobs\": 20, \"seed\": 1}"
+            let told = try await server.post("/v1/completions", body).json["choices"]?.array?.first?["logprobs"]
+            let top = try #require(told?["top_logprobs"]?.array)
+            for place in top {
+                let keys = (place.members ?? []).map(\.key)
+                #expect(keys.count == 20 && Set(keys).count == 20)
+            }
+            // Of 320 tokens half are such.
+            #expect(top.contains { ($0.members ?? []).contains { $0.key.hasPrefix("bytes:\\x") } })
+        }
+    }
+
     @Test("a tool that must be called is called, once if so asked") func tools() async throws {
         try await ServerUnderTest.run { server in
             let end = ServerUnderTest.id(.endToolCall)

@@ -29,12 +29,11 @@ struct ServerUnderTest: Sendable {
     }()
 
     /// Runs a server while `body` goes on.
-    static func run<R>(_ body: (ServerUnderTest) async throws -> R) async throws -> R {
-        try await run(with: { _ in }, body)
-    }
-
+    ///
+    /// - Parameter model: of the same config.
     static func run<R>(
-        with change: (inout ServerOptions) -> Void, engine changeEngine: (inout Engine.Options) -> Void = { _ in },
+        with change: (inout ServerOptions) -> Void = { _ in },
+        engine changeEngine: (inout Engine.Options) -> Void = { _ in }, model: Model = ServerUnderTest.model,
         _ body: (ServerUnderTest) async throws -> R
     ) async throws -> R {
         var options = ServerOptions()
