@@ -20,9 +20,6 @@ public struct ReplyRule: TokenRule {
     public mutating func advance(_ token: Int32) -> Bool {
         // A model may have more ids than its tokenizer has words: those have no text.
         if let bytes = try? tokenizer.bytes(of: token) { _ = stops.push(bytes) }
-        guard constraint?.advance(by: token) ?? true else { return true }
-        // A document that is whole and cannot go on needs no stop token.
-        let isOver = constraint.map { $0.isComplete && $0.mask().allowedCount == 0 } ?? false
-        return isOver || stops.found != nil
+        return constraint?.isOver(after: token) == true || stops.found != nil
     }
 }

@@ -55,6 +55,9 @@ public struct Pull: Sendable {
     /// - Throws: `HubError`, or `CancellationError`. What came so far stays, for the next run.
     public func run(_ progress: @escaping @Sendable (Progress) -> Void = { _ in }) async throws -> Summary {
         try await HubConnection.lend(to: hub, patience: patience) { connection in
+            // Where nobody answers at all, an address is wrong rather than a connection broken.
+            var retry = retry
+            retry.attempts = min(retry.attempts, 3)
             let listing = try await HubListing(repository, from: hub, by: connection, retry)
             let files =
                 try names.isEmpty

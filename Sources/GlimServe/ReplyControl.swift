@@ -62,10 +62,7 @@ struct ReplyControl: TokenRule {
             if forced.isEmpty { followers = [] } else { forced.removeFirst() }
         }
         _ = composition.push(token)
-        guard constraint?.advance(by: token) ?? true else { return true }
-        // A document that is whole and cannot go on needs no stop token.
-        let isWhole = constraint.map { $0.isComplete && $0.mask().allowedCount == 0 } ?? false
-        return isWhole || composition.isOver
+        return constraint?.isOver(after: token) == true || composition.isOver
     }
 
     private func only(_ tokens: [Int32]) -> [UInt64] {

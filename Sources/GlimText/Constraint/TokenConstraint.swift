@@ -57,6 +57,13 @@ public struct TokenConstraint: Sendable {
         return mask
     }
 
+    /// Takes note of a token that was drawn; true where nothing can follow, as the mask did not allow it, or as the document
+    /// is whole and cannot go on: that needs no stop token.
+    package mutating func isOver(after token: Int32) -> Bool {
+        guard advance(by: token) else { return true }
+        return isComplete && mask().allowedCount == 0
+    }
+
     /// Takes note of a token that was drawn; false, and nothing is changed, where the mask does not allow it.
     @discardableResult
     public mutating func advance(by token: Int32) -> Bool {
