@@ -150,7 +150,10 @@ class Tour:
         raise AssertionError("it was not cancelled")
 
     def stop_anthropic_messages(self):
+        plain = self.claude.messages.create(model=self.name, max_tokens=20, messages=HELLO)
+        assert all(block.type != "thinking" for block in plain.content)
         options = dict(model=self.name, max_tokens=60, extra_body={"temperature": 0}, system="Be brief.", messages=HELLO,
+                       thinking={"type": "adaptive"},
                        tools=[{"name": "weather", "input_schema": TOOL["parameters"]}])
         whole = self.claude.messages.create(**options)
         assert whole.stop_reason in ("end_turn", "max_tokens", "tool_use")

@@ -26,7 +26,11 @@ public struct Hub: Sendable {
     ///
     /// - Throws: `HubError.badEndpoint`, `.badProxy`.
     public init(environment: [String: String]) throws(HubError) {
-        func value(_ name: String) -> String? { environment[name].flatMap { $0.isEmpty ? nil : $0 } }
+        func value(_ name: String) -> String? {
+            // A token out of a file has a newline behind it.
+            let text = environment[name]?.trimmingCharacters(in: .whitespacesAndNewlines)
+            return text?.isEmpty == false ? text : nil
+        }
         let direct = try Hub(endpoint: value("HF_ENDPOINT") ?? "https://huggingface.co", token: value("HF_TOKEN"))
         let proxy = try Self.proxy(to: direct.endpoint) { value($0) ?? value($0.uppercased()) }
         try self.init(endpoint: direct.endpoint.absoluteString, token: direct.token, proxy: proxy)

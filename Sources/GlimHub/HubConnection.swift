@@ -33,6 +33,8 @@ struct HubConnection: Sendable {
             redirectConfiguration: .disallow,
             timeout: .init(connect: TimeAmount(patience), read: TimeAmount(patience)))
         configuration.httpVersion = .http1Only
+        // Tried again here, where it is told.
+        configuration.connectionPool.retryConnectionEstablishment = false
         if let proxy = hub.proxy {
             configuration.proxy = .server(
                 host: proxy.host ?? "", port: proxy.port ?? 80,

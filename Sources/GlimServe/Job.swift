@@ -44,6 +44,8 @@ struct Job: Sendable {
                     + "all together may be \(Self.largestCount)", parameter: "n")
         }
         sampler.topK = options.topK ?? 0
+        // No share at all is the likeliest alone, as OpenAI has it.
+        if options.topP == 0 { (sampler.topP, sampler.topK) = (1, 1) }
         sampler.minP = options.minP ?? 0
         sampler.repetitionPenalty = options.repetitionPenalty ?? 1
         sampler.presencePenalty = options.presencePenalty ?? 0

@@ -79,7 +79,15 @@ struct Routes: HTTPResponder {
     }
 
     private func checkKey(_ request: Request, _ path: String) throws(ServiceError) {
-        guard let keys = options.keys, !Self.open.contains(path) else { return }
+        guard let keys = options.keys else {
+            let (origin, host) = (request.headers[.origin], request.head.authority)
+            guard Origin.isAllowed(origin, host: host, listening: options.host) else {
+                throw ServiceError(
+                    .permission, "pages of \(origin ?? "") may not send requests here; ask for a key (--api-key-file)")
+            }
+            return
+        }
+        guard !Self.open.contains(path) else { return }
         let key = HTTPField.Name("x-api-key").flatMap { request.headers[$0] }
         guard keys.allow(authorization: request.headers[.authorization], key: key) else {
             throw ServiceError(.authentication, "no valid key; send one as Authorization: Bearer or x-api-key")

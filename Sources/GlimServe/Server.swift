@@ -5,6 +5,12 @@ import NIOCore
 import ServiceLifecycle
 import UnixSignals
 
+#if canImport(Darwin)
+import Darwin
+#else
+import Glibc
+#endif
+
 /// Answers OpenAI's and Anthropic's clients, and programs that speak in token ids, with one model.
 ///
 /// ```swift
@@ -48,7 +54,8 @@ public struct Server: Sendable {
         let options = listening.options
         do { try await group.run() } catch {
             guard listening.port.value != nil else {
-                throw ServeError.cannotListen(host: options.host, port: options.port, why: "\(error)")
+                let why = (error as? IOError).map { String(cString: strerror($0.errnoCode)).lowercased() } ?? "\(error)"
+                throw ServeError.cannotListen(host: options.host, port: options.port, why: why)
             }
             // What outlasts its limit is cancelled.
             if error is CancellationError, listening.isTold.value { return }

@@ -22,6 +22,7 @@ struct Endpoint: Sendable {
         // A long prompt on a slow machine says nothing for minutes.
         var configuration = HTTPClient.Configuration(timeout: .init(connect: .seconds(30), read: .minutes(30)))
         configuration.httpVersion = .http1Only
+        configuration.connectionPool.retryConnectionEstablishment = false
         configuration.connectionPool.concurrentHTTP1ConnectionsPerHostSoftLimit = 64
         return HTTPClient(eventLoopGroupProvider: .singleton, configuration: configuration)
     }()

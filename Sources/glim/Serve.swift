@@ -45,6 +45,7 @@ struct Serve: AsyncParsableCommand {
         guard maxBody <= 1 << 40 else {
             throw ValidationError("--max-body is \(maxBody); it may be \(1 << 40) at most.")
         }
+        guard name?.isEmpty != true else { throw ValidationError("--name is empty; give the name clients ask for.") }
         guard drainSeconds >= 0 else {
             throw ValidationError("--drain-seconds is \(drainSeconds); it must not be negative.")
         }

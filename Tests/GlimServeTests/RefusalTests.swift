@@ -148,6 +148,36 @@ import Testing
         }
     }
 
+    @Test("pages from elsewhere may not send requests, but for who asks for a key") func origins() async throws {
+        func status(_ server: ServerUnderTest, _ origin: String, host: String) async throws -> Int {
+            let body = "{\"tokens\": [1], \"max_tokens\": 1}"
+            let head = "POST /generate HTTP/1.1\r\nHost: \(host)\r\nOrigin: \(origin)\r\nConnection: close\r\n"
+            let text = "\(head)x-api-key: k\r\nContent-Length: \(body.utf8.count)\r\n\r\n\(body)"
+            return try HTTP.Reply(await HTTP.exchange(server.port, Array(text.utf8))).status
+        }
+        try await ServerUnderTest.run { server in
+            let port = server.port
+            for name in ["127.0.0.1", "localhost", "[::1]"] {
+                let found = try await status(server, "http://\(name):\(port)", host: "\(name):\(port)")
+                #expect(found == 200, "\(name)")
+            }
+            // A page of another server, of no server, and of a name that leads here.
+            for (origin, host) in [
+                ("https://evil.example", "127.0.0.1:\(port)"), ("null", "127.0.0.1:\(port)"),
+                ("http://127.0.0.1:1", "127.0.0.1:\(port)"), ("http://evil.example:\(port)", "evil.example:\(port)"),
+            ] {
+                let found = try await status(server, origin, host: host)
+                #expect(found == 403, "\(origin)")
+            }
+        }
+        let file = try TemporaryFolder()
+        let keys = try APIKeys(file: URL(filePath: file.write("k\n", to: "keys")))
+        try await ServerUnderTest.run(with: { $0.keys = keys }) { server in
+            let found = try await status(server, "https://app.example", host: "127.0.0.1:\(server.port)")
+            #expect(found == 200)
+        }
+    }
+
     @Test("bodies, prompts and queues have bounds") func bounds() async throws {
         try await ServerUnderTest.run(
             with: { ($0.bodyByteLimit, $0.promptLimit) = (1000, 10) }, engine: { $0.openLimit = 2 }

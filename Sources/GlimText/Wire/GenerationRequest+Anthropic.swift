@@ -20,7 +20,8 @@ extension GenerationRequest {
         let model = try body["model"].name("the name of a model")
         let limit = body["max_tokens"]
         if limit.isAbsent, !countsTokens { throw limit.isNot("how many tokens the reply may have") }
-        let thinking = try WireThinking(body["thinking"])
+        // A client that says nothing of thinking expects the reply first, and no block before it.
+        let thinking = try WireThinking(body["thinking"], unsaid: false)
         let messages = try body["messages"].elements("a list of messages")
         if messages.isEmpty { throw body["messages"].isNot("at least one message") }
         var prompt = ChatPrompt([], enablesThinking: thinking.enables, clearsThinking: thinking.clears)
@@ -89,7 +90,7 @@ extension GenerationRequest {
             "model": .string(model), "max_tokens": countsTokens ? nil : sampling.maximumTokens.map(JSON.integer),
             "system": system, "messages": .array(messages), "tools": tools,
             "tool_choice": toolChoice.anthropic(allowsParallelCalls: allowsParallelCalls),
-            "thinking": WireThinking(self).json(enabled: "adaptive"),
+            "thinking": WireThinking(self).json(unsaid: false, enabled: "adaptive"),
             "output_config": output.members?.isEmpty == true ? nil : output,
             "stream": streams ? .bool(true) : nil,
             "stop_sequences": sampling.stop.isEmpty ? nil : .array(sampling.stop.map(JSON.string)),

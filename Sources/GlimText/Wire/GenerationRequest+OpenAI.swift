@@ -92,7 +92,8 @@ extension GenerationRequest {
             "response_format": format.openAI,
             "stream": streams ? .bool(true) : nil,
             "stream_options": streams && reportsUsage ? .object(of: ["include_usage": .bool(true)]) : nil,
-            "thinking": WireThinking(self).json(enabled: "enabled"), "reasoning_effort": prompt.effort.wireWord,
+            "thinking": WireThinking(self).json(unsaid: true, enabled: "enabled"),
+            "reasoning_effort": prompt.effort.wireWord,
             "add_generation_prompt": prompt.addsGenerationPrompt ? nil : .bool(false),
             // The older of two names: all servers know it.
             "max_tokens": sampling.maximumTokens.map(JSON.integer),
@@ -123,7 +124,7 @@ extension JSON {
 extension WireThinking {
     /// Also reads what servers of open models pass on to the template, and an effort that is none.
     fileprivate init(openAI body: WireField) throws(ProtocolError) {
-        try self.init(body["thinking"])
+        try self.init(body["thinking"], unsaid: true)
         let forTemplate = body["chat_template_kwargs"]
         try forTemplate.mustBeObjectIfPresent("an object such as {\"enable_thinking\":false}")
         if try forTemplate["enable_thinking"].flag() == false { enables = false }

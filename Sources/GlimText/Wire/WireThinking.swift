@@ -9,12 +9,14 @@ struct WireThinking {
         maximumTokens = request.sampling.maximumThinkingTokens
     }
 
-    init(_ thinking: WireField) throws(ProtocolError) {
+    /// - Parameter enables: where nothing is said.
+    init(_ thinking: WireField, unsaid enables: Bool) throws(ProtocolError) {
+        self.enables = enables
         if thinking.isAbsent { return }
         try thinking.mustBeObject("an object such as {\"type\":\"enabled\"}")
         switch thinking["type"].json?.string {
-        case "enabled", "adaptive": enables = true
-        case "disabled": enables = false
+        case "enabled", "adaptive": self.enables = true
+        case "disabled": self.enables = false
         default: throw thinking["type"].isNot("enabled, adaptive or disabled")
         }
         clears = try thinking["clear_thinking"].flag()
@@ -23,9 +25,11 @@ struct WireThinking {
 
     /// nil where nothing is said that is not so anyway.
     ///
-    /// - Parameter enabled: the word for thinking without a bound.
-    func json(enabled: String) -> JSON? {
-        if enables, clears == nil, maximumTokens == nil { return nil }
+    /// - Parameters:
+    ///   - unsaid: whether a model thinks where nothing is said.
+    ///   - enabled: the word for thinking without a bound.
+    func json(unsaid: Bool, enabled: String) -> JSON? {
+        if enables == unsaid, clears == nil, maximumTokens == nil { return nil }
         return .object(of: [
             "type": .string(!enables ? "disabled" : maximumTokens == nil ? enabled : "enabled"),
             "budget_tokens": maximumTokens.map(JSON.integer), "clear_thinking": clears.map(JSON.bool),
