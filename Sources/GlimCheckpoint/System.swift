@@ -5,7 +5,7 @@ import Glibc
 #endif
 
 /// What the system says about the last call that failed.
-func systemReason() -> String { String(cString: strerror(errno)) }
+package func systemReason() -> String { String(cString: strerror(errno)) }
 
 /// Refuses to put a file in the place of a folder, a device or a pipe, also through a link: `/dev/stdout` must stay.
 package func requirePlain(_ path: String) throws(CheckpointError) {
