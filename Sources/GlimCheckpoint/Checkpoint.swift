@@ -220,6 +220,9 @@ public struct Checkpoint: Sendable {
         return floats
     }
 
+    /// Whether some rows of a tensor are read without the others. Who wants all of one that is read whole asks once.
+    package func readsRowsApart(of name: String) -> Bool { piece(name)?.readsRowsApart ?? true }
+
     /// A tensor of 32-bit integers.
     ///
     /// - Throws: `CheckpointError.missingTensor` or `.unexpectedDType`.

@@ -19,9 +19,7 @@ extension CheckpointWriter {
         provide: (TensorDeclaration, inout TensorSink) throws -> Void, wrote: (Int) throws -> Bool
     ) throws -> Bool {
         let byteCounts = try Self.validate(shards.flatMap { $0 })
-        do { try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true) } catch {
-            throw CheckpointError.cannotWrite(path: folder.path, reason: "the folder cannot be made")
-        }
+        try makeFolder(folder.path)
         TemporaryFile.clean(folder.path)
         let names = Self.shardNames(count: shards.count)
         var first = 0

@@ -36,11 +36,7 @@ public struct CheckpointWriter: Sendable {
         _ tensors: [TensorDeclaration], provide: (TensorDeclaration, inout TensorSink) throws -> Void
     ) throws {
         let byteCounts = try Self.validate(tensors)
-        do {
-            try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
-        } catch {
-            throw CheckpointError.cannotWrite(path: folder.path, reason: "the folder cannot be made")
-        }
+        try makeFolder(folder.path)
         let existing = try clean()
         // A damaged index of an earlier save is no reason not to replace it.
         let oldShards = (try? CheckpointFiles.readIndex(path(CheckpointFiles.index))).map { Set($0.values) } ?? []

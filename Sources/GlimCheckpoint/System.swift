@@ -5,7 +5,7 @@ import Glibc
 #endif
 
 /// What the system says about the last call that failed.
-func systemReason() -> String { String(cString: strerror(errno)) }
+package func systemReason() -> String { String(cString: strerror(errno)) }
 
 /// Refuses to put a file in the place of a folder, a device or a pipe, also through a link: `/dev/stdout` must stay.
 package func requirePlain(_ path: String) throws(CheckpointError) {
@@ -13,6 +13,22 @@ package func requirePlain(_ path: String) throws(CheckpointError) {
     guard stat(path, &status) == 0, status.st_mode & S_IFMT != S_IFREG else { return }
     let isFolder = status.st_mode & S_IFMT == S_IFDIR
     throw .cannotWrite(path: path, reason: isFolder ? "it is a folder" : "it is not a plain file")
+}
+
+/// Makes a folder that there is not, and those that it is to lie in.
+///
+/// - Throws: `CheckpointError.cannotWrite`.
+package func makeFolder(_ path: String) throws(CheckpointError) {
+    var status = stat()
+    if stat(path, &status) == 0, status.st_mode & S_IFMT == S_IFDIR { return }
+    var isMade = mkdir(path, 0o777) == 0
+    if !isMade, errno == ENOENT, let slash = path.lastIndex(of: "/"), slash > path.startIndex {
+        try makeFolder(String(path[..<slash]))
+        isMade = mkdir(path, 0o777) == 0
+    }
+    // Another process may have been faster.
+    if isMade || errno == EEXIST && stat(path, &status) == 0 && status.st_mode & S_IFMT == S_IFDIR { return }
+    throw .cannotWrite(path: path, reason: "the folder cannot be made: \(systemReason())")
 }
 
 /// Whether a file could be written there, asked before the work whose result it is to hold.

@@ -2,22 +2,31 @@ import GlimCheckpoint
 
 /// Why a model cannot be pulled, in one line: what, where, and what to do.
 public enum HubError: Error, Equatable, CustomStringConvertible {
+    /// What was given is no OWNER/NAME.
     case badName(String)
+    /// HF_ENDPOINT is no address of a server.
     case badEndpoint(String)
+    /// What the environment names as a proxy is no address of one.
     case badProxy(String)
+    /// The hub has no such repository, revision or file.
     case notFound(String, endpoint: String)
+    /// The hub wants a token, or another one.
     case forbidden(String, hasToken: Bool)
     /// An answer that no further attempt will change.
     case refused(url: String, status: Int)
     /// As often as it was tried.
     case unreachable(url: String, attempts: Int, reason: String)
+    /// What came is no list of files.
     case malformedListing(url: String, reason: String)
+    /// A listed path leads out of the folder, or to a hidden file.
     case unsafePath(String)
     /// None of the repository's files is a model's, or not those that were asked for.
     case nothingToPull(String, reason: String)
     /// Twice the bytes that came were not those that the repository lists.
     case wrongContent(path: String, expected: String, found: String)
+    /// The disk is full, or takes no files there.
     case cannotWrite(path: String, reason: String)
+    /// Another process has the folder locked.
     case busy(folder: String)
 
     public var description: String { sentence.onOneLine }

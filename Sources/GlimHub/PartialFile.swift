@@ -15,27 +15,21 @@ final class PartialFile {
     private let path: String
     private let file: HubFile
     private let descriptor: Int32
-    private var hash: ContentHash
+    private var digest: ContentDigest
 
     /// Opens or makes the file, and reads what an earlier attempt left.
     ///
-    /// - Parameter read: told of bytes that were there.
     /// - Throws: `HubError.cannotWrite`.
     init(_ file: HubFile, in folder: String) throws(HubError) {
         path = "\(folder)/\(file.partName)"
         self.file = file
-        hash = ContentHash(like: file.content, size: file.size)
+        digest = ContentDigest(like: file.content, size: file.size)
         descriptor = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0o666)
-        guard descriptor >= 0 else { throw .cannotWrite(path: path, reason: Self.reason) }
-        var buffer = [UInt8](repeating: 0, count: 1 << 20)
-        while true {
-            let got = buffer.withUnsafeMutableBytes { read(descriptor, $0.baseAddress, $0.count) }
-            if got < 0, errno == EINTR { continue }
-            guard got >= 0 else { throw .cannotWrite(path: path, reason: Self.reason) }
-            if got == 0 { break }
-            buffer.withUnsafeBytes { hash.update(UnsafeRawBufferPointer(rebasing: $0[..<got])) }
-            count += got
+        guard descriptor >= 0 else { throw .cannotWrite(path: path, reason: systemReason()) }
+        guard let found = Self.digest(descriptor, into: &digest) else {
+            throw .cannotWrite(path: path, reason: systemReason())
         }
+        count = found
         // More than there is of the content: it is none of it.
         if count > file.size { try reset() }
     }
@@ -54,8 +48,8 @@ final class PartialFile {
         while done < bytes.count {
             let written = bytes[done...].withUnsafeBytes { write(descriptor, $0.baseAddress, $0.count) }
             if written < 0, errno == EINTR { continue }
-            guard written > 0 else { throw .cannotWrite(path: path, reason: Self.reason) }
-            bytes[done..<done + written].withUnsafeBytes { hash.update($0) }
+            guard written > 0 else { throw .cannotWrite(path: path, reason: systemReason()) }
+            bytes[done..<done + written].withUnsafeBytes { digest.update($0) }
             done += written
             count += written
         }
@@ -64,14 +58,14 @@ final class PartialFile {
     /// Forgets all bytes.
     func reset() throws(HubError) {
         guard ftruncate(descriptor, 0) == 0, lseek(descriptor, 0, SEEK_SET) == 0 else {
-            throw .cannotWrite(path: path, reason: Self.reason)
+            throw .cannotWrite(path: path, reason: systemReason())
         }
-        hash = ContentHash(like: file.content, size: file.size)
+        digest = ContentDigest(like: file.content, size: file.size)
         count = 0
     }
 
     /// Nil where the bytes are the content; else the name of what they are.
-    var wrongName: String? { hash.text == file.content.text ? nil : hash.text }
+    var wrongName: String? { digest.text == file.content.text ? nil : digest.text }
 
     /// Gives the file its own name in a folder, in place of whatever plain file bore it, for good: also after a loss of
     /// power.
@@ -79,9 +73,9 @@ final class PartialFile {
         let target = "\(folder)/\(file.path)"
         do throws(CheckpointError) {
             try makeParents(of: target)
-            guard synchronize(descriptor) == 0 else { throw .cannotWrite(path: path, reason: Self.reason) }
+            guard synchronize(descriptor) == 0 else { throw .cannotWrite(path: path, reason: systemReason()) }
             try requirePlain(target)
-            guard rename(path, target) == 0 else { throw .cannotWrite(path: target, reason: Self.reason) }
+            guard rename(path, target) == 0 else { throw .cannotWrite(path: target, reason: systemReason()) }
             try synchronizeFolder(String(target.prefix(upTo: target.lastIndex(of: "/") ?? target.endIndex)))
         } catch {
             throw .cannotWrite(path: target, reason: error.reason)
@@ -93,13 +87,11 @@ final class PartialFile {
         while let slash = target[end...].firstIndex(of: "/") {
             let parent = String(target[..<slash])
             guard mkdir(parent, 0o777) == 0 || errno == EEXIST else {
-                throw .cannotWrite(path: parent, reason: Self.reason)
+                throw .cannotWrite(path: parent, reason: systemReason())
             }
             end = target.index(after: slash)
         }
     }
-
-    private static var reason: String { String(cString: strerror(errno)) }
 
     /// Whether a file that is there already is the content.
     static func holds(_ file: HubFile, at path: String) -> Bool {
@@ -109,13 +101,22 @@ final class PartialFile {
         var status = stat()
         guard fstat(descriptor, &status) == 0, status.st_mode & S_IFMT == S_IFREG, Int(status.st_size) == file.size
         else { return false }
-        var hash = ContentHash(like: file.content, size: file.size)
+        var digest = ContentDigest(like: file.content, size: file.size)
+        return Self.digest(descriptor, into: &digest) != nil && digest.text == file.content.text
+    }
+
+    /// Reads an open file to its end.
+    ///
+    /// - Returns: how many bytes came; nil, with `errno`, where it cannot be read.
+    private static func digest(_ descriptor: Int32, into digest: inout ContentDigest) -> Int? {
+        var count = 0
         var buffer = [UInt8](repeating: 0, count: 1 << 20)
         while true {
             let got = buffer.withUnsafeMutableBytes { read(descriptor, $0.baseAddress, $0.count) }
             if got < 0, errno == EINTR { continue }
-            guard got > 0 else { return got == 0 && hash.text == file.content.text }
-            buffer.withUnsafeBytes { hash.update(UnsafeRawBufferPointer(rebasing: $0[..<got])) }
+            if got <= 0 { return got < 0 ? nil : count }
+            buffer.withUnsafeBytes { digest.update(UnsafeRawBufferPointer(rebasing: $0[..<got])) }
+            count += got
         }
     }
 }

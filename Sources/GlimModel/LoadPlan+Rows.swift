@@ -30,7 +30,7 @@ extension LoadPlan {
     }
 
     private func readsRows(of tensor: CheckpointTensor) -> Bool {
-        guard fused[tensor.name] == nil else { return false }
+        guard fused[tensor.name] == nil, checkpoint.readsRowsApart(of: tensor.name) else { return false }
         return (try? checkpoint.integerFormat(of: tensor.name, shape: tensor.shape)) == nil
     }
 }

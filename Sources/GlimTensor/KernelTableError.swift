@@ -14,7 +14,9 @@ public enum KernelTableError: Error, Equatable, Sendable, CustomStringConvertibl
     case declined(String)
     /// It was made with another `glim_kernels.h`.
     case otherHeader(String, version: Int, byteCount: Int)
+    /// Its table has no name, one that is none, or a built-in table's.
     case unnamed(String)
+    /// Every kernel of its table is null.
     case withoutKernels(String)
     /// It says that it is whole, but these kernels are null.
     case incomplete(String, missing: [String])

@@ -19,8 +19,8 @@ struct Convert: ParsableCommand {
 
     @Option(help: "Model folder (config.json, *.safetensors, tokenizer.json) or GGUF file.") var model: String
     @Option(help: "The file or folder to write.") var out: String
-    @Option(help: "gguf or folder.") var to = Layout.gguf
-    @Option(help: "Of matrices in a GGUF file: f32, f16, bf16, q8_0 or q4_0 (default: bf16).") var type: GGMLType?
+    @Option(help: "What to write.") var to = Layout.gguf
+    @Option(help: "Of matrices in a GGUF file (default: bf16).") var type: GGMLType?
     @Flag(help: "End standard output with one JSON object.") var json = false
 
     func validate() throws {
@@ -57,5 +57,7 @@ extension GGMLType: ExpressibleByArgument {
     }
 
     public static var allValueStrings: [String] { writable.map { $0.name.lowercased() } }
+    /// The names say all.
+    public static var allValueDescriptions: [String: String] { [:] }
     public var defaultValueDescription: String { name.lowercased() }
 }

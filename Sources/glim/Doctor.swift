@@ -1,6 +1,4 @@
 import ArgumentParser
-import Foundation
-import GlimModel
 import GlimTensor
 
 /// Looks at the machine and says what to do about each finding. Reports only: nothing is changed.
@@ -47,90 +45,5 @@ struct Doctor: ParsableCommand {
             case bandwidth = "bandwidth_bytes_per_second"
             case peak = "peak_flops_per_second"
         }
-    }
-}
-
-/// What the kernels say of themselves on this machine. Plain data, as ``Machine`` is.
-struct EngineCheck {
-    /// The table in use.
-    var kernels: String
-    var available: [String]
-    /// Tables that compute other numbers than the portable one.
-    var failing: [String]
-    var threads: Int
-    var probe: MachineProbe
-
-    static func run() -> EngineCheck {
-        EngineCheck(
-            kernels: KernelSet.name, available: KernelSet.available, failing: KernelSet.failingSelfTest(),
-            threads: ThreadPool.shared.threadCount, probe: .measure())
-    }
-
-    var findings: [Finding] {
-        let names = available.joined(separator: ", ")
-        let agreement =
-            failing.isEmpty
-            ? Finding(name: "kernels", status: .good, found: "\(kernels) of \(names): equal results to the bit")
-            : Finding(
-                name: "kernels", status: .poor, found: "\(failing.joined(separator: ", ")) computes other numbers",
-                advice: "Set GLIM_KERNELS=portable, and report the processor with the output of glim doctor --json.")
-        return [
-            agreement,
-            Finding(name: "threads", status: .good, found: "\(threads)"),
-            Finding(
-                name: "bandwidth", status: .good,
-                found: String(format: "%.1f GB/s read from memory", probe.bytesPerSecond / 1e9)),
-            Finding(
-                name: "arithmetic", status: .good,
-                found: String(format: "%.0f GFLOP/s in f32", probe.operationsPerSecond / 1e9)),
-        ]
-    }
-}
-
-/// What a short `glim conformance` says: all but the properties of long texts, on the built-in networks.
-struct AttentionCheck {
-    var results: [ConformanceResult]
-
-    static func run() -> AttentionCheck {
-        let names = Set(ConformanceSuite.properties.map(\.name)).subtracting(long)
-        return AttentionCheck(results: ConformanceSuite(ModelEngine()).run(names))
-    }
-
-    private static let long: Set = ["arithmetic past 2^17 keys", "recall by index score", "needle recall"]
-
-    var finding: Finding {
-        let name = "attention"
-        if let bad = results.first(where: { $0.status == .failed }) {
-            return Finding(
-                name: name, status: .poor, found: "\(bad.name) does not hold: \(bad.detail)",
-                advice: "Report it with the output of glim conformance.")
-        }
-        let asked = results.count { $0.status == .passed }
-        return Finding(
-            name: name, status: .good,
-            found: "\(asked) properties of sparse attention hold (glim conformance asks for all)")
-    }
-}
-
-/// One thing looked at.
-struct Finding: Encodable, Equatable {
-    enum Status: String, Encodable {
-        case good
-        /// Works, and something would work better.
-        case fair
-        /// Something will not work.
-        case poor
-    }
-
-    var name: String
-    var status: Status
-    var found: String
-    /// What to do, in one sentence; nil when there is nothing.
-    var advice: String?
-
-    var text: String {
-        let mark = [Status.good: "ok  ", .fair: "note", .poor: "bad "][status] ?? ""
-        let line = "\(mark)  \(name.padding(toLength: 12, withPad: " ", startingAt: 0))  \(found)"
-        return advice.map { line + "\n" + String(repeating: " ", count: 20) + $0 } ?? line
     }
 }

@@ -33,6 +33,14 @@ struct Endpoint: Sendable {
         var logprobs: [Double] = []
         /// The most probable tokens at each place.
         var top: [[String: Double]] = []
+        /// Whether the model ended its text: who tells no ids cannot be asked to go on.
+        var isEnded = false
+
+        /// Whether it has all that was asked for, and each token its numbers.
+        func isWhole(_ count: Int) -> Bool {
+            logprobs.count == tokens.count && top.count == tokens.count
+                && (tokens.count == count || isEnded && tokens.count < count)
+        }
     }
 
     struct Answer: Sendable {
@@ -141,7 +149,7 @@ struct Endpoint: Sendable {
         } else if let json = answer.json {
             if tellsTokens { reply.add(generation: json) } else { reply.add(completion: json) }
         }
-        guard reply.tokens.count == count, reply.logprobs.count == count, reply.top.count == count else {
+        guard reply.isWhole(count) else {
             throw Failure(
                 "/\(drawPath) tells \(reply.tokens.count) tokens with \(reply.logprobs.count) log-probabilities, of "
                     + "\(count): \(answer.text)")
@@ -171,7 +179,9 @@ extension Endpoint.Reply {
 
     /// A completion, or a piece of one.
     fileprivate mutating func add(completion json: JSON) {
-        guard let told = json["choices"]?.array?.first?["logprobs"] else { return }
+        let choice = json["choices"]?.array?.first
+        if choice?["finish_reason"]?.string == "stop" { isEnded = true }
+        guard let told = choice?["logprobs"] else { return }
         tokens += (told["tokens"]?.array ?? []).map { $0.string ?? "" }
         logprobs += (told["token_logprobs"]?.array ?? []).map { $0.double ?? .nan }
         top += (told["top_logprobs"]?.array ?? []).map { one in

@@ -76,7 +76,7 @@ struct EndpointSuite: Sendable {
     }
 
     private func compare(_ a: Endpoint.Reply, _ b: Endpoint.Reply, _ place: String) throws {
-        for i in a.tokens.indices {
+        for i in 0..<min(a.tokens.count, b.tokens.count) {
             let (x, y) = (a.logprobs[i], b.logprobs[i])
             let isFar = !(abs(x - y) <= tolerance)
             // Where two tokens are as probable, what is a little apart may draw either.
@@ -95,6 +95,9 @@ struct EndpointSuite: Sendable {
             }
             // From here on they continue different texts.
             if a.tokens[i] != b.tokens[i] { return }
+        }
+        if a.tokens.count != b.tokens.count {
+            throw Flaw("\(place): the text ends after \(a.tokens.count) tokens, otherwise after \(b.tokens.count)")
         }
     }
 

@@ -5,23 +5,6 @@ import GlimModel
 import GlimTensor
 import GlimTrain
 
-/// A count of bytes as people write it: 8589934592, 8GiB, 1.5GB.
-struct ByteCount: ExpressibleByArgument {
-    let count: Int
-
-    init?(argument: String) {
-        let units = ["": 1.0, "kB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12]
-            .merging(["KiB": 0x1p10, "MiB": 0x1p20, "GiB": 0x1p30, "TiB": 0x1p40]) { first, _ in first }
-        let digits = argument.prefix { $0.isASCII && ($0.isNumber || $0 == ".") }
-        guard let number = Double(digits), let unit = units[String(argument.dropFirst(digits.count))] else {
-            return nil
-        }
-        let bytes = number * unit
-        guard bytes >= 1, bytes < 0x1p60 else { return nil }
-        count = Int(bytes)
-    }
-}
-
 /// How much memory a command may take.
 struct MemoryOptions: ParsableArguments {
     @Option(
@@ -83,31 +66,5 @@ struct MemoryOptions: ParsableArguments {
     /// Whether what is read from disk is more than the system could keep of it: then it is read past that.
     static func readsDirectly(_ plan: MemoryPlan) -> Bool {
         plan.expertByteCount - plan.heldExpertByteCount > MemoryRoom.byteCount - plan.wish.memory
-    }
-}
-
-/// A model, and what memory it was loaded into.
-struct LoadedModel {
-    let model: Model
-    /// Nil where no limit was given.
-    var plan: MemoryPlan?
-    /// Where is kept which experts were used.
-    var counts: URL?
-
-    /// Says what reading from disk came to, and keeps which experts were used for the next run. To be called at the end.
-    func finish() {
-        guard let stream = model.expertStream, let counts else { return }
-        log(stream.statistics.line)
-        do { try stream.counts.write(to: counts) } catch { log("note: \(error)") }
-    }
-}
-
-extension ExpertStream.Statistics {
-    /// For people.
-    fileprivate var line: String {
-        func percent(_ part: Int) -> String { "\(Int((100 * Double(part) / Double(max(1, needed))).rounded()))%" }
-        return "experts: \(percent(held)) were in memory when they were needed (\(percent(guessed)) foreseen); "
-            + "\(BenchReport.short(Double(readByteCount)))B read, "
-            + String(format: "%.1f s waited for", waited / .seconds(1))
     }
 }

@@ -1,51 +1,35 @@
-#if canImport(Glibc)
-import Glibc
-#else
-import Darwin
-#endif
 import GlimHub
 import GlimTrain
 import Synchronization
 
-/// How far a download is: `GLM-5  3/141 files  12.3 of 755.6 GB  85.0 MB/s  2:25:10 left`, on a line of a terminal that
-/// is redrawn and gone at the end; elsewhere a new line every ten seconds.
+/// How far a download is: `GLM-5  3/141 files  12.3 of 755.6 GB  85.0 MB/s  2:25:10 left`.
 final class PullProgress: Sendable {
     private struct State {
-        var shownAt: ContinuousClock.Instant?
-        var isOpen = false
+        var line = StatusLine()
         /// What had come when, over the last seconds: the rate is theirs.
         var recent: [(at: ContinuousClock.Instant, bytes: Int)] = []
     }
 
+    private static let window: Duration = StatusLine.isTerminal ? .seconds(10) : .seconds(60)
+
     private let name: String
-    private let isTerminal = isatty(STDERR_FILENO) == 1
     private let state = Mutex(State())
 
     init(_ name: String) { self.name = name }
 
     func show(_ progress: Pull.Progress) {
         state.withLock { state in
+            guard state.line.isDue else { return }
             let now = ContinuousClock.now
-            let interval: Duration = isTerminal ? .milliseconds(200) : .seconds(10)
-            if let shownAt = state.shownAt, now - shownAt < interval { return }
-            state.shownAt = now
             state.recent.append((at: now, bytes: progress.fetchedBytes))
-            let window: Duration = isTerminal ? .seconds(10) : .seconds(60)
-            while state.recent.count > 2, now - state.recent[0].at > window { state.recent.removeFirst() }
+            while state.recent.count > 2, now - state.recent[0].at > Self.window { state.recent.removeFirst() }
             let (first, seconds) = (state.recent[0], (now - state.recent[0].at) / .seconds(1))
             let rate = seconds > 0 ? Double(progress.fetchedBytes - first.bytes) / seconds : 0
-            let text = Self.line(name, progress, rate: rate)
-            ProgressLine.write(isTerminal ? "\r\u{1B}[K\(text)" : "\(text)\n")
-            state.isOpen = isTerminal
+            state.line.show(Self.line(name, progress, rate: rate))
         }
     }
 
-    func clear() {
-        state.withLock { state in
-            if state.isOpen { ProgressLine.write("\r\u{1B}[K") }
-            state.isOpen = false
-        }
-    }
+    func clear() { state.withLock { $0.line.clear() } }
 
     private static func line(_ name: String, _ progress: Pull.Progress, rate: Double) -> String {
         var parts = [

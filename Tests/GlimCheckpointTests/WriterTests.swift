@@ -201,7 +201,7 @@ import Glibc
             let inside = file.appending(path: "model")
             #expect(
                 checkpointError { try save(1, to: inside, sharded: false) }
-                    == .cannotWrite(path: inside.path, reason: "the folder cannot be made"))
+                    == .cannotWrite(path: inside.path, reason: "the folder cannot be made: Not a directory"))
             #expect(
                 checkpointError { try AtomicFile.write("x", to: folder.appending(path: "no/such")) }
                     == .cannotWrite(path: folder.path + "/no", reason: "No such file or directory"))

@@ -85,6 +85,45 @@ import Testing
     }
 
     @Test(
+        "that is full at one moment or another of a conversion to a folder, and gets room",
+        .enabled("mounting is not permitted") { await mayMount() })
+    func conversion() async throws {
+        let folder = try TemporaryFolder(inMemory: true)
+        let source = try TinyModel.large(in: folder)
+        let whole = folder.path("whole")
+        _ = try await Program.succeed("convert", "--model", source, "--to", "folder", "--out", whole.path)
+        func kibibytes(_ name: String) throws -> Int {
+            (try Data(contentsOf: whole.appending(path: name)).count + 4095) / 4096 * 4
+        }
+        let (words, weights) = (try kibibytes("tokenizer.json"), try kibibytes("model.safetensors"))
+        let inner = "$GLIM convert --model \(source) --to folder --out $D/disk/out"
+        // Within the tokenizer, the weights, and before the config.
+        for size in [words - 4, words + weights / 2, words + weights] {
+            let script = """
+                rm -rf $D/disk $D/copy; mkdir $D/disk; mount -t tmpfs -o size=\(size)k tmpfs $D/disk || exit 9
+                \(inner) >$D/first 2>&1; echo $? >$D/status
+                ls -A $D/disk/out >$D/left
+                $GLIM generate --model $D/disk/out --tokens 1 --max-tokens 1 >/dev/null 2>&1; echo $? >>$D/status
+                mount -o remount,size=200m $D/disk || exit 7
+                \(inner) >$D/second 2>&1; echo $? >>$D/status
+                cp -r $D/disk/out $D/copy
+                """
+            _ = try folder.write(script, to: "script")
+            let output = try await Program.shell("unshare -m /bin/sh $D/script", folder)
+            #expect(output.status == 0, "\(output.stderr)")
+            expectError(try String(contentsOf: folder.path("first"), encoding: .utf8), ["No space left"])
+            #expect(try String(contentsOf: folder.path("status"), encoding: .utf8) == "1\n1\n0\n", "\(size)")
+            // What did not become whole takes no room.
+            let left = try String(contentsOf: folder.path("left"), encoding: .utf8).split(separator: "\n")
+            #expect(left.allSatisfy { ["tokenizer.json", "model.safetensors"].contains($0) }, "\(left)")
+            for name in ["config.json", "model.safetensors", "tokenizer.json"] {
+                let (found, expected) = (folder.path("copy/\(name)"), whole.appending(path: name))
+                #expect(try Data(contentsOf: found) == Data(contentsOf: expected), "\(name)")
+            }
+        }
+    }
+
+    @Test(
         "that takes no files is found out before anything is computed",
         .enabled("mounting is not permitted") { await mayMount() })
     func readOnly() async throws {
@@ -96,6 +135,7 @@ import Testing
             "$GLIM quickstart --minutes 0.01 --data $D/text.py --out $D/disk/quick",
             "$GLIM score --model \(lite) --input \(input) --output $D/disk/out",
             "$GLIM grad --model \(lite) --input \(input) --output $D/disk/out",
+            "$GLIM convert --model \(lite) --to folder --out $D/disk/out",
             "$GLIM sft-data --out $D/disk/out", "$GLIM sft-data --model \(lite) --out $D/disk/out",
         ]
         let script = """

@@ -37,7 +37,7 @@ import Testing
         let process = try #require(pid_t(try String(contentsOf: number, encoding: .utf8).dropLast()))
         do {
             defer { kill(process, SIGTERM) }
-            let sockets = (0..<100).map { _ in Self.connected(to: server.port ?? 0) }
+            let sockets = (0..<100).map { _ in connectedSocket(to: server.port ?? 0) }
             #expect(sockets.allSatisfy { $0 >= 0 })
             try await Task.sleep(for: .seconds(1))
             for socket in sockets { close(socket) }
@@ -46,24 +46,6 @@ import Testing
             #expect(reply.status == 200)
         }
         #expect(try await output.status == 0)
-    }
-
-    private static func connected(to port: Int) -> Int32 {
-        #if canImport(Darwin)
-        let descriptor = socket(AF_INET, SOCK_STREAM, 0)
-        #else
-        let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
-        #endif
-        var address = sockaddr_in()
-        address.sin_family = sa_family_t(AF_INET)
-        address.sin_port = UInt16(port).bigEndian
-        address.sin_addr.s_addr = inet_addr("127.0.0.1")
-        let status = withUnsafeBytes(of: &address) { bytes in
-            bytes.withMemoryRebound(to: sockaddr.self) {
-                connect(descriptor, $0.baseAddress, socklen_t(bytes.count))
-            }
-        }
-        return status == 0 ? descriptor : -1
     }
 
     @Test("its numbers are the checkpoint's, to the bit, and those of no other") func conformance() async throws {

@@ -63,6 +63,17 @@ import Testing
         #expect(output.status == 0 && !output.stdout.isEmpty && output.stderr.isEmpty)
     }
 
+    @Test("values are listed in a line, or each with what it means") func values() async throws {
+        for command in ["convert", "bench", "score", "template", "quantize"] {
+            let output = try await Program.succeed("help", command)
+            let blanks = output.text.split(separator: "\n").filter {
+                $0.trimmingCharacters(in: .whitespaces).hasSuffix(" -")
+            }
+            #expect(blanks.isEmpty, "\(command): \(blanks)")
+        }
+        #expect(try await Program.succeed("help", "convert").text.contains("f32, f16, bf16, q8_0, q4_0"))
+    }
+
     @Test(
         "each stage of training shows the options that it has",
         arguments: [

@@ -6,6 +6,35 @@ import Darwin
 import Glibc
 #endif
 
+/// A socket connected to a port of this machine, to be closed by the caller; -1 where nobody listens.
+public func connectedSocket(to port: Int) -> Int32 {
+    let descriptor = streamSocket()
+    var address = localAddress(port: UInt16(port))
+    let length = socklen_t(MemoryLayout<sockaddr_in>.size)
+    let isConnected = withUnsafeMutablePointer(to: &address) { address in
+        address.withMemoryRebound(to: sockaddr.self, capacity: 1) { connect(descriptor, $0, length) == 0 }
+    }
+    if isConnected { return descriptor }
+    close(descriptor)
+    return -1
+}
+
+private func streamSocket() -> Int32 {
+    #if canImport(Darwin)
+    socket(AF_INET, SOCK_STREAM, 0)
+    #else
+    socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
+    #endif
+}
+
+private func localAddress(port: UInt16) -> sockaddr_in {
+    var address = sockaddr_in()
+    address.sin_family = sa_family_t(AF_INET)
+    address.sin_port = port.bigEndian
+    address.sin_addr.s_addr = UInt32(0x7F00_0001).bigEndian
+    return address
+}
+
 /// Listens on a free port of this machine and hands each connection to a thread of its own.
 final class SocketListener: Sendable {
     let port: UInt16
@@ -16,16 +45,9 @@ final class SocketListener: Sendable {
     }
 
     init() throws {
-        #if canImport(Darwin)
-        let kind = SOCK_STREAM
-        #else
-        let kind = Int32(SOCK_STREAM.rawValue)
-        #endif
-        let made = socket(AF_INET, kind, 0)
+        let made = streamSocket()
         guard made >= 0 else { throw Failure(description: "no socket: \(String(cString: strerror(errno)))") }
-        var address = sockaddr_in()
-        address.sin_family = sa_family_t(AF_INET)
-        address.sin_addr.s_addr = UInt32(0x7F00_0001).bigEndian
+        var address = localAddress(port: 0)
         var length = socklen_t(MemoryLayout<sockaddr_in>.size)
         let isBound = withUnsafeMutablePointer(to: &address) { address in
             address.withMemoryRebound(to: sockaddr.self, capacity: 1) { address in
@@ -74,6 +96,28 @@ struct SocketPeer: Sendable {
         }
         return nil
     }
+
+    /// So many bytes; nil where the peer leaves before.
+    func read(_ count: Int) -> [UInt8]? {
+        let bytes = readAll(atMost: count)
+        return bytes.count == count ? bytes : nil
+    }
+
+    /// What comes until the peer closes the connection.
+    func readAll(atMost most: Int = .max) -> [UInt8] {
+        var bytes: [UInt8] = []
+        var buffer = [UInt8](repeating: 0, count: 1 << 14)
+        while bytes.count < most {
+            let count = recv(descriptor, &buffer, min(buffer.count, most - bytes.count), 0)
+            if count < 0, errno == EINTR { continue }
+            guard count > 0 else { break }
+            bytes += buffer[..<count]
+        }
+        return bytes
+    }
+
+    /// Returns once the peer has closed the connection.
+    func waitUntilItLeaves() { _ = readAll() }
 
     func send(status: String, _ headers: [String: String], _ body: Data) {
         sendHead(status, headers, contentLength: body.count)

@@ -77,7 +77,7 @@ public final class GGUFFile: Sendable {
     public func type(of name: String) -> GGMLType? { places[name]?.tensor.type }
 
     /// The bytes of a tensor as they lie in the file; nil without one of that name.
-    public func bytes(of name: String) -> MappedBytes? {
+    package func bytes(of name: String) -> MappedBytes? {
         places[name].map { place in
             let first = place.tensor.fileOffset
             return MappedBytes(file: place.file, range: first..<first + place.tensor.byteCount)

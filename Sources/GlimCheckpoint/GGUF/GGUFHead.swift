@@ -4,7 +4,6 @@ struct GGUFTensor: Sendable, Equatable {
     let type: GGMLType
     /// Outermost first, as everywhere here; the file lists the innermost first.
     let shape: [Int]
-    let elementCount: Int
     let byteCount: Int
     /// Where its bytes begin, counted from the start of the file.
     let fileOffset: Int
@@ -86,8 +85,8 @@ struct GGUFHead {
             }
             tensors.append(
                 GGUFTensor(
-                    name: entry.name, type: entry.type, shape: entry.shape, elementCount: entry.elementCount,
-                    byteCount: entry.byteCount, fileOffset: dataOffset + end))
+                    name: entry.name, type: entry.type, shape: entry.shape, byteCount: entry.byteCount,
+                    fileOffset: dataOffset + end))
             end = padded(end + entry.byteCount, alignment)
         }
         return tensors
@@ -98,7 +97,6 @@ struct GGUFHead {
         let name: String
         let type: GGMLType
         let shape: [Int]
-        let elementCount: Int
         let byteCount: Int
         let offset: UInt64
 
@@ -132,7 +130,7 @@ struct GGUFHead {
                     "a row of tensor \"\(name.prefix(200))\" has \(axes[0]) numbers, which are no whole blocks of "
                         + type.name)
             }
-            (self.type, shape, elementCount) = (type, axes.reversed(), elements)
+            (self.type, shape) = (type, axes.reversed())
             byteCount = type.byteCount(elements)
             offset = try cursor.number(UInt64.self)
         }

@@ -85,6 +85,10 @@ package struct GGUFPiece: Sendable {
             integerFormat, outputs: shape[0], inputs: shape[1], integers: integers, scales: scales)
     }
 
+    /// Whether some rows are read without the others. Where keys and values are put together they are not: every read
+    /// makes the whole tensor.
+    var readsRowsApart: Bool { if case .rows = form { true } else { false } }
+
     /// Rows of the first axis in float32; `out` has room for them, and they are within the shape.
     func decode(rows: Range<Int>, into out: UnsafeMutablePointer<Float>) {
         if case .rows(let place, let first) = form, shape.count == 2 {

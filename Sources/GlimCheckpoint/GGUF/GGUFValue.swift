@@ -23,8 +23,12 @@ public enum GGUFValue: Sendable, Equatable, CustomStringConvertible {
         }
     }
 
+    /// The whole number; nil for anything else.
     public var integer: Int? { if case .integer(let value) = self { value } else { nil } }
+    /// The string; nil for anything else.
     public var string: String? { if case .string(let value) = self { value } else { nil } }
+    /// The list of strings; nil for anything else.
     public var strings: [String]? { if case .strings(let value) = self { value } else { nil } }
+    /// The list of whole numbers; nil for anything else.
     public var integers: [Int]? { if case .integers(let value) = self { value } else { nil } }
 }

@@ -166,9 +166,7 @@ public struct Conversion {
 
     /// Makes the folder this conversion's own, until the lock is let go of.
     private func lockFolder() throws -> FolderLock {
-        do { try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true) } catch {
-            throw CheckpointError.cannotWrite(path: folder.path, reason: "the folder cannot be made")
-        }
+        try makeFolder(folder.path)
         return try FolderLock(folder.path)
     }
 

@@ -122,7 +122,12 @@ private final class ExpertReading: @unchecked Sendable {
         self.width = width
         index = Dictionary(uniqueKeysWithValues: shapes.enumerated().map { ($1.layer, $0) })
         table = ExpertTable(capacity: capacity, sizes: shapes.map(\.byteCount), width: width, heats: heats)
-        habits = (heats ?? []).indices.filter { heats![$0] > 0 }.sorted { (heats![$0], $1) < (heats![$1], $0) }
+        habits = Self.habits(heats ?? [])
+    }
+
+    /// Experts that were used before, the most used last; of two that were used alike the lower one.
+    private static func habits(_ heats: [Double]) -> [Int] {
+        heats.indices.filter { heats[$0] > 0 }.sorted { (heats[$0], $1) < (heats[$1], $0) }
     }
 
     private func locked<R>(_ body: () -> R) -> R {

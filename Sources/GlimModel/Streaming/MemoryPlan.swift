@@ -54,9 +54,7 @@ public struct MemoryPlan: Sendable, Equatable {
     }
 
     /// Parts that are not of tensors.
-    private static let outside: Set<String> = [program, readers]
-    private static let program = "program"
-    private static let readers = "reading"
+    private static let outside: Set<String> = [MemoryNeeds.program, MemoryNeeds.readers]
 
     /// - Throws: `ConfigError`, `CheckpointError`, as loading would; `MemoryError` where it cannot be done.
     public init(folder: URL, computeType: ModelConfig.ComputeType? = nil, _ wish: Wish) throws {
@@ -74,60 +72,30 @@ public struct MemoryPlan: Sendable, Equatable {
     }
 
     init(_ blueprint: Model, name: String, _ wish: Wish) throws(MemoryError) {
-        let shapes = blueprint.expertShapes
-        let config = blueprint.config
-        let all = shapes.reduce(0) { $0 + $1.count * $1.byteCount }
-        let largest = shapes.map(\.byteCount).max() ?? 0
-        let experts = Set(
-            shapes.flatMap { [$0.weights.gate, $0.weights.up, $0.weights.down] }.map { ObjectIdentifier($0) })
-        let dense = blueprint.weights.filter { !experts.contains(ObjectIdentifier($0)) }
-        let cache = config.cacheByteCount(wish)
-        let fixed = [
-            Part(name: Self.program, byteCount: wish.programByteCount),
-            Part(name: "weights", byteCount: dense.reduce(0) { $0 + $1.heldByteCount }),
-            Part(name: "rotary tables", byteCount: config.rotaryByteCount(wish.positions)),
-            Part(name: "cache", byteCount: cache.held),
-        ]
-        let reading = Part(
-            name: Self.readers, byteCount: ExpertStream.readerCount * ExpertFiles.ReadingRoom.byteCount(shapes))
-        // Loading is over when the first pass begins, and when the first expert is read.
-        let loading = blueprint.tensors.lazy.filter { !experts.contains(ObjectIdentifier($0.parts[0].weight)) }
-            .map(\.loadByteCount).sorted().suffix(ThreadPool.shared.threadCount).reduce(0, +)
-        let loaded = fixed[0].byteCount + fixed[1].byteCount + loading
-        func list(_ chunk: Int, streams: Bool) -> [Part] {
-            let pass = Part(name: "passes of \(chunk) tokens", byteCount: config.passByteCount(chunk, wish))
-            return fixed + (streams ? [reading] : []) + [pass]
-        }
+        let needs = MemoryNeeds(blueprint, wish)
+        (self.wish, largestExpertByteCount, cacheByteCount) = (wish, needs.largestExpert, needs.cachePages)
         func sum(_ parts: [Part]) -> Int { parts.reduce(0) { $0 + $1.byteCount } }
         // Whole, if that fits.
-        let whole = list(wish.chunk, streams: false)
-        let weights = blueprint.weights.filter { experts.contains(ObjectIdentifier($0)) }
-        let wholeExperts = weights.reduce(0) { $0 + $1.heldByteCount }
-        (self.wish, largestExpertByteCount, cacheByteCount) = (wish, largest, cache.pages)
-        let most = max(sum(whole), loaded) + wholeExperts
-        if shapes.isEmpty || most <= wish.memory {
+        let whole = needs.parts(chunk: wish.chunk, streams: false)
+        let most = max(sum(whole), needs.loading) + needs.routed
+        if needs.routedStored == 0 || most <= wish.memory {
             guard most <= wish.memory else {
                 throw .tooSmall(model: name, memory: wish.memory, least: most, parts: whole)
             }
-            (parts, self.chunk, isStreamed) = (whole, wish.chunk, false)
-            (expertByteCount, heldExpertByteCount) = (wholeExperts, wholeExperts)
+            (parts, chunk, isStreamed) = (whole, wish.chunk, false)
+            (expertByteCount, heldExpertByteCount) = (needs.routed, needs.routed)
             return
         }
-        // The largest passes that leave most of what is free to experts.
-        let free = wish.memory - sum(fixed) - reading.byteCount
-        var chunk = max(1, wish.chunk)
-        while chunk > Self.leastChunk, config.passByteCount(chunk, wish) > free / 4 { chunk /= 2 }
-        let streamed = list(chunk, streams: true)
+        chunk = needs.streamedChunk
+        let streamed = needs.parts(chunk: chunk, streams: true)
         // One is read while the other computes.
-        let least = max(sum(streamed) + 2 * largest, loaded)
+        let least = max(sum(streamed) + 2 * needs.largestExpert, needs.loading)
         guard least <= wish.memory else {
             throw .tooSmall(model: name, memory: wish.memory, least: least, parts: streamed)
         }
-        (parts, self.chunk, isStreamed, expertByteCount) = (streamed, chunk, true, all)
-        heldExpertByteCount = min(all, wish.memory - sum(streamed))
+        (parts, isStreamed, expertByteCount) = (streamed, true, needs.routedStored)
+        heldExpertByteCount = min(needs.routedStored, wish.memory - sum(streamed))
     }
-
-    private static let leastChunk = 16
 }
 
 /// Why a model cannot run in a given memory, in one line.

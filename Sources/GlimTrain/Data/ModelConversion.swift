@@ -61,7 +61,7 @@ public struct ModelConversion {
                 throw RunError("\(place.path) holds a model already; give another folder")
             }
             // With its config, which comes last, the folder is a model.
-            try? FileManager.default.createDirectory(at: place, withIntermediateDirectories: true)
+            try makeFolder(place.path)
             try Self.writeText(of: model, to: place)
             try export.write(to: place, progress: progress)
         }
