@@ -216,7 +216,9 @@ struct Routes: HTTPResponder {
     private func body(of request: inout Request, _ context: ServeContext) async throws -> JSON {
         let limit = options.bodyByteLimit
         let tooLarge = ServiceError(.tooLarge, "the body has more than \(limit) bytes, which is the most here")
-        if let length = request.headers[.contentLength].flatMap({ Int($0) }), length > limit { throw tooLarge }
+        if let length = request.headers[.contentLength].flatMap({ Int($0) }), length > limit {
+            throw Refusal(tooLarge, closes: true)
+        }
         let whole = request.body
         do {
             let json = try await room.lend { share in
@@ -226,7 +228,12 @@ struct Routes: HTTPResponder {
             // Its bytes are not kept for as long as the reply takes.
             request.body = RequestBody(buffer: ByteBuffer())
             return json
-        } catch is NIOTooManyBytesError { throw tooLarge }
+        } catch is NIOTooManyBytesError {
+            throw Refusal(tooLarge, closes: true)
+        } catch let error as ServiceError {
+            // What has not come is not waited for.
+            throw Refusal(error, closes: true)
+        }
     }
 
     /// Reads a body to its end, as long as that takes no longer than it may.

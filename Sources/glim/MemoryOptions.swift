@@ -9,7 +9,7 @@ import GlimTrain
 struct MemoryOptions: ParsableArguments {
     @Option(
         help: ArgumentHelp(
-            "Run in so many bytes of memory, such as 8GiB: experts that find no room are read from disk when they are "
+            "Run in so many bytes of memory, such as 8GiB (or MiB, GB, MB): experts that find no room are read from disk when they are "
                 + "needed. Changes time, never a result.", valueName: "bytes"))
     var memory: ByteCount?
 

@@ -151,7 +151,8 @@ private struct PlanReport {
             return "\(rate(pace.tokensPerSecond)) tokens/s: \(computing) a token, "
                 + String(format: "%.3g s of reading ", pace.readSeconds) + "\(short(pace.readByteCount))B from disk"
         }
-        var lines = ["\(name) in \(plan.wish.memory) bytes of memory, with \(context) tokens in the cache", "memory"]
+        let room = bytes(plan.wish.memory).trimmingCharacters(in: .whitespaces)
+        var lines = ["\(name) in \(room) of memory, with \(context) tokens in the cache", "memory"]
         lines += plan.parts.map { row($0.name, bytes($0.byteCount)) }
         lines.append(
             row(
