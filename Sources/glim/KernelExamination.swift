@@ -13,7 +13,7 @@ import Darwin
 /// The two share a folder: `report` is what was found, as JSON; `progress` tells what was done last.
 enum KernelExamination {
     /// Far beyond what any call of a check, or any figure, takes.
-    private static let mostSeconds = 60
+    private static let mostSeconds = 20
 
     // MARK: The process that asks
 

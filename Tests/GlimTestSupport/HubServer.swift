@@ -162,8 +162,9 @@ public final class HubServer: Sendable {
         // By pieces, each known to be on its way before the next.
         for start in stride(from: 0, to: sent.count, by: 1 << 14) {
             let piece = sent[start..<min(sent.count, start + 1 << 14)]
-            guard peer.write(piece) else { break }
+            // Counted before: the client may be done with it before this goes on.
             state.withLock { $0.counts.fileBytes += piece.count }
+            guard peer.write(piece) else { break }
             if let rate { usleep(UInt32(min(1_000_000, piece.count * 1_000_000 / rate))) }
         }
         if fault == .stall { usleep(3_000_000) }

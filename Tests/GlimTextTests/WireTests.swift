@@ -33,7 +33,7 @@ import Testing
             "\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"tool_result\",\"tool_use_id\":\"c\"}]}]")
         #expect(
             Self.rendered(absent)
-                == "[gMASK]<sop><|observation|><tool_response></tool_response><|assistant|><think>")
+                == "[gMASK]<sop><|observation|><tool_response></tool_response><|assistant|></think>")
         let found = ChatPrompt([ChatMessage(.tool, .parts([.toolReference("f")]), toolCallID: "c")])
         #expect(found.forTemplate == found)
     }
@@ -77,8 +77,8 @@ import Testing
         let pieces = ChatTemplate.glm5.pieces(request.prompt.forTemplate)
         let controls = pieces.filter { if case .control = $0.body { true } else { false } }
         #expect(
-            controls.map(\.text).joined() == "[gMASK]<sop><|user|><|assistant|></think><|user|><|assistant|><think>")
-        #expect(pieces.text.contains("</think>x</think>y<tool_call><|user|><|assistant|><|assistant|><think>"))
+            controls.map(\.text).joined() == "[gMASK]<sop><|user|><|assistant|></think><|user|><|assistant|></think>")
+        #expect(pieces.text.contains("</think>x</think>y<tool_call><|user|><|assistant|><|assistant|></think>"))
     }
 
     @Test("a tool's schema is told to the model as it was given, whichever API gave it") func tools() throws {
@@ -88,7 +88,8 @@ import Testing
         let openAI = try Self.openAI(
             "\(message),\"tools\":[{\"type\":\"function\",\"function\":{\(function),\"parameters\":\(schema)}}]")
         let anthropic = try Self.anthropic(
-            "\(message),\"tools\":[{\(function),\"cache_control\":{},\"input_schema\":\(schema)}]")
+            "\(message),\"thinking\":{\"type\":\"adaptive\"},"
+                + "\"tools\":[{\(function),\"cache_control\":{},\"input_schema\":\(schema)}]")
         #expect(openAI.prompt == anthropic.prompt)
         #expect(
             Self.rendered(anthropic).contains(
