@@ -23,12 +23,13 @@ import Testing
     static let wanted = files().keys.filter { !$0.hasPrefix(".") && !$0.contains("/") && !$0.hasSuffix(".bin") }
 
     private func pull(
-        _ server: HubServer, to folder: URL, token: String? = nil, files: [String] = [], attempts: Int = 8
+        _ server: HubServer, to folder: URL, token: String? = nil, files: [String] = [], attempts: Int = 8,
+        patience: Duration = .seconds(30)
     ) throws -> Pull {
         var pull = try Pull(
             HubRepository(HubServer.repository), from: Hub(endpoint: server.endpoint, token: token), to: folder,
             files: files)
-        (pull.retry.firstPause, pull.retry.attempts, pull.patience) = (.milliseconds(1), attempts, .seconds(1))
+        (pull.retry.firstPause, pull.retry.attempts, pull.patience) = (.milliseconds(1), attempts, patience)
         return pull
     }
 
@@ -159,7 +160,7 @@ import Testing
                     return calls == 1 ? .stall : .none
                 }
             }
-            _ = try await pull(server, to: folder).run()
+            _ = try await pull(server, to: folder, patience: .seconds(1)).run()
             try expectWhole(folder, files)
         }
     }
