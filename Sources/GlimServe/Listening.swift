@@ -17,7 +17,8 @@ struct Listening: Service {
 
     func run() async throws {
         // A little later than a request that does not arrive is answered.
-        let http = HTTP1Channel.Configuration(idleTimeout: TimeAmount(options.arrivalLimit) + .seconds(2))
+        let http = HTTP1Channel.Configuration(
+            additionalChannelHandlers: [LastResponse()], idleTimeout: TimeAmount(options.arrivalLimit) + .seconds(2))
         let application = Application(
             responder: routes,
             server: HTTPServerBuilder { [connections] responder in
