@@ -60,6 +60,8 @@ extension EngineLoop {
     private func endsBroken() -> Bool {
         guard let failure = experts?.failure else { return false }
         metrics.failure = "\(failure)"
+        // Whoever learns of it by a request may ask at once.
+        publishMetrics()
         fail(.experts("\(failure)"))
         return true
     }

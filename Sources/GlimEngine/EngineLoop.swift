@@ -378,7 +378,7 @@ package final class EngineLoop: @unchecked Sendable {
     /// Takes note of what a pass gave to experts.
     func note(_ observer: Observer) { inbox.add(expertTokens: observer.expertLoad) }
 
-    private func publishMetrics() {
+    func publishMetrics() {
         metrics.waiting = scheduler.waitingCount
         metrics.active = scheduler.activeCount
         metrics.decoding = scheduler.decodingCount

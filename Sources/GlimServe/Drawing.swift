@@ -51,14 +51,19 @@ struct Answer: Sendable {
 struct Drawing: Sendable {
     let job: Job
     private let served: ServedModel
+    private let curfew: Curfew
     private let streams: [AsyncThrowingStream<Engine.Event, any Error>]
 
     /// Hands the job to the engine.
     ///
-    /// - Parameter seed: for a request that names none.
+    /// - Parameters:
+    ///   - seed: for a request that names none.
+    ///   - curfew: ends it before its time.
     /// - Throws: `ServiceError` where it cannot be done, or not now.
-    init(_ job: Job, _ served: ServedModel, seed: UInt64, promptLimit: Int?) throws(ServiceError) {
-        (self.job, self.served) = (job, served)
+    init(
+        _ job: Job, _ served: ServedModel, seed: UInt64, promptLimit: Int?, until curfew: Curfew
+    ) throws(ServiceError) {
+        (self.job, self.served, self.curfew) = (job, served, curfew)
         let requests = try job.requests(served, seed: seed, promptLimit: promptLimit)
         var streams: [AsyncThrowingStream<Engine.Event, any Error>] = []
         do throws(EngineError) {
@@ -72,7 +77,7 @@ struct Drawing: Sendable {
     /// - Parameters:
     ///   - limit: how long that may take.
     ///   - loop: whose clock it is.
-    /// - Throws: `ServiceError` where the limit is reached or the engine stops, `CancellationError`, and whatever `body`
+    /// - Throws: `ServiceError` where the limit is reached or the server stops, `CancellationError`, and whatever `body`
     ///   throws. In any case no reply goes on.
     func read(
         within limit: Duration, on loop: any EventLoop, _ body: (ReplyEvent) async throws -> Void
@@ -96,10 +101,13 @@ struct Drawing: Sendable {
             }
             defer { group.cancelAll() }
             do {
-                try await follow(events) { event in
-                    // What is drawn may wait long for a client that is slow.
-                    if ContinuousClock.now > end { throw late }
-                    try await body(event)
+                let stopping = ServiceError.stopping
+                try await curfew.watching(end: { merged.finish(throwing: stopping) }) {
+                    try await follow(events) { event in
+                        // What is drawn may wait long for a client that is slow.
+                        if ContinuousClock.now > end { throw late }
+                        try await body(event)
+                    }
                 }
             } catch let error as EngineError { throw ServiceError(error) }
         }
@@ -175,12 +183,14 @@ struct Drawing: Sendable {
 }
 
 extension ServiceError {
+    static let stopping = ServiceError(.overloaded, "the server is stopping")
+
     init(_ error: EngineError) {
         switch error {
         case .emptyPrompt, .unknownToken, .tooLong, .tooLarge, .badSampler, .nothingAllowed:
             self.init(.invalidRequest, "\(error)")
         case .tooMany: self.init(.rateLimit, "\(error)")
-        case .stopped: self.init(.overloaded, "the server is stopping")
+        case .stopped: self = .stopping
         case .badOption, .noDrafts, .otherShape, .store, .experts: self.init(.failure, "\(error)")
         }
     }

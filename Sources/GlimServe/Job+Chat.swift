@@ -50,8 +50,11 @@ extension Job {
         switch request.toolChoice {
         case .auto: return .free
         case .never: return .never(begin: begin)
-        case .required: return .forced([begin], followers: [])
-        case .named(let name): return .forced([begin] + tokenizer.encode(name), followers: [argument, end])
+        case .required: return forced(request.prompt.tools.compactMap(\.name))
+        case .named(let name): return forced([name])
+        }
+        func forced(_ names: [String]) -> ReplyControl.Calls {
+            .forced(names.map { [begin] + tokenizer.encode($0) }, followers: [argument, end])
         }
     }
 }

@@ -2,10 +2,13 @@ import Hummingbird
 import HummingbirdCore
 import NIOCore
 import ServiceLifecycle
+import UnixSignals
 
 /// Listens at an address and hands on what comes, until it is told to stop.
 struct Listening: Service {
     let options: ServerOptions
+    /// What stops the server. The second one ends replies that still run.
+    let signals: [UnixSignal]
     let connections = Connections()
     let errors = AcceptErrors()
     /// Whether it was told to stop.
@@ -14,6 +17,10 @@ struct Listening: Service {
     let port = Held<Int?>(nil)
     let routes: Routes
     let whenListening: @Sendable (_ port: Int) async -> Void
+    let whenStopping: @Sendable (_ running: Int) -> Void
+
+    /// How long replies have to tell that they were ended.
+    private static let lastWords = Duration.seconds(1)
 
     func run() async throws {
         // A little later than a request that does not arrive is answered.
@@ -31,11 +38,21 @@ struct Listening: Service {
             onServerRunning: { await began($0) }, logger: Server.logger)
         // Whatever ends it, nobody may wait for an answer that does not come.
         defer { connections.close() }
+        let loop = application.eventLoopGroup.any()
+        try await withThrowingTaskGroup(of: Void.self) { tasks in
+            tasks.addTask { await hurry(loop) }
+            defer { tasks.cancelAll() }
+            try await listen(application, loop)
+        }
+    }
+
+    private func listen(_ application: some ApplicationProtocol, _ loop: any EventLoop) async throws {
         try await withGracefulShutdownHandler {
             try await application.run()
         } onGracefulShutdown: {
             isTold.set(true)
-            drain(application.eventLoopGroup.any())
+            whenStopping(routes.curfew.count)
+            drain(loop)
         }
     }
 
@@ -51,6 +68,20 @@ struct Listening: Service {
     /// Lets running replies come to their ends for a while.
     private func drain(_ loop: any EventLoop) {
         connections.end()
-        loop.alarm(after: options.shutdownLimit) { [connections] in connections.close() }
+        loop.alarm(after: options.shutdownLimit) { cut(loop) }
+    }
+
+    private func hurry(_ loop: any EventLoop) async {
+        var count = 0
+        for await _ in await UnixSignalsSequence(trapping: signals) {
+            count += 1
+            if count == 2 { cut(loop) }
+        }
+    }
+
+    /// Ends running replies now.
+    private func cut(_ loop: any EventLoop) {
+        routes.curfew.fall()
+        loop.alarm(after: Self.lastWords) { [connections] in connections.close() }
     }
 }

@@ -9,8 +9,8 @@ struct ReplyControl: TokenRule {
         case free
         /// The token that begins a call never comes.
         case never(begin: Int32)
-        /// Behind the reasoning come these tokens, and then one of the followers, if there are any.
-        case forced([Int32], followers: [Int32])
+        /// Behind the reasoning comes one of these ways to begin a call, and then one of the followers.
+        case forced([[Int32]], followers: Set<Int32>)
     }
 
     private var composition: ReplyComposition
@@ -18,8 +18,9 @@ struct ReplyControl: TokenRule {
     private let thinkingEnd: Int32?
     /// Tokens of reasoning; nil for any number.
     private let thinkingLimit: Int?
-    private var forced: ArraySlice<Int32> = []
-    private var followers: [Int32] = []
+    /// What is left of the ways to begin a call that agree with what was drawn; empty once one is at its end.
+    private var beginnings: [ArraySlice<Int32>] = []
+    private var followers: Set<Int32> = []
     private let vocabularySize: Int
     /// What may be drawn within the reasoning and behind it where nothing else says so; nil allows all.
     private var thinkingMask: [UInt64]?
@@ -38,8 +39,8 @@ struct ReplyControl: TokenRule {
         switch calls {
         case .free: break
         case .never(let begin): contentMask = Self.words(vocabularySize, allBut: [begin])
-        case .forced(let tokens, let followers):
-            (forced, self.followers) = (tokens[...], followers)
+        case .forced(let beginnings, let followers):
+            (self.beginnings, self.followers) = (beginnings.map { $0[...] }, followers)
             // A reply that ended before its call would have none.
             thinkingMask = Self.words(vocabularySize, allBut: stops)
         }
@@ -52,14 +53,16 @@ struct ReplyControl: TokenRule {
             }
             return constraint?.mask().words ?? thinkingMask
         }
-        if let next = forced.first { return only([next]) }
-        if !followers.isEmpty { return only(followers) }
+        if !beginnings.isEmpty {
+            // A name may be the beginning of another one.
+            return only(beginnings.compactMap(\.first) + (beginnings.contains(where: \.isEmpty) ? followers : []))
+        }
         return constraint?.mask().words ?? contentMask
     }
 
     mutating func advance(_ token: Int32) -> Bool {
-        if !composition.isThinking {
-            if forced.isEmpty { followers = [] } else { forced.removeFirst() }
+        if !composition.isThinking, !beginnings.isEmpty {
+            beginnings = beginnings.filter { $0.first == token }.map { $0.dropFirst() }
         }
         _ = composition.push(token)
         return constraint?.isOver(after: token) == true || composition.isOver

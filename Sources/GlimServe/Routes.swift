@@ -14,6 +14,7 @@ struct Routes: HTTPResponder {
     let served: ServedModel
     let options: ServerOptions
     let traffic = Traffic()
+    let curfew = Curfew()
     private let room: BodyRoom
 
     init(_ served: ServedModel, _ options: ServerOptions) {
@@ -157,7 +158,8 @@ struct Routes: HTTPResponder {
         let stamp = ReplyStamp(id: API.idPrefix + name, created: Int(Date().timeIntervalSince1970))
         let asked = try await aside { try API(body, served, stamp) }
         let seed = asked.job.seed ?? CounterRandom(seed: options.seed, purpose: "serve").bits(traffic.nextNumber())
-        let drawing = try Drawing(asked.job, served, seed: seed, promptLimit: options.promptLimit)
+        let drawing = try Drawing(
+            asked.job, served, seed: seed, promptLimit: options.promptLimit, until: curfew)
         let meter = Meter(traffic, arrived)
         if asked.streams { return stream(asked, drawing, request, context, meter) }
         // Whoever watches a connection for its end reads it to its end: no further request comes over it.

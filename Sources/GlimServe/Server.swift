@@ -33,21 +33,26 @@ public struct Server: Sendable {
 
     /// - Parameters:
     ///   - whenListening: is told the port once clients can come.
-    ///   - obeysSignals: whether SIGTERM and SIGINT stop it.
+    ///   - obeysSignals: whether SIGTERM and SIGINT stop it. The second one ends replies that still run.
+    ///   - whenStopping: is told, once it is to stop, how many requests it waits for.
     public init(
         _ served: ServedModel, options: ServerOptions, obeysSignals: Bool = false,
-        whenListening: @escaping @Sendable (_ port: Int) async -> Void
+        whenListening: @escaping @Sendable (_ port: Int) async -> Void,
+        whenStopping: @escaping @Sendable (_ running: Int) -> Void = { _ in }
     ) {
-        listening = Listening(options: options, routes: Routes(served, options), whenListening: whenListening)
+        let signals: [UnixSignal] = obeysSignals ? [.sigterm, .sigint] : []
+        listening = Listening(
+            options: options, signals: signals, routes: Routes(served, options), whenListening: whenListening,
+            whenStopping: whenStopping)
         var configuration = ServiceGroupConfiguration(
-            services: [listening], gracefulShutdownSignals: obeysSignals ? [.sigterm, .sigint] : [],
-            logger: Self.logger)
-        configuration.maximumGracefulShutdownDuration = options.shutdownLimit
+            services: [listening], gracefulShutdownSignals: signals, logger: Self.logger)
+        // It sees to that itself; what it does not come to an end with is cancelled.
+        configuration.maximumGracefulShutdownDuration = options.shutdownLimit + .seconds(5)
         group = ServiceGroup(configuration: configuration)
     }
 
     /// Serves until it is told to stop. Then nobody new comes in, running replies come to their ends, and those that
-    /// have not after a while are cut.
+    /// have not after a while end with an error.
     ///
     /// - Throws: `ServeError` where nobody can be heard at the address, or not any more, and `CancellationError`.
     public func run() async throws {

@@ -12,7 +12,8 @@ struct Serve: AsyncParsableCommand {
         discussion: """
             There are /v1/chat/completions, /v1/completions, /v1/responses, /v1/messages, /v1/models, /generate (token \
             ids in and out: {"tokens": [1, 2], "max_tokens": 8}), /health and /metrics. Requests share the model: each gets what it would get alone. SIGTERM \
-            and Ctrl-C end the program once running replies have come to their ends, or after --drain-seconds.
+            and Ctrl-C end the program once running replies have come to their ends, or after --drain-seconds; a \
+            second one ends them at once.
             """)
 
     @Option(
@@ -83,6 +84,9 @@ struct Serve: AsyncParsableCommand {
         let address = host.contains(":") ? "[\(host)]" : host
         let server = Server(served, options: options, obeysSignals: true) { port in
             try? emit("\(served.name) is served at http://\(address):\(port)\n")
+        } whenStopping: { [drainSeconds] running in
+            if running == 0 { return }
+            log("stopping; running: \(running), for \(drainSeconds) seconds at most (once more: at once)")
         }
         defer { loaded.finish() }
         do { try await server.run() } catch {

@@ -324,12 +324,39 @@ import Testing
             let drawn = try GenerationResponse(openAI: try await server.post(Self.chat, request).json)
             let start = drawn.replies[0].logprobs?.prefix(8).map { String(decoding: $0.token.bytes, as: UTF8.self) }
             #expect(start?.joined() == "<tool_call>look_up")
+            // Left to itself the model calls one of the tools that there are, and no other.
+            let required = try GenerationResponse(
+                openAI: try await server.post(Self.chat, body("\"required\"", once)).json)
+            #expect(required.replies[0].message.toolCalls.map(\.name) == ["look_up"])
             let never = try await server.post(
                 Self.chat, body("\"none\"", ", \"logit_bias\": {\"\(ServerUnderTest.id(.beginToolCall))\": 100}"))
             #expect(try GenerationResponse(openAI: never.json).replies[0].message.toolCalls.isEmpty)
             let both = body("\"required\"", ", \"response_format\": {\"type\": \"json_object\"}")
             let impossible = try await server.post(Self.chat, both)
             #expect(impossible.status == 400 && impossible.problem.contains("format"))
+        }
+    }
+
+    @Test("a call that must come has the name of a tool") func toolNames() async throws {
+        try await ServerUnderTest.run { server in
+            let names = ["look", "look_up", "find"]
+            let tools = names.map { "{\"type\": \"function\", \"function\": {\"name\": \"\($0)\"}}" }
+            // One is the beginning of another.
+            for (liked, name) in [("l<", "look"), ("l_", "look_up"), ("f", "find"), ("z", nil)] {
+                let bias = ServerUnderTest.tokenizer.encode(liked).map { "\"\($0)\": 100" }.joined(separator: ",")
+                let reply = try await server.post(
+                    Self.chat,
+                    """
+                    {"model": "tiny", "messages": [{"role": "user", "content": "hi"}], "max_tokens": 12, "seed": 1,
+                    "thinking": {"type": "disabled"}, "tools": [\(tools.joined(separator: ","))],
+                    "tool_choice": "required", "logprobs": true, "logit_bias": {\(bias)}}
+                    """)
+                let drawn = try GenerationResponse(openAI: reply.json).replies[0].logprobs ?? []
+                let text = drawn.map { String(decoding: $0.token.bytes, as: UTF8.self) }.joined()
+                #expect(text.hasPrefix("<tool_call>"), "\(text)")
+                let called = text.dropFirst("<tool_call>".count).prefix { $0 != "<" }
+                #expect(name.map { called == $0 } ?? names.contains(String(called)), "\(text)")
+            }
         }
     }
 

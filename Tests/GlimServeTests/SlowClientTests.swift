@@ -63,6 +63,26 @@ import Testing
         client.cancel()
     }
 
+    @Test("what has not ended when a server must ends with an error") func cut() async throws {
+        let long = "\(ServerUnderTest.endless), \"max_tokens\": 3500, \"n\": 8"
+        let chat = "{\"model\": \"tiny\", \"messages\": [{\"role\": \"user\", \"content\": \"hi\"}]"
+        for isStream in [false, true] {
+            let reply = try await ServerUnderTest.run(with: { $0.shutdownLimit = .zero }) { server in
+                let reply = Task {
+                    try await server.post("/v1/chat/completions", "\(chat), \"stream\": \(isStream), \(long)}")
+                }
+                let isDrawn = try await server.wait { $0.decoding == 8 }
+                #expect(isDrawn)
+                await server.server.stop()
+                return reply
+            }
+            let received = try await reply.value
+            #expect(received.status == (isStream ? 200 : 503))
+            let body = try isStream ? JSON(parsing: (received.events.last?.data ?? "").utf8) : received.json
+            #expect(body["error"]?["message"]?.string == "the server is stopping", "\(received.text.suffix(300))")
+        }
+    }
+
     @Test("a stream whose time is over ends as its API's clients expect of an error") func late() async throws {
         try await ServerUnderTest.run(with: { $0.replyLimit = .milliseconds(1) }) { server in
             let messages = "\"messages\": [{\"role\": \"user\", \"content\": \"hi\"}]"
