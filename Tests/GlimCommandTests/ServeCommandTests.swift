@@ -45,6 +45,19 @@ import Testing
         #expect(status == 0)
     }
 
+    @Test("where memory is limited, so is a request") func memory() async throws {
+        let arguments = ["--model", Golden.model("sparse"), "--memory", "1GiB"]
+        let status = try await Program.serve(arguments) { server, _ in
+            // The second has far less than the 32 MiB of a server without a limit.
+            for (byteCount, expected) in [(10_000, 200), (1 << 20, 413)] {
+                let body = "{\"tokens\": [1], \"max_tokens\": 1\(String(repeating: " ", count: byteCount))}"
+                let reply = try await HTTP.post(server.port ?? 0, "/generate", body)
+                #expect(reply.status == expected)
+            }
+        }
+        #expect(status == 0)
+    }
+
     @Test("with no files left to open it waits, and then answers again") func files() async throws {
         let folder = try TemporaryFolder()
         let script = """
