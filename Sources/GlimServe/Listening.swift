@@ -2,13 +2,10 @@ import Hummingbird
 import HummingbirdCore
 import NIOCore
 import ServiceLifecycle
-import UnixSignals
 
 /// Listens at an address and hands on what comes, until it is told to stop.
 struct Listening: Service {
     let options: ServerOptions
-    /// What stops the server. The second one ends replies that still run.
-    let signals: [UnixSignal]
     let connections = Connections()
     let errors = AcceptErrors()
     /// Whether it was told to stop.
@@ -38,21 +35,12 @@ struct Listening: Service {
             onServerRunning: { await began($0) }, logger: Server.logger)
         // Whatever ends it, nobody may wait for an answer that does not come.
         defer { connections.close() }
-        let loop = application.eventLoopGroup.any()
-        try await withThrowingTaskGroup(of: Void.self) { tasks in
-            tasks.addTask { await hurry(loop) }
-            defer { tasks.cancelAll() }
-            try await listen(application, loop)
-        }
-    }
-
-    private func listen(_ application: some ApplicationProtocol, _ loop: any EventLoop) async throws {
         try await withGracefulShutdownHandler {
             try await application.run()
         } onGracefulShutdown: {
             isTold.set(true)
             whenStopping(routes.curfew.count)
-            drain(loop)
+            drain(application.eventLoopGroup.any())
         }
     }
 
@@ -68,20 +56,16 @@ struct Listening: Service {
     /// Lets running replies come to their ends for a while.
     private func drain(_ loop: any EventLoop) {
         connections.end()
-        loop.alarm(after: options.shutdownLimit) { cut(loop) }
-    }
-
-    private func hurry(_ loop: any EventLoop) async {
-        var count = 0
-        for await _ in await UnixSignalsSequence(trapping: signals) {
-            count += 1
-            if count == 2 { cut(loop) }
+        loop.alarm(after: options.shutdownLimit) {
+            routes.curfew.fall()
+            loop.alarm(after: Self.lastWords) { [connections] in connections.close() }
         }
     }
 
     /// Ends running replies now.
-    private func cut(_ loop: any EventLoop) {
+    func cut() async throws {
         routes.curfew.fall()
-        loop.alarm(after: Self.lastWords) { [connections] in connections.close() }
+        try await Task.sleep(for: Self.lastWords)
+        connections.close()
     }
 }

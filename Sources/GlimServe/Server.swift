@@ -23,6 +23,8 @@ import Glibc
 public struct Server: Sendable {
     private let group: ServiceGroup
     private let listening: Listening
+    /// What stops it.
+    private let signals: [UnixSignal]
 
     /// Of Hummingbird, which has nothing to say that is not said otherwise.
     static let logger: Logger = {
@@ -40,12 +42,10 @@ public struct Server: Sendable {
         whenListening: @escaping @Sendable (_ port: Int) async -> Void,
         whenStopping: @escaping @Sendable (_ running: Int) -> Void = { _ in }
     ) {
-        let signals: [UnixSignal] = obeysSignals ? [.sigterm, .sigint] : []
+        signals = obeysSignals ? [.sigterm, .sigint] : []
         listening = Listening(
-            options: options, signals: signals, routes: Routes(served, options), whenListening: whenListening,
-            whenStopping: whenStopping)
-        var configuration = ServiceGroupConfiguration(
-            services: [listening], gracefulShutdownSignals: signals, logger: Self.logger)
+            options: options, routes: Routes(served, options), whenListening: whenListening, whenStopping: whenStopping)
+        var configuration = ServiceGroupConfiguration(services: [listening], logger: Self.logger)
         // It sees to that itself; what it does not come to an end with is cancelled.
         configuration.maximumGracefulShutdownDuration = options.shutdownLimit + .seconds(5)
         group = ServiceGroup(configuration: configuration)
@@ -57,7 +57,7 @@ public struct Server: Sendable {
     /// - Throws: `ServeError` where nobody can be heard at the address, or not any more, and `CancellationError`.
     public func run() async throws {
         let options = listening.options
-        do { try await group.run() } catch {
+        do { try await runObeying() } catch {
             guard listening.port.value != nil else {
                 let why = (error as? IOError).map { String(cString: strerror($0.errnoCode)).lowercased() } ?? "\(error)"
                 throw ServeError.cannotListen(host: options.host, port: options.port, why: why)
@@ -66,6 +66,23 @@ public struct Server: Sendable {
             if error is CancellationError, listening.isTold.value { return }
             try Task.checkCancellation()
             throw ServeError.stoppedListening(why: listening.errors.latest ?? "\(error)")
+        }
+    }
+
+    private func runObeying() async throws {
+        // Nobody is heard before signals are.
+        let told = await UnixSignalsSequence(trapping: signals)
+        try await withThrowingTaskGroup(of: Void.self) { tasks in
+            tasks.addTask {
+                var count = 0
+                for await _ in told {
+                    count += 1
+                    if count == 1 { await stop() }
+                    if count == 2 { try await listening.cut() }
+                }
+            }
+            defer { tasks.cancelAll() }
+            try await group.run()
         }
     }
 
