@@ -69,7 +69,10 @@ package final class PrefixStore {
 
     /// Leaves the folder to others; nothing is read or written any more.
     package func release() {
-        if lock >= 0 { close(lock) }
+        if lock < 0 { return }
+        // Closing is not enough: a child that was forked a moment ago has the file, too, until it becomes another program.
+        flock(lock, LOCK_UN)
+        close(lock)
         lock = -1
     }
 

@@ -48,7 +48,11 @@ final class PullFolder {
         record = bytes.flatMap { try? JSONDecoder().decode([String: Checked].self, from: Data($0)) } ?? [:]
     }
 
-    deinit { close(lock) }
+    deinit {
+        // Closing is not enough: a child that was forked a moment ago has the file, too, until it becomes another program.
+        flock(lock, LOCK_UN)
+        close(lock)
+    }
 
     /// Whether a file is as it was when its content was found right.
     func isRecorded(_ file: HubFile) -> Bool { record[file.path].map { $0 == checked(file) } ?? false }
