@@ -10,6 +10,7 @@ final class Curfew: Sendable {
 
     private let state = Mutex(State())
 
+    var isOver: Bool { state.withLock(\.isOver) }
     /// How many are watched.
     var count: Int { state.withLock(\.ends.count) }
 

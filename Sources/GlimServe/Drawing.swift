@@ -106,6 +106,7 @@ struct Drawing: Sendable {
                     try await follow(events) { event in
                         // What is drawn may wait long for a client that is slow.
                         if ContinuousClock.now > end { throw late }
+                        if curfew.isOver { throw stopping }
                         try await body(event)
                     }
                 }

@@ -17,7 +17,7 @@ struct Listening: Service {
     let whenStopping: @Sendable (_ running: Int) -> Void
 
     /// How long replies have to tell that they were ended.
-    private static let lastWords = Duration.seconds(1)
+    private static let lastWords = Duration.seconds(3)
 
     func run() async throws {
         // A little later than a request that does not arrive is answered.

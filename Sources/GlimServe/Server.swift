@@ -47,7 +47,7 @@ public struct Server: Sendable {
             options: options, routes: Routes(served, options), whenListening: whenListening, whenStopping: whenStopping)
         var configuration = ServiceGroupConfiguration(services: [listening], logger: Self.logger)
         // It sees to that itself; what it does not come to an end with is cancelled.
-        configuration.maximumGracefulShutdownDuration = options.shutdownLimit + .seconds(5)
+        configuration.maximumGracefulShutdownDuration = options.shutdownLimit + .seconds(10)
         group = ServiceGroup(configuration: configuration)
     }
 

@@ -26,21 +26,16 @@ import Testing
     @Test("told twice to end, it waits for no reply") func twice() async throws {
         let arguments = ["--model", Golden.model("sparse"), "--drain-seconds", "3600"]
         let status = try await Program.serve(arguments) { server, process in
-            let long = "{\"tokens\": [1], \"n\": 120, \"max_tokens\": 4000, \"stop_tokens\": [], \"stream\": true}"
-            var isTold = false
-            let received = try await HTTP.exchange(
-                server.port ?? 0, Array(HTTP.request("POST", "/generate", long).utf8)
-            ) { _ in
-                guard !isTold else { return false }
-                isTold = true
-                kill(process, SIGINT)
-                // Two signals that have not been looked at are one.
-                while (try? await HTTP.send(server.port ?? 0, "GET", "/health")) != nil {}
-                kill(process, SIGINT)
-                return false
-            }
-            let last = try JSON(parsing: (HTTP.Reply(received).events.last?.data ?? "").utf8)
-            #expect(last["error"]?["message"]?.string == "the server is stopping")
+            let port = server.port ?? 0
+            let long = "{\"tokens\": [1], \"n\": 120, \"max_tokens\": 4000, \"stop_tokens\": []}"
+            let reply = Task { try await HTTP.post(port, "/generate", long) }
+            while try await HTTP.send(port, "GET", "/metrics").text.contains("requests_decoding 0\n") {}
+            kill(process, SIGINT)
+            // Two signals that have not been looked at are one.
+            while (try? await HTTP.send(port, "GET", "/health")) != nil {}
+            kill(process, SIGINT)
+            let received = try await reply.value
+            #expect(received.status == 503 && received.problem == "the server is stopping")
         }
         #expect(status == 0)
     }
