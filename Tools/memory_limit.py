@@ -6,7 +6,8 @@ In a control group of that much memory (version 1 or 2; needs the right to make 
 `glim generate --memory`: the process must not be killed, must never hold more, and must say what it says without a limit,
 to the last digit of every log-probability. Then `glim bench decode` is held against what `glim plan` expects, in turns and
 in the same group: a shared disk is twice as fast in one minute as in the next. Each measurement is compared with the mean of
-the plans before and behind it, and the median of that must be within a quarter of 1. --no-whole leaves the run without a limit out, where the machine cannot hold the model.
+the plans before and behind it, and the median of that must be within a quarter of 1. --no-whole leaves the run without a
+limit out, where the machine cannot hold the model.
 """
 import argparse
 import json

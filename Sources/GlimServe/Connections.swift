@@ -22,6 +22,12 @@ final class Connections: Sendable {
     }
 
     private let state = Mutex(State())
+    private let curfew: Curfew
+    /// How long replies have to tell that they were ended.
+    private static let lastWords = Duration.seconds(3)
+
+    /// - Parameter curfew: of the replies that go over them.
+    init(_ curfew: Curfew) { self.curfew = curfew }
 
     func add(_ connection: Connection) {
         let channel = connection.channel
@@ -44,6 +50,13 @@ final class Connections: Sendable {
             return Array(state.open.values)
         }
         for connection in open { Self.quiesce(connection.channel) }
+    }
+
+    /// Ends the replies that run, and closes all once those have told it.
+    func cut() async {
+        curfew.fall()
+        try? await Task.sleep(for: Self.lastWords)
+        close()
     }
 
     /// Closes all, now and from now on.

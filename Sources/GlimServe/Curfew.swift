@@ -18,16 +18,12 @@ final class Curfew: Sendable {
     ///
     /// - Parameter end: is called, at most once and from any thread, where the time is over before `body` has ended.
     func watching<R>(end: @escaping @Sendable () -> Void, _ body: () async throws -> R) async rethrows -> R {
-        let number: Int? = state.withLock { state in
-            if state.isOver { return nil }
+        let (number, isOver) = state.withLock { state in
             state.number += 1
-            state.ends[state.number] = end
-            return state.number
+            if !state.isOver { state.ends[state.number] = end }
+            return (state.number, state.isOver)
         }
-        guard let number else {
-            end()
-            return try await body()
-        }
+        if isOver { end() }
         defer { state.withLock { _ = $0.ends.removeValue(forKey: number) } }
         return try await body()
     }

@@ -6,18 +6,24 @@ import ServiceLifecycle
 /// Listens at an address and hands on what comes, until it is told to stop.
 struct Listening: Service {
     let options: ServerOptions
-    let connections = Connections()
+    let connections: Connections
     let errors = AcceptErrors()
     /// Whether it was told to stop.
     let isTold = Held(false)
     /// Where it listens, once it does.
     let port = Held<Int?>(nil)
-    let routes: Routes
-    let whenListening: @Sendable (_ port: Int) async -> Void
-    let whenStopping: @Sendable (_ running: Int) -> Void
+    private let routes: Routes
+    private let whenListening: @Sendable (_ port: Int) async -> Void
+    private let whenStopping: @Sendable (_ running: Int) -> Void
 
-    /// How long replies have to tell that they were ended.
-    private static let lastWords = Duration.seconds(3)
+    init(
+        _ routes: Routes, whenListening: @escaping @Sendable (_ port: Int) async -> Void,
+        whenStopping: @escaping @Sendable (_ running: Int) -> Void
+    ) {
+        (self.routes, self.whenListening, self.whenStopping) = (routes, whenListening, whenStopping)
+        options = routes.options
+        connections = Connections(routes.curfew)
+    }
 
     func run() async throws {
         // A little later than a request that does not arrive is answered.
@@ -56,16 +62,7 @@ struct Listening: Service {
     /// Lets running replies come to their ends for a while.
     private func drain(_ loop: any EventLoop) {
         connections.end()
-        loop.alarm(after: options.shutdownLimit) {
-            routes.curfew.fall()
-            loop.alarm(after: Self.lastWords) { [connections] in connections.close() }
-        }
-    }
-
-    /// Ends running replies now.
-    func cut() async throws {
-        routes.curfew.fall()
-        try await Task.sleep(for: Self.lastWords)
-        connections.close()
+        // It holds no model for as long as it waits.
+        loop.alarm(after: options.shutdownLimit) { [connections] in Task { await connections.cut() } }
     }
 }

@@ -44,7 +44,7 @@ public struct Server: Sendable {
     ) {
         signals = obeysSignals ? [.sigterm, .sigint] : []
         listening = Listening(
-            options: options, routes: Routes(served, options), whenListening: whenListening, whenStopping: whenStopping)
+            Routes(served, options), whenListening: whenListening, whenStopping: whenStopping)
         var configuration = ServiceGroupConfiguration(services: [listening], logger: Self.logger)
         // It sees to that itself; what it does not come to an end with is cancelled.
         configuration.maximumGracefulShutdownDuration = options.shutdownLimit + .seconds(10)
@@ -78,7 +78,7 @@ public struct Server: Sendable {
                 for await _ in told {
                     count += 1
                     if count == 1 { await stop() }
-                    if count == 2 { try await listening.cut() }
+                    if count == 2 { await listening.connections.cut() }
                 }
             }
             defer { tasks.cancelAll() }
