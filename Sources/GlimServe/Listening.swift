@@ -1,6 +1,7 @@
 import Hummingbird
 import HummingbirdCore
 import NIOCore
+import NIOPosix
 import ServiceLifecycle
 
 /// Listens at an address and hands on what comes, until it is told to stop.
@@ -26,6 +27,10 @@ struct Listening: Service {
     }
 
     func run() async throws {
+        // Its files are open before those are counted.
+        let group = MultiThreadedEventLoopGroup.singleton
+        let limit = OpenFiles.room(for: options.connectionLimit)
+        guard limit > 0 else { throw ServeError.noFiles(missing: 1 - limit) }
         // A little later than a request that does not arrive is answered.
         let http = HTTP1Channel.Configuration(
             additionalChannelHandlers: [LastResponse()], idleTimeout: TimeAmount(options.arrivalLimit) + .seconds(2))
@@ -36,9 +41,8 @@ struct Listening: Service {
             },
             configuration: ApplicationConfiguration(
                 address: .hostname(options.host, port: options.port),
-                availableConnectionsDelegate: MaximumAvailableConnections(
-                    options.connectionLimit, logger: Server.logger)),
-            onServerRunning: { await began($0) }, logger: Server.logger)
+                availableConnectionsDelegate: MaximumAvailableConnections(limit, logger: Server.logger)),
+            onServerRunning: { await began($0) }, eventLoopGroupProvider: .shared(group), logger: Server.logger)
         // Whatever ends it, nobody may wait for an answer that does not come.
         defer { connections.close() }
         try await withGracefulShutdownHandler {

@@ -4,6 +4,8 @@ public enum ServeError: Error, Equatable, CustomStringConvertible {
     case cannotListen(host: String, port: Int, why: String)
     /// Nobody can be heard any more, though nobody said so.
     case stoppedListening(why: String)
+    /// The system lets this process open too few files for a single connection.
+    case noFiles(missing: Int)
     /// A file of keys that cannot be used.
     case keys(path: String, line: Int?, String)
 
@@ -12,6 +14,8 @@ public enum ServeError: Error, Equatable, CustomStringConvertible {
         case .cannotListen(let host, let port, let why):
             "cannot listen at \(host), port \(port): \(why); give another --port or --host"
         case .stoppedListening(let why): "the system ended the listening: \(why); start the server again"
+        case .noFiles(let missing):
+            "no connection can be opened: the limit of open files is too low by \(missing); raise it (ulimit -n)"
         case .keys(let path, let line, let what):
             "\(path)\(line.map { ", line \($0)," } ?? "") \(what); put one key on each line"
         }

@@ -59,6 +59,7 @@ public struct Server: Sendable {
         let options = listening.options
         do { try await runObeying() } catch {
             guard listening.port.value != nil else {
+                if let error = error as? ServeError { throw error }
                 let why = (error as? IOError).map { String(cString: strerror($0.errnoCode)).lowercased() } ?? "\(error)"
                 throw ServeError.cannotListen(host: options.host, port: options.port, why: why)
             }

@@ -11,7 +11,7 @@ public struct ServerOptions: Sendable {
     public var bodyByteLimit = 32 << 20
     /// Tokens of a prompt; nil is all that the model and its cache can hold.
     public var promptLimit: Int?
-    /// Connections at one time; further ones wait.
+    /// Connections at one time; further ones wait. There are fewer where the system allows this process fewer files.
     public var connectionLimit = 1024
     /// How long a request may take to arrive, and how long a connection may be idle.
     public var arrivalLimit = Duration.seconds(60)

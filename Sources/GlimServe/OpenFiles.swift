@@ -1,0 +1,32 @@
+import Foundation
+
+/// The files and connections that this process has open, and how many more it may.
+///
+/// A process must not come to the last of them: libdispatch, under whatever awaits, opens one now and then to see how its
+/// threads do, and ends the process where it cannot.
+enum OpenFiles {
+    /// For everything that is no connection, and for a few that the system lets in before they are counted.
+    private static let reserve = 16
+
+    /// How many connections fit beside what is open, at most `wanted`. A limit that may be raised is raised for them.
+    ///
+    /// - Returns: zero or less where there is no room.
+    static func room(for wanted: Int) -> Int {
+        // Where no list of them is found, a usual number of them.
+        let open = (try? FileManager.default.contentsOfDirectory(atPath: "/dev/fd"))?.count ?? 64
+        let taken = open + reserve
+        var limit = rlimit()
+        guard getrlimit(kind, &limit) == 0 else { return wanted }
+        let needed = rlim_t(taken + min(wanted, 1 << 30))
+        guard limit.rlim_cur < needed else { return wanted }
+        let allowed = limit.rlim_cur
+        limit.rlim_cur = min(needed, limit.rlim_max)
+        return Int(setrlimit(kind, &limit) == 0 ? limit.rlim_cur : allowed) - taken
+    }
+
+    #if canImport(Darwin)
+    private static let kind = RLIMIT_NOFILE
+    #else
+    private static let kind = __rlimit_resource_t(RLIMIT_NOFILE.rawValue)
+    #endif
+}
