@@ -119,6 +119,9 @@ extension Engine {
         public var tokens = 0
         /// How drafts fared.
         public var drafts: DraftStatistics
+        /// From the engine's taking it to its first token, and from there to its end.
+        public var readingTime = Duration.zero
+        public var drawingTime = Duration.zero
     }
 
     /// What the engine does, and what it has done since it was started.

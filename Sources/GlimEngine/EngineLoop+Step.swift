@@ -113,7 +113,7 @@ extension EngineLoop {
     private func take(_ drawn: DrawnTokens, of part: Part) {
         let live = part.live
         live.tokens += drawn.tokens.map(\.id)
-        live.usage.tokens += drawn.tokens.count
+        live.count(drawn)
         metrics.drawnTokens += drawn.tokens.count
         if options.drafts > 0 {
             let tried = min(part.drafts.count, drawn.tokens.count)

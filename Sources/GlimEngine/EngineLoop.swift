@@ -328,7 +328,7 @@ package final class EngineLoop: @unchecked Sendable {
     func finish(_ live: LiveRequest, _ reason: Engine.Reason) {
         remove(live)
         if reason == .cancelled { metrics.cancelled += 1 } else { metrics.finished += 1 }
-        live.sink.send(.finished(reason, live.usage))
+        live.sink.send(.finished(reason, live.finalUsage))
         live.sink.finish(nil)
     }
 

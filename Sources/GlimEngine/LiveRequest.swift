@@ -48,6 +48,8 @@ final class LiveRequest {
     var restoring: ArraySlice<PrefixTree.Node> = []
     var restoredPart = 0
     var usage: Engine.Usage
+    /// When it came, and from its first token on when that was.
+    private var began = ContinuousClock.now
 
     // Guessing ahead.
     var depth: DraftDepth
@@ -65,6 +67,22 @@ final class LiveRequest {
 
     /// Tokens that may still be drawn, as far as was asked for.
     var left: Int { request.maxTokens - usage.tokens }
+
+    /// Adds tokens that were drawn.
+    func count(_ drawn: DrawnTokens) {
+        if usage.tokens == 0, !drawn.tokens.isEmpty {
+            let now = ContinuousClock.now
+            (usage.readingTime, began) = (now - began, now)
+        }
+        usage.tokens += drawn.tokens.count
+    }
+
+    /// What it took, at its end.
+    var finalUsage: Engine.Usage {
+        var usage = usage
+        if usage.tokens > 0 { usage.drawingTime = .now - began }
+        return usage
+    }
 
     /// Lets go of everything that hangs on pages.
     func forget() {

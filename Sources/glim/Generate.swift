@@ -103,9 +103,7 @@ struct Generate: AsyncParsableCommand {
     ) async throws -> Reply {
         var stops = StopStrings(replying.stop)
         var decoder = tokenizer.map { StreamDecoder($0, skipsSpecial: true) }
-        let clock = ContinuousClock()
-        let began = clock.now
-        var (fed, read, progress) = (began, start.count, ReadingProgress())
+        var progress = ReadingProgress()
         var reply = Reply(promptTokens: start.count, text: tokenizer == nil ? nil : "")
         var request = Engine.Request(prompt: start, maxTokens: maxTokens, sampler: sampling.sampler)
         request.rule = rule
@@ -113,8 +111,6 @@ struct Generate: AsyncParsableCommand {
             switch event {
             case .reading(let done, let count):
                 progress.show(done: done, of: count)
-                // The first token comes of the prompt's own pass.
-                fed = clock.now
             case .token(let token):
                 reply.tokens.append(token.id)
                 reply.logprobs.append(token.logprob.isFinite ? token.logprob : nil)
@@ -122,7 +118,9 @@ struct Generate: AsyncParsableCommand {
                 try show(stops.push((try? decoder?.push(token.id)) ?? ""), &reply)
             case .finished(let reason, let usage):
                 reply.stopReason = reason == .stop ? .stop : reason == .context ? .context : .length
-                read -= usage.cachedTokens
+                reply.prefillTokensPerSecond = rate(start.count - usage.cachedTokens, usage.readingTime)
+                // The first token comes of the prompt's own pass.
+                reply.decodeTokensPerSecond = rate(usage.tokens - 1, usage.drawingTime)
                 reply.cachedTokens = prefixes.prefixCache == nil ? nil : usage.cachedTokens
                 if drafting.drafts > 0 {
                     (reply.draftsTried, reply.draftsAccepted) = (usage.drafts.tried, usage.drafts.accepted)
@@ -130,10 +128,7 @@ struct Generate: AsyncParsableCommand {
                 }
             }
         }
-        let done = clock.now
         try show(stops.push(decoder?.finish() ?? "") + stops.finish(), &reply)
-        reply.prefillTokensPerSecond = rate(read, began.duration(to: fed))
-        reply.decodeTokensPerSecond = rate(reply.tokens.count - 1, fed.duration(to: done))
         return reply
     }
 

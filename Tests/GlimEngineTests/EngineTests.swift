@@ -84,6 +84,21 @@ import Testing
         await engine.stop()
     }
 
+    @Test("how long a request took is told as it was, whenever its events are looked at") func times() async throws {
+        let engine = try Engine(model, options: options())
+        let began = ContinuousClock.now
+        let events = try engine.submit(request(20, prompt: [1, 2, 3]))
+        #expect(try await wait(engine) { $0.finished == 1 })
+        let elapsed = ContinuousClock.now - began
+        guard case .finished(_, let usage)? = try await collect(events).last else {
+            Issue.record("it has no end")
+            return
+        }
+        #expect(usage.readingTime > .zero && usage.drawingTime > .zero)
+        #expect(usage.readingTime + usage.drawingTime <= elapsed)
+        await engine.stop()
+    }
+
     /// Listens until a request has drawn something, and leaves.
     private func leave(_ engine: Engine, _ request: Engine.Request) async throws {
         for try await event in try engine.submit(request) {

@@ -249,7 +249,6 @@ import Testing
         // A byte order mark begins a stream, and nothing else.
         let marked = "\u{FEFF}data: 1\n\n\u{FEFF}data: 2\n\n"
         #expect(ServerSentEventParser.all(Array(marked.utf8)) == [ServerSentEvent(data: "1")])
-        #expect(AnthropicStreamWriter.ping.text == "event: ping\ndata: {\"type\":\"ping\"}\n\n")
     }
 
     @Test("log-probabilities go along with the tokens, half characters too") func logprobs() throws {

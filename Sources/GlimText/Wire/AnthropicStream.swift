@@ -14,9 +14,6 @@ public struct AnthropicStreamWriter: Sendable {
 
     private enum Block: Equatable { case text, thinking, call(Int) }
 
-    /// Says that the stream is still alive: allowed anywhere behind the first event.
-    public static let ping = event(.object(of: ["type": .string("ping")]))
-
     /// - Parameter usage: what is known before the first token of the reply.
     public init(id: String, model: String, usage: TokenUsage) {
         start = GenerationResponse(id: id, model: model, replies: [], usage: usage)
