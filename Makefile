@@ -11,6 +11,8 @@ LINTED = Package.swift Sources Tests Examples
 # Suites of seconds, from every room: see `smoke`.
 SMOKE = GlimTextTests|GlimCheckpointTests|KernelTests|Config|GoldenModel|PackedLoader|TrainRecipe
 SMOKE_LEAST = 100
+# Clients of servers keep time, and are not to wait for every other suite.
+SERVED = GlimServeTests|ServeCommandTests|EndpointConformanceTests
 VENV = .venv-golden
 # More arguments for one run: make quickstart ARGS="--minutes 3 --data ~/src"
 ARGS =
@@ -31,9 +33,8 @@ tests: setup
 	swift build $(CONFIGURATION) --build-tests
 
 test: tests kernels examples ## everything: C kernels, examples, all suites (under 25 minutes on 2 cores)
-	@# The server's clients keep time, and are not to wait for every other suite.
-	swift test -c release --skip-build --disable-xctest --no-parallel --filter GlimServeTests
-	swift test -c release --skip-build --disable-xctest --skip GlimServeTests
+	swift test -c release --skip-build --disable-xctest --no-parallel --filter '$(SERVED)'
+	swift test -c release --skip-build --disable-xctest --skip '$(SERVED)'
 
 smoke: tests ## the quick suites only (under 5 minutes, build included)
 	@swift test -c release --skip-build --disable-xctest --filter '$(SMOKE)' 2>&1 | tee .build/smoke.log

@@ -4,7 +4,7 @@ import GlimText
 import Testing
 
 /// `glim conformance --endpoint` asks a server that keeps each property but one, for something on the way breaks it.
-@Suite("a server that is wrong", .timeLimit(.minutes(15))) struct EndpointConformanceTests {
+@Suite("a server that is wrong", .timeLimit(.minutes(5))) struct EndpointConformanceTests {
     /// Asks through a proxy with a fault.
     ///
     /// - Returns: what is said of each property.

@@ -3,7 +3,7 @@ import GlimTestSupport
 import GlimText
 import Testing
 
-@Suite("glim serve", .timeLimit(.minutes(15))) struct ServeCommandTests {
+@Suite("glim serve", .timeLimit(.minutes(5))) struct ServeCommandTests {
     @Test("it answers where it says, as glim generate does, and ends when it is told to") func serve() async throws {
         let tokens =
             try await Program.succeed(
