@@ -26,6 +26,9 @@ final class Connections: Sendable {
     /// How long replies have to tell that they were ended.
     private static let lastWords = Duration.seconds(3)
 
+    /// How many are open.
+    var count: Int { state.withLock(\.open.count) }
+
     /// - Parameter curfew: of the replies that go over them.
     init(_ curfew: Curfew) { self.curfew = curfew }
 

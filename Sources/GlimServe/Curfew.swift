@@ -11,8 +11,6 @@ final class Curfew: Sendable {
     private let state = Mutex(State())
 
     var isOver: Bool { state.withLock(\.isOver) }
-    /// How many are watched.
-    var count: Int { state.withLock(\.ends.count) }
 
     /// Does `body`.
     ///

@@ -14,8 +14,7 @@ struct EventStream {
         (self.teller, self.drawing, self.watch, self.meter) = (teller, drawing, watch, meter)
     }
 
-    /// Sends all, at the pace of the client: what it does not take waits with the engine's stream, which has no more
-    /// tokens than were asked for.
+    /// Sends all, at the pace of the client: what it does not take waits here, no more tokens than were asked for.
     ///
     /// - Throws: `CancellationError`, and what the connection throws, once the client has left.
     func send(to writer: inout any ResponseBodyWriter, within limit: Duration) async throws {

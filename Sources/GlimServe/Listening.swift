@@ -15,13 +15,13 @@ struct Listening: Service {
     let port = Held<Int?>(nil)
     private let routes: Routes
     private let whenListening: @Sendable (_ port: Int) async -> Void
-    private let whenStopping: @Sendable (_ running: Int) -> Void
+    private let whenWaiting: @Sendable (_ connections: Int) -> Void
 
     init(
         _ routes: Routes, whenListening: @escaping @Sendable (_ port: Int) async -> Void,
-        whenStopping: @escaping @Sendable (_ running: Int) -> Void
+        whenWaiting: @escaping @Sendable (_ connections: Int) -> Void
     ) {
-        (self.routes, self.whenListening, self.whenStopping) = (routes, whenListening, whenStopping)
+        (self.routes, self.whenListening, self.whenWaiting) = (routes, whenListening, whenWaiting)
         options = routes.options
         connections = Connections(routes.curfew)
     }
@@ -49,8 +49,13 @@ struct Listening: Service {
             try await application.run()
         } onGracefulShutdown: {
             isTold.set(true)
-            whenStopping(routes.curfew.count)
-            drain(application.eventLoopGroup.any())
+            let loop = group.any()
+            drain(loop)
+            // Those over which nobody is being answered are closed by then.
+            loop.alarm(after: .seconds(1)) { [connections, whenWaiting] in
+                let count = connections.count
+                if count > 0 { whenWaiting(count) }
+            }
         }
     }
 

@@ -7,8 +7,10 @@ import Foundation
 enum OpenFiles {
     /// For everything that is no connection, and for a few that the system lets in before they are counted.
     private static let reserve = 16
+    /// A limit that is too low is raised to this where it may be: several servers may run in a process.
+    private static let plenty: rlim_t = 8192
 
-    /// How many connections fit beside what is open, at most `wanted`. A limit that may be raised is raised for them.
+    /// How many connections fit beside what is open, at most `wanted`.
     ///
     /// - Returns: zero or less where there is no room.
     static func room(for wanted: Int) -> Int {
@@ -20,8 +22,8 @@ enum OpenFiles {
         let needed = rlim_t(taken + min(wanted, 1 << 30))
         guard limit.rlim_cur < needed else { return wanted }
         let allowed = limit.rlim_cur
-        limit.rlim_cur = min(needed, limit.rlim_max)
-        return Int(setrlimit(kind, &limit) == 0 ? limit.rlim_cur : allowed) - taken
+        limit.rlim_cur = min(max(needed, plenty), limit.rlim_max)
+        return min(wanted, Int(setrlimit(kind, &limit) == 0 ? limit.rlim_cur : allowed) - taken)
     }
 
     #if canImport(Darwin)

@@ -169,24 +169,35 @@ struct Routes: HTTPResponder {
             answers = try await request.body.consumeWithCancellationOnInboundClose { _ in
                 try await drawing.answers(within: limit, on: context.channel.eventLoop) { meter.note($0) }
             }
-        } catch let error as ServiceError { throw Refusal(error, closes: true) }
+        } catch let error as ServiceError {
+            throw Refusal(error, closes: true)
+        } catch {
+            meter.leave()
+            throw error
+        }
         meter.end()
         let usage = drawing.usage(answers.compactMap(\.ending))
-        return whole(asked.response(answers, usage).compact, context)
+        return whole(asked.response(answers, usage).compact, context, meter)
     }
 
     /// An answer that may be long: handed over in pieces, so that a slow client has the time that it takes.
-    private func whole(_ text: String, _ context: ServeContext) -> Response {
+    private func whole(_ text: String, _ context: ServeContext, _ meter: Meter) -> Response {
         let watch = StallWatch(context.channel, limit: options.stallLimit)
         let bytes = ByteBuffer(string: text)
         let body = ResponseBody(contentLength: bytes.readableBytes) { writer in
-            try await watch.watching {
-                var rest = bytes
-                while let piece = rest.readSlice(length: min(rest.readableBytes, 1 << 16)), piece.readableBytes > 0 {
-                    try await watch.send { try await writer.write(piece) }
+            do {
+                try await watch.watching {
+                    var rest = bytes
+                    while let piece = rest.readSlice(length: min(rest.readableBytes, 1 << 16)), piece.readableBytes > 0
+                    {
+                        try await watch.send { try await writer.write(piece) }
+                    }
+                    try await watch.drain()
+                    try await watch.send { try await writer.finish(nil) }
                 }
-                try await watch.drain()
-                try await watch.send { try await writer.finish(nil) }
+            } catch {
+                meter.leave()
+                throw error
             }
         }
         return Response(status: .ok, headers: [.contentType: "application/json", .connection: "close"], body: body)

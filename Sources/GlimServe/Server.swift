@@ -36,25 +36,26 @@ public struct Server: Sendable {
     /// - Parameters:
     ///   - whenListening: is told the port once clients can come.
     ///   - obeysSignals: whether SIGTERM and SIGINT stop it. The second one ends replies that still run.
-    ///   - whenStopping: is told, once it is to stop, how many requests it waits for.
+    ///   - whenWaiting: is told, a second after it was told to stop, for how many connections it waits, if for any.
     public init(
         _ served: ServedModel, options: ServerOptions, obeysSignals: Bool = false,
         whenListening: @escaping @Sendable (_ port: Int) async -> Void,
-        whenStopping: @escaping @Sendable (_ running: Int) -> Void = { _ in }
+        whenWaiting: @escaping @Sendable (_ connections: Int) -> Void = { _ in }
     ) {
         signals = obeysSignals ? [.sigterm, .sigint] : []
         listening = Listening(
-            Routes(served, options), whenListening: whenListening, whenStopping: whenStopping)
+            Routes(served, options), whenListening: whenListening, whenWaiting: whenWaiting)
         var configuration = ServiceGroupConfiguration(services: [listening], logger: Self.logger)
         // It sees to that itself; what it does not come to an end with is cancelled.
-        configuration.maximumGracefulShutdownDuration = options.shutdownLimit + .seconds(10)
+        configuration.maximumGracefulShutdownDuration = min(options.shutdownLimit, .seconds(1 << 30)) + .seconds(10)
         group = ServiceGroup(configuration: configuration)
     }
 
     /// Serves until it is told to stop. Then nobody new comes in, running replies come to their ends, and those that
     /// have not after a while end with an error.
     ///
-    /// - Throws: `ServeError` where nobody can be heard at the address, or not any more, and `CancellationError`.
+    /// - Throws: `ServeError` where nobody can be heard at the address, or not any more, or no file may be opened for a
+    ///   connection, and `CancellationError`.
     public func run() async throws {
         let options = listening.options
         do { try await runObeying() } catch {

@@ -15,9 +15,9 @@ public struct ServerOptions: Sendable {
     public var connectionLimit = 1024
     /// How long a request may take to arrive, and how long a connection may be idle.
     public var arrivalLimit = Duration.seconds(60)
-    /// How long a reply may take, from its request on.
+    /// How long a reply may take, from when its request has been read.
     public var replyLimit = Duration.seconds(3600)
-    /// How long a client may read nothing of what is sent to it before it is let go.
+    /// How long a client may take to read what is sent to it at a time, 64 KiB at most, before it is let go.
     public var stallLimit = Duration.seconds(120)
     /// How long running replies may go on once the server is told to stop.
     public var shutdownLimit = Duration.seconds(30)

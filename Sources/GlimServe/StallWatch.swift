@@ -22,8 +22,12 @@ final class StallWatch: Sendable {
 
     /// Waits until the system has all that was sent: what a connection holds when it is closed is lost.
     func drain() async throws {
+        var last = Int.max
         try await send {
-            while try await channel.getOption(.bufferedWritableBytes).get() > 0 {
+            while case let left = try await channel.getOption(.bufferedWritableBytes).get(), left > 0 {
+                // Slow is not still.
+                if left < last { waitsSince.withLock { $0 = ContinuousClock.now } }
+                last = left
                 try await loop.sleep(for: .milliseconds(20))
             }
         }

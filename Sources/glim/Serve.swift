@@ -84,9 +84,8 @@ struct Serve: AsyncParsableCommand {
         let address = host.contains(":") ? "[\(host)]" : host
         let server = Server(served, options: options, obeysSignals: true) { port in
             try? emit("\(served.name) is served at http://\(address):\(port)\n")
-        } whenStopping: { [drainSeconds] running in
-            if running == 0 { return }
-            log("stopping; running: \(running), for \(drainSeconds) seconds at most (once more: at once)")
+        } whenWaiting: { [drainSeconds] connections in
+            log("stopping; still answering: \(connections), for \(drainSeconds) seconds at most (once more: at once)")
         }
         defer { loaded.finish() }
         do { try await server.run() } catch {

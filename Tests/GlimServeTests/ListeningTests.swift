@@ -62,6 +62,8 @@ import Testing
                 for _ in 0..<200 where (try? await server.get("/health")) != nil {
                     try await Task.sleep(for: .milliseconds(20))
                 }
+                // The server sees it, before it is told to stop.
+                try await Task.sleep(for: .seconds(2))
             }
         }
         #expect(error?.description.contains("listening") == true, "\(String(describing: error))")

@@ -34,8 +34,12 @@ import Testing
             let received = try await HTTP.exchange(server.port, Self.large) { _ in
                 if hasWaited { return false }
                 hasWaited = true
-                try await Task.sleep(for: .seconds(4))
-                return false
+                for _ in 0..<600 {
+                    if try await server.get("/metrics").text.contains("glim_clients_left_total 1\n") { return false }
+                    try await Task.sleep(for: .milliseconds(100))
+                }
+                Issue.record("it was not let go")
+                return true
             }
             let reply = try HTTP.Reply(received)
             #expect(reply.status == 200 && reply.body.count < Int(reply.headers["content-length"] ?? "") ?? 0)
