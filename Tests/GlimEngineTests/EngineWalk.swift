@@ -36,6 +36,9 @@ struct EngineWalk {
     private var version = 0
     /// How often a turn cancels a request, and swaps weights.
     private var (cancels, swaps) = (0.0, 0.0)
+    /// Swaps that a life has left: after each everything is read again, and by one row a step that may take longer than
+    /// the next one is away.
+    private var swapsLeft = 0
     private var open: [(id: Int, answer: Answer)] = []
     private var all: [(request: Engine.Request, answer: Answer)] = []
     private var beginnings: [[Int32]] = []
@@ -140,6 +143,7 @@ struct EngineWalk {
         var (turns, goesOn) = (0, true)
         // Some lives are quiet, so that what is long may come to its end.
         (cancels, swaps) = (draw.pick([0, 0.005, 0.03]), draw.pick([0, 0.005, 0.02]))
+        swapsLeft = 100
         while goesOn || !open.isEmpty || all.count < requests {
             let threads = draw.integer(1...3)
             sum.threads.insert(threads)
@@ -174,7 +178,8 @@ struct EngineWalk {
     /// One of the things that happen between two steps.
     private mutating func disturb() throws {
         if draw.chance(cancels), !open.isEmpty { loop.cancel(draw.pick(open).id) }
-        if draw.chance(swaps) {
+        if draw.chance(swaps), swapsLeft > 0 {
+            swapsLeft -= 1
             version += 1
             try loop.swap(models[version % models.count], version: version) { #expect($0) }
         }
