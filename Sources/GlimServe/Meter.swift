@@ -1,3 +1,5 @@
+import GlimText
+
 /// The clock of one request.
 struct Meter: Sendable {
     private let traffic: Traffic
@@ -12,5 +14,12 @@ struct Meter: Sendable {
     }
 
     func end() { traffic.note { $0.reply.add(ContinuousClock.now - arrived) } }
-    func leave() { traffic.note { $0.left += 1 } }
+
+    /// Counts a client that leaves within `body`: what fails there, but for what is told to a client.
+    func watching<R>(_ body: () async throws -> R) async throws -> R {
+        do { return try await body() } catch {
+            if !(error is ServiceError) { traffic.note { $0.left += 1 } }
+            throw error
+        }
+    }
 }

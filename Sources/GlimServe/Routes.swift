@@ -166,15 +166,12 @@ struct Routes: HTTPResponder {
         let limit = options.replyLimit
         let answers: [Answer]
         do {
-            answers = try await request.body.consumeWithCancellationOnInboundClose { _ in
-                try await drawing.answers(within: limit, on: context.channel.eventLoop) { meter.note($0) }
+            answers = try await meter.watching {
+                try await request.body.consumeWithCancellationOnInboundClose { _ in
+                    try await drawing.answers(within: limit, on: context.channel.eventLoop) { meter.note($0) }
+                }
             }
-        } catch let error as ServiceError {
-            throw Refusal(error, closes: true)
-        } catch {
-            meter.leave()
-            throw error
-        }
+        } catch let error as ServiceError { throw Refusal(error, closes: true) }
         meter.end()
         let usage = drawing.usage(answers.compactMap(\.ending))
         return whole(asked.response(answers, usage).compact, context, meter)
@@ -185,7 +182,7 @@ struct Routes: HTTPResponder {
         let watch = StallWatch(context.channel, limit: options.stallLimit)
         let bytes = ByteBuffer(string: text)
         let body = ResponseBody(contentLength: bytes.readableBytes) { writer in
-            do {
+            try await meter.watching {
                 try await watch.watching {
                     var rest = bytes
                     while let piece = rest.readSlice(length: min(rest.readableBytes, 1 << 16)), piece.readableBytes > 0
@@ -195,9 +192,6 @@ struct Routes: HTTPResponder {
                     try await watch.drain()
                     try await watch.send { try await writer.finish(nil) }
                 }
-            } catch {
-                meter.leave()
-                throw error
             }
         }
         return Response(status: .ok, headers: [.contentType: "application/json", .connection: "close"], body: body)
@@ -214,13 +208,10 @@ struct Routes: HTTPResponder {
         return Response(
             status: .ok, headers: headers,
             body: ResponseBody { writer in
-                do {
+                try await meter.watching {
                     try await request.body.consumeWithCancellationOnInboundClose { _ in
                         try await EventStream(asked.teller(), drawing, watch, meter).send(to: &writer, within: limit)
                     }
-                } catch {
-                    meter.leave()
-                    throw error
                 }
             })
     }
